@@ -1,0 +1,51 @@
+// Package model computes a Llama-family transformer: explicit forward and
+// backward for LoRA over packed forests, with frozen base weights.
+package model
+
+import (
+	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/engine/kernel"
+)
+
+// Model is a base model whose weights lie in mapped memory, read-only.
+type Model struct {
+	Config engine.Config
+	Embed  *kernel.Packed // [Vocab, Hidden]
+	Head   *kernel.Packed // [Vocab, Hidden]; the same as Embed when tied
+	Norm   []float32      // [Hidden]
+	Layers []Layer
+}
+
+// Layer is one transformer block. Linear is indexed like engine.Targets.
+type Layer struct {
+	AttnNorm, MLPNorm []float32 // [Hidden]
+	Linear            [7]*kernel.Packed
+}
+
+// Adapter is a LoRA adapter: per layer and target A [Rank, in] and B [out, Rank],
+// row-major; y = W x + (Alpha/Rank) B A x. A target that is not adapted is nil.
+type Adapter struct {
+	Rank    int
+	Alpha   float64
+	Targets []string // in the order of engine.Targets
+	Layers  []AdapterLayer
+}
+
+// AdapterLayer is indexed like engine.Targets.
+type AdapterLayer struct {
+	A, B [7][]float32
+}
+
+// Tree is one group: a prompt that is computed once and branches that attend
+// to it and to themselves.
+type Tree struct {
+	Prompt   []int32
+	Branches []Branch
+}
+
+// Branch is one sample behind the shared prompt. Scored[i] says that Tokens[i]
+// is a scored token: its log-prob is that of Tokens[i] given everything before.
+type Branch struct {
+	Tokens []int32
+	Scored []bool
+}

@@ -1,0 +1,42 @@
+// Package identity mints the storage credentials of jobs. A credential is for
+// one job, one prefix and one kind of access; it lives in the runner's memory
+// only, for minutes, and is audited before it is used.
+package identity
+
+import (
+	"context"
+	"time"
+
+	"github.com/firekeep/firekeep/internal/objstore"
+)
+
+// Access is what a credential may do under its prefix.
+type Access string
+
+const (
+	Read  Access = "read"
+	Write Access = "write"
+)
+
+// Job says for what a credential is minted: a step, validation, import, export
+// or probe.
+type Job struct {
+	Account string
+	Kind    string // "step", "validation", "import", "export", "probe"
+	ID      string
+}
+
+// Credential is a minted credential. Open is the only way to use it.
+type Credential struct {
+	ID     string // for the audit log
+	URL    objstore.URL
+	Access Access
+	Expiry time.Time
+	Secret objstore.Secret // redacts itself in logs
+}
+
+// Source mints credentials. Implementations: the sealed connection secret
+// (this package), later token exchange with the clouds.
+type Source interface {
+	Credential(ctx context.Context, job Job, prefix objstore.URL, access Access) (Credential, error)
+}
