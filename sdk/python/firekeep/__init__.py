@@ -1,0 +1,37 @@
+"""Firekeep: reinforcement fine-tuning inside your own walls.
+
+    from firekeep import LLM, Dataset, rollouts
+
+    llm = LLM(model="accounts/fireworks/models/smollm2-135m", id="rollouts")
+    dataset = Dataset.from_url("s3://my-bucket/rounds/round-1.jsonl")
+    job = llm.reinforcement_step(dataset=dataset, output_model="my-model-v1")
+
+The client finds its server by FIREKEEP_BASE_URL (http://127.0.0.1:8080) and its
+key by FIREKEEP_API_KEY; arguments win over the environment.
+"""
+
+from . import rollouts
+from ._client import Client
+from .dataset import Dataset
+from .errors import (
+    AlreadyExistsError,
+    APIError,
+    AuthenticationError,
+    FirekeepError,
+    InvalidArgumentError,
+    JobFailedError,
+    NoSignalWarning,
+    NotFoundError,
+    PermissionDeniedError,
+    RateLimitError,
+    UnavailableError,
+)
+from .llm import LLM
+from .step import ReinforcementStep
+
+__all__ = [
+    "LLM", "Dataset", "ReinforcementStep", "Client", "rollouts", "FirekeepError", "APIError", "InvalidArgumentError",
+    "NotFoundError", "AlreadyExistsError", "AuthenticationError", "PermissionDeniedError", "RateLimitError",
+    "UnavailableError", "JobFailedError", "NoSignalWarning",
+]
+__version__ = "0.1.0"
