@@ -1,8 +1,14 @@
-// Package rl computes advantages and losses in float64. Every formula is
-// docs/reinforcement.md's; testdata/losses.json holds golden values.
+// Package rl computes rewards, advantages and losses in float64. Every formula
+// is docs/reinforcement.md's; testdata/losses.json holds golden values and
+// testdata/losses.py recreates it.
+//
+// The pieces are pure functions of one group (Advantages) or of one sample
+// (Loss), so a batch may be divided in any way: the normalisers come from the
+// whole optimiser batch and the shares add up to the same loss and gradient.
 package rl
 
-// Scored holds the log-probs of the n scored tokens of one sample.
+// Scored holds the log-probs of the n scored tokens of one sample. All are of
+// the raw softmax: temperature 1, before any truncation.
 type Scored struct {
 	LP  []float64 // under the weights being trained
 	Old []float64 // at the start of the step
@@ -22,12 +28,27 @@ type Stats struct {
 	KL       float64 // sum of k3 over the scored tokens
 	Clipped  int     // scored tokens whose gradient a clip zeroed
 	RatioSum float64 // sum of r
-	WSum     float64 // sum of uncapped importance ratios' capped w
-	WSqSum   float64 // sum of w^2
+	WSum     float64 // sum of the capped importance weights w of the tokens with logprobs
+	WSqSum   float64 // sum of w^2 of the same tokens
 	Masked   bool    // dropped by the off-policy mask
 }
 
-// To be written here, with these signatures:
-//
-//	func Advantages(spec *engine.Spec, rewards [][]float64) (adv [][]float64, dead []bool)
-//	func Loss(spec *engine.Spec, s Scored, adv float64, norm Norm, grad []float64) Stats
+// Add sums the statistics of samples; Masked becomes true if any was.
+func (a *Stats) Add(b Stats) {
+	a.Loss += b.Loss
+	a.KL += b.KL
+	a.Clipped += b.Clipped
+	a.RatioSum += b.RatioSum
+	a.WSum += b.WSum
+	a.WSqSum += b.WSqSum
+	a.Masked = a.Masked || b.Masked
+}
+
+// EffectiveSize is (sum w)^2 / sum w^2: how many tokens of equal weight carry
+// as much information. 0 without any token with logprobs.
+func (a Stats) EffectiveSize() float64 {
+	if a.WSqSum == 0 {
+		return 0
+	}
+	return a.WSum * a.WSum / a.WSqSum
+}
