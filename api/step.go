@@ -1,0 +1,162 @@
+package api
+
+// RlorTrainerJob is a reinforcement step: a dataset of scored samples in, a new
+// LoRA checkpoint out.
+type RlorTrainerJob struct {
+	Name           string          `json:"name"`
+	DisplayName    string          `json:"displayName"`
+	CreateTime     Time            `json:"createTime"`
+	CompletedTime  Time            `json:"completedTime,omitzero"`
+	State          string          `json:"state"` // JOB_STATE_...
+	Status         Status          `json:"status"`
+	CreatedBy      string          `json:"createdBy"`
+	Dataset        string          `json:"dataset"`
+	TrainingConfig *TrainingConfig `json:"trainingConfig,omitempty"`
+	// RewardWeights entries are "key=weight" or a bare key of weight 1.
+	RewardWeights   []string     `json:"rewardWeights"`
+	LossConfig      *LossConfig  `json:"lossConfig,omitempty"`
+	JobProgress     *JobProgress `json:"jobProgress,omitempty"`
+	KeepAlive       bool         `json:"keepAlive"`
+	NodeCount       int          `json:"nodeCount,omitempty"`
+	ServiceMode     bool         `json:"serviceMode,omitempty"`
+	EvalDataset     string       `json:"evaluationDataset,omitempty"`
+	EvalCarveout    bool         `json:"evalAutoCarveout,omitempty"`
+	RolloutDeployed string       `json:"rolloutDeploymentName,omitempty"`
+	// OutputModel is a tolerated alias of trainingConfig.outputModel, input only.
+	OutputModel string `json:"outputModel,omitempty"`
+
+	Firekeep *StepExtension `json:"firekeep,omitempty"`
+}
+
+// TrainingConfig is the contract's BaseTrainingConfig. Zero means unset.
+type TrainingConfig struct {
+	OutputModel      string   `json:"outputModel,omitempty"`
+	BaseModel        string   `json:"baseModel,omitempty"`
+	WarmStartFrom    string   `json:"warmStartFrom,omitempty"`
+	JinjaTemplate    string   `json:"jinjaTemplate,omitempty"`
+	LearningRate     float64  `json:"learningRate,omitempty"`
+	MaxContextLength int      `json:"maxContextLength,omitempty"`
+	LoraRank         int      `json:"loraRank,omitempty"`
+	Epochs           int      `json:"epochs,omitempty"`
+	BatchSize        int      `json:"batchSize,omitempty"`
+	BatchSizeSamples int      `json:"batchSizeSamples,omitempty"`
+	GradAccumulation int      `json:"gradientAccumulationSteps,omitempty"`
+	WarmupSteps      int      `json:"learningRateWarmupSteps,omitempty"`
+	WeightDecay      float64  `json:"optimizerWeightDecay,omitempty"`
+	LoraAlpha        float64  `json:"loraAlpha,omitempty"`
+	LoraDropout      float64  `json:"loraDropout,omitempty"`
+	LoraTargets      []string `json:"loraTargetModules,omitempty"`
+	Region           string   `json:"region,omitempty"`
+	AcceleratorType  string   `json:"acceleratorType,omitempty"`
+	AcceleratorCount int      `json:"acceleratorCount,omitempty"`
+}
+
+// LossConfig chooses the loss.
+type LossConfig struct {
+	Method string  `json:"method,omitempty"` // GRPO, DAPO, GSPO_TOKEN
+	KLBeta float64 `json:"klBeta,omitempty"`
+}
+
+// JobProgress is how far a job is.
+type JobProgress struct {
+	Percent                int `json:"percent"`
+	Epoch                  int `json:"epoch"`
+	TotalInputRequests     int `json:"totalInputRequests"`
+	TotalProcessedRequests int `json:"totalProcessedRequests"`
+	InputTokens            int `json:"inputTokens"`
+	OutputRows             int `json:"outputRows"`
+}
+
+// StepExtension holds the parameters and the answers that the contract has no
+// place for. A nil pointer is the default of docs/reinforcement.md.
+type StepExtension struct {
+	Seed                 *Int64            `json:"seed,omitempty"`
+	LoraAlpha            *float64          `json:"loraAlpha,omitempty"`
+	LoraTargetModules    []string          `json:"loraTargetModules,omitempty"`
+	ScaleRewards         string            `json:"scaleRewards,omitempty"`      // "group", "none"
+	AdvantageBaseline    string            `json:"advantageBaseline,omitempty"` // "group", "batch", "constant"
+	AdvantageConstant    *float64          `json:"advantageConstant,omitempty"`
+	KLReference          string            `json:"klReference,omitempty"` // "base", "incoming"
+	TISCap               *float64          `json:"tisCap,omitempty"`
+	OffPolicyThreshold   *float64          `json:"offPolicyThreshold,omitempty"`
+	ClipLow              *float64          `json:"clipLow,omitempty"`
+	ClipHigh             *float64          `json:"clipHigh,omitempty"`
+	DualClip             *float64          `json:"dualClip,omitempty"`
+	Beta1                *float64          `json:"beta1,omitempty"`
+	Beta2                *float64          `json:"beta2,omitempty"`
+	Epsilon              *float64          `json:"epsilon,omitempty"`
+	MaxGradNorm          *float64          `json:"maxGradNorm,omitempty"`
+	OnNoSignal           string            `json:"onNoSignal,omitempty"` // "complete", "fail"
+	ResumeEvery          *int              `json:"resumeEvery,omitempty"`
+	AllowParameterChange bool              `json:"allowParameterChange,omitempty"`
+	AllowKernelChange    bool              `json:"allowKernelChange,omitempty"`
+	Annotations          map[string]string `json:"annotations,omitempty"`
+
+	// Output only.
+	Ran        *RanOn       `json:"ran,omitempty"`
+	Attempt    int          `json:"attempt,omitempty"`
+	Update     Int64        `json:"update,omitempty"`
+	ETASeconds float64      `json:"etaSeconds,omitempty"`
+	Stage      string       `json:"stage,omitempty"`
+	Warnings   []string     `json:"warnings,omitempty"`
+	Latest     *StepMetrics `json:"latestMetrics,omitempty"`
+}
+
+// RanOn says what a job really ran on, whatever acceleratorType asked for.
+type RanOn struct {
+	Accelerator string `json:"accelerator"` // "CPU"
+	KernelLevel string `json:"kernelLevel"`
+	Precision   string `json:"precision"`
+}
+
+// StepMetrics describes one optimiser batch. docs/metrics.md explains each.
+type StepMetrics struct {
+	Update              Int64   `json:"update"`
+	Epoch               int     `json:"epoch"`
+	Time                Time    `json:"time,omitzero"`
+	Samples             int     `json:"samples"`
+	Groups              int     `json:"groups"`
+	DeadGroups          int     `json:"deadGroups"`
+	EmptySamples        int     `json:"emptySamples"`
+	TruncatedSamples    int     `json:"truncatedSamples"`
+	Tokens              Int64   `json:"tokens"`
+	ScoredTokens        Int64   `json:"scoredTokens"`
+	ComputedTokens      Int64   `json:"computedTokens"`
+	RewardMean          float64 `json:"rewardMean"`
+	RewardStd           float64 `json:"rewardStd"`
+	RewardMin           float64 `json:"rewardMin"`
+	RewardMax           float64 `json:"rewardMax"`
+	Loss                float64 `json:"loss"`
+	KL                  float64 `json:"kl"`
+	ClipFraction        float64 `json:"clipFraction"`
+	Entropy             float64 `json:"entropy"`
+	GradNorm            float64 `json:"gradNorm"`
+	LearningRate        float64 `json:"learningRate"`
+	RatioMean           float64 `json:"ratioMean"`
+	EffectiveSampleSize float64 `json:"effectiveSampleSize"`
+	OffPolicyMasked     int     `json:"offPolicyMasked"`
+	Updated             bool    `json:"updated"`
+	Seconds             float64 `json:"seconds"`
+	TokensPerSecond     float64 `json:"tokensPerSecond"`
+}
+
+// StepMetricsList answers GET rlorTrainerJobs/{id}:metrics?after=N.
+type StepMetricsList struct {
+	Metrics []StepMetrics `json:"metrics"`
+	Page
+}
+
+// StepEvent is one line of a job's history: a state, a resume, a warning.
+type StepEvent struct {
+	Time    Time   `json:"time"`
+	Type    string `json:"type"`
+	State   string `json:"state,omitempty"`
+	Update  Int64  `json:"update,omitempty"`
+	Message string `json:"message,omitempty"`
+}
+
+// StepEventList answers GET rlorTrainerJobs/{id}:events.
+type StepEventList struct {
+	Events []StepEvent `json:"events"`
+	Page
+}
