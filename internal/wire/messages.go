@@ -52,8 +52,15 @@ type Hello struct {
 // Task tells the engine what this connection is for. Exactly one of the
 // pointers is set, the one that Kind names.
 type Task struct {
-	Kind     string        `json:"kind"` // "import", "validate", "train", "sample"
-	Threads  int           `json:"threads"`
+	Kind    string `json:"kind"` // "import", "validate", "train", "sample"
+	Threads int    `json:"threads"`
+	// Level forces a kernel level, for example to resume a job that began on
+	// it; "" = the best that passed its self-test.
+	Level string `json:"level,omitempty"`
+	// MemoryBytes is what the engine should stay below; 0 = no advice. The hard
+	// limit is the sandbox's.
+	MemoryBytes int64 `json:"memoryBytes,omitempty"`
+
 	Weights  *Weights      `json:"weights,omitempty"` // train, sample, validate (tokenizer and template only)
 	Import   *ImportTask   `json:"import,omitempty"`
 	Validate *ValidateTask `json:"validate,omitempty"`
@@ -82,7 +89,7 @@ type Open struct {
 }
 
 // Credit lets the sender of Stream send Bytes more. A stream begins with
-// InitialCredit. Groups are counted on stream 0.
+// InitialCredit. Stream 0 stands for the ordered messages of a direction.
 type Credit struct {
 	Stream uint32 `json:"stream"`
 	Bytes  int64  `json:"bytes"`
