@@ -1,0 +1,117 @@
+// Package sample decodes text from a base model and its LoRA adapters with a
+// KV cache: continuous batching, prompts that are computed once and shared by
+// their completions, base and several adapters in the same pass.
+//
+// A sampled answer depends on the weights, the adapter, the prompt, the
+// request's parameters, its seed and the kernel level, and on nothing else: not on
+// the other requests, on when they arrive, on chunking, preemption or threads.
+//
+// One goroutine owns a Sampler:
+//
+//	s := sample.New(pool, base, tokenizer, sample.Options{...})
+//	err := s.AddAdapter(digest, adapter)
+//	err = s.Submit(sample.Request{...}, func(e sample.Event) { ... })
+//	for s.Step() { ... }   // one pass each; Submit, Cancel and adapters between passes
+package sample
+
+import "github.com/firekeep/firekeep/internal/engine"
+
+// Options bounds a Sampler.
+type Options struct {
+	MaxSequences int   // completions decoded at once; 0 = 32
+	MaxContext   int   // prompt and completion in tokens; 0 = the model's positions
+	CacheBytes   int64 // KV memory; 0 = 1 GiB
+}
+
+// Request asks for N completions of one prompt.
+type Request struct {
+	ID      uint64 // chosen by the caller, unique among the requests in work
+	Adapter string // as given to AddAdapter; "" = base
+	Prompt  []int32
+	N       int // 0 = 1
+
+	MaxTokens   int     // per completion; 0 = to the context's end, < 0 = none (score the prompt with Echo)
+	Temperature float64 // 0 = greedy
+	TopP        float64 // 1 = off; 0 keeps the most probable token only
+	TopK        int     // 0 = off
+	Seed        *int64  // nil = a fresh one
+	Stop        []string
+	IgnoreEOS   bool
+	Logprobs    bool // Token.Logprob and Token.Sampling are computed
+	TopLogprobs int  // alternatives per token, at most MaxTopLogprobs
+	Echo        bool // the prompt comes first in text and tokens, with log-probs if asked for
+	// Truncate: a prompt and MaxTokens that exceed the context together are an
+	// error unless true; then MaxTokens shrinks to what is left.
+	Truncate bool
+}
+
+// Bounds of a request.
+const (
+	MaxTopLogprobs = 20
+	MaxN           = 1024
+	MaxStops       = 64
+	MaxStopBytes   = 4096 // of one stop string
+)
+
+// Event carries what one pass produced for one completion.
+type Event struct {
+	ID    uint64
+	Index int // of the completion
+	// Text continues the completion's text: valid UTF-8, special tokens left
+	// out, what could become a stop string held back.
+	Text   string
+	Tokens []Token
+	// Echoed is the number of leading Tokens that belong to the prompt (with
+	// Echo, in a completion's first event). The very first has no log-prob.
+	Echoed int
+	// PromptTokens and Prompt are set in each completion's first event.
+	PromptTokens int
+	Prompt       []int32
+	// Finish is set in the completion's last event.
+	Finish Finish
+	// Generated counts the completion's tokens so far, the end-of-turn included.
+	Generated int
+	// Problem says why a completion failed (Finish is FinishFailed).
+	Problem *engine.Problem
+}
+
+// Finish says why a completion ended.
+type Finish string
+
+const (
+	FinishStop      Finish = "stop"   // end of turn or stop string
+	FinishLength    Finish = "length" // MaxTokens or context
+	FinishCancelled Finish = "cancelled"
+	FinishFailed    Finish = "failed" // see Event.Problem
+)
+
+// Token is one token of a completion or of an echoed prompt. The end-of-turn
+// token is listed too, though it has no part in Text.
+type Token struct {
+	ID    int32
+	Text  string // of the token alone; bytes that are not UTF-8 are U+FFFD
+	Bytes []byte // of the token alone
+	// Logprob is of the raw softmax: temperature 1, nothing cut off, as the trainer computes it.
+	Logprob float64
+	// Sampling is of the distribution that the token was drawn from: 0 when greedy or echoed.
+	Sampling float64
+	Top      []Alternative // most probable first
+}
+
+// Alternative is a token that could have stood at one position.
+type Alternative struct {
+	ID      int32
+	Text    string
+	Bytes   []byte
+	Logprob float64
+}
+
+// Signatures of sampler.go:
+//
+//	func New(pool *kernel.Pool, m *model.Model, tok *token.Tokenizer, o Options) *Sampler
+//	func (s *Sampler) AddAdapter(id string, a *model.Adapter) error   // *engine.Problem: wrong shape
+//	func (s *Sampler) RemoveAdapter(id string)                        // requests in work keep it
+//	func (s *Sampler) Submit(r Request, emit func(Event)) error       // *engine.Problem: refused; emit runs inside Step and Cancel
+//	func (s *Sampler) Cancel(id uint64) bool                          // emits FinishCancelled for what is unfinished
+//	func (s *Sampler) Step() (busy bool)                              // one pass; false when nothing is left to do
+//	func (s *Sampler) Load() Load                                     // {Running, Waiting int; BlocksUsed, Blocks int}
