@@ -2,13 +2,26 @@
 // scalar Go reference that is its documentation and its oracle; assembly for
 // AVX2 and AVX-512 is chosen once at start by detection plus self-test.
 //
-// The k-order rule: each output element of a matrix product is accumulated in
-// float32 by one chain of fused multiply-adds over k = 0, 1, 2, ..., so the
-// result does not depend on M, on batching, on blocking or on the number of
-// threads, only on the level.
-//
 // Matrices are row-major float32 with a leading dimension (elements between
 // rows). m, n, k are rows of the result, columns of the result, depth.
+//
+// # The k-order rule
+//
+// Every output element of every matrix product is one chain
+//
+//	s = old c if acc, else 0
+//	for k = 0, 1, 2, ...: s = s + a[k] * (alpha * b[k])
+//	c = s
+//
+// in float32, where b is the operand whose rows or columns become the columns
+// of the result (the weights in Forward and Backward, which have no alpha), and
+// alpha * b[k] is rounded once. LevelAVX2 and LevelAVX512 fuse the multiply and
+// the add; LevelGo rounds both. Blocking over k stores and reloads s, which is
+// exact, so a result depends on the level only, never on m, on the batch, on
+// blocking, on alignment or on the number of threads; and two levels differ by
+// at most 2 k eps sum|a||alpha b|, eps = 2^-24, the usual bound of a chain.
+// Vector functions obey the same contract: their bits depend on the level, the
+// values and the length.
 package kernel
 
 // Panel is the number of output rows of W that one packed panel holds.

@@ -1,0 +1,131 @@
+package kernel
+
+// Forward computes y[m, N] (+)= x[m, K] * W^T: a linear layer. For any m from
+// one (decoding) to thousands (training).
+func (p *Pool) Forward(y []float32, ldy int, x []float32, ldx int, w *Packed, m int, acc bool) {
+	p.multiply(product{
+		t: active, c: y, ldc: ldy, a: x, rs: ldx, ks: 1, b: w.Data, ldb: w.K, kind: weights,
+		m: m, n: w.N, k: w.K, alpha: 1, acc: acc,
+	})
+}
+
+// ForwardRange is Forward for the outputs [n0, n1) only, n0 a multiple of
+// Panel: y[m, n1-n0] (+)= x[m, K] * W[n0:n1]^T. A large vocabulary goes through
+// it in pieces.
+func (p *Pool) ForwardRange(y []float32, ldy int, x []float32, ldx int, w *Packed, n0, n1, m int, acc bool) {
+	v := w.slice(n0, n1)
+	p.Forward(y, ldy, x, ldx, &v, m, acc)
+}
+
+// Backward computes dx[m, K] (+)= dy[m, N] * W: the gradient of a linear
+// layer's input. It turns the packed weights on the fly.
+func (p *Pool) Backward(dx []float32, lddx int, dy []float32, lddy int, w *Packed, m int, acc bool) {
+	p.multiply(product{
+		t: active, c: dx, ldc: lddx, a: dy, rs: lddy, ks: 1, b: w.Data, ldb: w.K, kind: weightsTransposed,
+		m: m, n: w.K, k: w.N, alpha: 1, acc: acc,
+	})
+}
+
+// BackwardRange is Backward for the outputs [n0, n1) only, n0 a multiple of
+// Panel: dx[m, K] (+)= dy[m, n1-n0] * W[n0:n1]. Ranges added up in order give
+// the bits of one Backward.
+func (p *Pool) BackwardRange(dx []float32, lddx int, dy []float32, lddy int, w *Packed, n0, n1, m int, acc bool) {
+	v := w.slice(n0, n1)
+	p.Backward(dx, lddx, dy, lddy, &v, m, acc)
+}
+
+// slice is the view of rows [n0, n1) of W.
+func (w *Packed) slice(n0, n1 int) Packed {
+	if n0%Panel != 0 || n0 < 0 || n1 < n0 || n1 > w.N || n1%Panel != 0 && n1 != w.N {
+		panic("kernel: a range of packed weights begins and ends at a panel")
+	}
+	return Packed{N: n1 - n0, K: w.K, Data: w.Data[n0*w.K:]}
+}
+
+// GemmNT computes c[m, n] (+)= a[m, k] * (alpha * b[n, k])^T on the caller.
+func GemmNT(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
+	g := product{active, c, ldc, a, lda, 1, b, ldb, rowsAreColumns, m, n, k, alpha, acc}
+	g.serial()
+}
+
+// GemmNN computes c[m, n] (+)= a[m, k] * (alpha * b[k, n]) on the caller.
+func GemmNN(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
+	g := product{active, c, ldc, a, lda, 1, b, ldb, rowsAreDepth, m, n, k, alpha, acc}
+	g.serial()
+}
+
+// GemmTN computes c[m, n] (+)= a[k, m]^T * (alpha * b[k, n]) on the caller.
+func GemmTN(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
+	g := product{active, c, ldc, a, 1, lda, b, ldb, rowsAreDepth, m, n, k, alpha, acc}
+	g.serial()
+}
+
+// NT is GemmNT on all threads.
+func (p *Pool) NT(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
+	p.multiply(product{active, c, ldc, a, lda, 1, b, ldb, rowsAreColumns, m, n, k, alpha, acc})
+}
+
+// NN is GemmNN on all threads.
+func (p *Pool) NN(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
+	p.multiply(product{active, c, ldc, a, lda, 1, b, ldb, rowsAreDepth, m, n, k, alpha, acc})
+}
+
+// TN is GemmTN on all threads.
+func (p *Pool) TN(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
+	p.multiply(product{active, c, ldc, a, 1, lda, b, ldb, rowsAreDepth, m, n, k, alpha, acc})
+}
+
+func (g *product) serial() {
+	g.check()
+	g.run(0, g.m, 0, (g.n+Panel-1)/Panel)
+}
+
+// serialWork is the number of multiply-adds below which waking other threads
+// costs more than it saves.
+const serialWork = 1 << 15
+
+// multiply runs g on all threads. Only the result is partitioned, never the
+// depth: by panels, or by rows where that balances better.
+func (p *Pool) multiply(g product) {
+	threads := p.Threads()
+	if threads == 1 || g.m*g.n*g.k < serialWork || !p.busy.CompareAndSwap(false, true) {
+		g.serial()
+		return
+	}
+	panels, strips := (g.n+Panel-1)/Panel, (g.m+g.t.rows-1)/g.t.rows
+	p.byRows = balance(strips, threads) > balance(panels, threads)+0.05
+	p.product = g
+	p.product.checkReleasing(p)
+	if p.byRows {
+		p.do(g.m, g.t.rows, p.productPart)
+	} else {
+		p.do(panels, 1, p.productPart)
+	}
+	p.product = product{}
+}
+
+// checkReleasing is check that gives the pool back when it panics.
+func (g *product) checkReleasing(p *Pool) {
+	ok := false
+	defer func() {
+		if !ok {
+			p.busy.Store(false)
+		}
+	}()
+	g.check()
+	ok = true
+}
+
+// balance is the fraction of threads kept busy by units of equal work.
+func balance(units, threads int) float64 {
+	return float64(units) / float64((units+threads-1)/threads*threads)
+}
+
+func (p *Pool) runProduct(_, lo, hi int) {
+	g := &p.product
+	if p.byRows {
+		g.run(lo, hi, 0, (g.n+Panel-1)/Panel)
+	} else {
+		g.run(0, g.m, lo, hi)
+	}
+}

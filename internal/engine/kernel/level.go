@@ -1,0 +1,100 @@
+package kernel
+
+import "fmt"
+
+// Level is an implementation of the kernels. Results are comparable bit by bit
+// within a level only, so the level is part of what a checkpoint records.
+type Level int
+
+const (
+	LevelGo     Level = iota // pure Go, every machine: the oracle
+	LevelAVX2                // amd64 with AVX2 and FMA
+	LevelAVX512              // amd64 with AVX-512 F, VL, BW and DQ
+)
+
+var levelNames = [...]string{LevelGo: "go", LevelAVX2: "avx2", LevelAVX512: "avx512"}
+
+func (l Level) String() string {
+	if l < 0 || int(l) >= len(levelNames) {
+		return fmt.Sprintf("Level(%d)", int(l))
+	}
+	return levelNames[l]
+}
+
+// ParseLevel is the inverse of String.
+func ParseLevel(s string) (Level, error) {
+	for l, name := range levelNames {
+		if s == name {
+			return Level(l), nil
+		}
+	}
+	return 0, fmt.Errorf("kernel level %q is unknown: use go, avx2 or avx512", s)
+}
+
+// Detect returns the levels that this processor and operating system can run,
+// best first. It always ends with LevelGo. A caller takes the first one that
+// passes SelfTest.
+func Detect() []Level {
+	return append(detectArch(), LevelGo)
+}
+
+// table is the set of functions of one level.
+type table struct {
+	level Level
+	// rows is the most rows of the result that tile computes at once.
+	rows int
+	tile tileFunc
+
+	dot         func(a, b []float32) float32
+	axpy        func(y, x []float32, a float32)
+	add         func(y, x []float32)
+	scale       func(x []float32, a float32)
+	sumSquares  func(x []float32) float64
+	normApply   func(y, x, w []float32, inv float32)
+	normBack    func(dx, dy, x, w []float32, inv, c float32)
+	dot3        func(a, b, c []float32) float64
+	siluMul     func(out, gate, up []float32)
+	siluMulBack func(dgate, dup, dout, gate, up []float32)
+	rotate      func(lo, hi, cos, sin []float32)
+	rotateBack  func(lo, hi, cos, sin []float32)
+	expSub      func(y, x []float32, c float32) float64
+	max         func(x []float32) float32
+}
+
+var goTable = table{
+	level: LevelGo, rows: 4, tile: tileGo,
+	dot: dotGo, axpy: axpyGo, add: addGo, scale: scaleGo, sumSquares: sumSquaresGo,
+	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
+	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
+	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo,
+}
+
+// active is the table in use. It is written by Use at start only.
+var active = &goTable
+
+// tableOf returns the table of a level, or nil where this machine has none.
+func tableOf(l Level) *table {
+	for _, have := range Detect() {
+		if have == l {
+			if l == LevelGo {
+				return &goTable
+			}
+			return archTable(l)
+		}
+	}
+	return nil
+}
+
+// Use makes l the level of every following call. Call it once at start, before
+// any other use of the package, with a level from Detect that passed SelfTest;
+// it panics when this machine cannot run l.
+func Use(l Level) {
+	t := tableOf(l)
+	if t == nil {
+		panic("kernel: level " + l.String() + " cannot run on this machine")
+	}
+	active = t
+}
+
+// Active returns the level in use: LevelGo until Use is called.
+func Active() Level { return active.level }

@@ -1,0 +1,124 @@
+package kernel
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// Pool runs parts of a computation on a fixed set of goroutines. The goroutine
+// that calls Do is worker 0, so a Pool of n threads owns n-1 goroutines.
+//
+// A Pool has one computation at a time: a Do that starts while another is under
+// way, from inside a part or from another goroutine, runs serially in its
+// caller. SetThreads and Close must not overlap with Do.
+type Pool struct {
+	busy    atomic.Bool
+	workers []*worker // workers 1..threads-1
+	pending sync.WaitGroup
+
+	// The computation under way: written before workers are woken.
+	n, align int
+	part     func(worker, lo, hi int)
+
+	// product is the matrix product under way, kept here so that a call
+	// allocates nothing; productPart is the bound method that runs a part.
+	product     product
+	byRows      bool
+	productPart func(worker, lo, hi int)
+
+	failed  sync.Mutex
+	failure any // first panic of a part
+}
+
+// worker is one goroutine of a Pool, woken through wake, ended by closing it.
+type worker struct{ wake chan struct{} }
+
+// NewPool returns a Pool of threads threads (at least one).
+func NewPool(threads int) *Pool {
+	p := &Pool{}
+	p.productPart = p.runProduct
+	p.SetThreads(threads)
+	return p
+}
+
+// Threads returns how many threads take part, the caller included.
+func (p *Pool) Threads() int { return len(p.workers) + 1 }
+
+// SetThreads changes the number of threads; values below one mean one.
+func (p *Pool) SetThreads(n int) {
+	n = max(n, 1) - 1
+	for len(p.workers) > n {
+		last := len(p.workers) - 1
+		close(p.workers[last].wake)
+		p.workers = p.workers[:last]
+	}
+	for len(p.workers) < n {
+		w := &worker{wake: make(chan struct{}, 1)}
+		p.workers = append(p.workers, w)
+		go p.serve(w, len(p.workers))
+	}
+}
+
+// Close ends the goroutines. A closed Pool computes serially.
+func (p *Pool) Close() { p.SetThreads(1) }
+
+// Do calls f for a static contiguous partition of [0, n) whose inner bounds are
+// multiples of align, each part on one worker, and returns when all are done.
+// Workers with an empty part are not called. worker is below Threads() and
+// unique among the parts of this call, but a nested Do is always worker 0, so
+// state indexed by worker must belong to one call. A panic in a part is raised
+// again in the caller once every part has ended.
+func (p *Pool) Do(n, align int, f func(worker, lo, hi int)) {
+	if n <= 0 {
+		return
+	}
+	align = max(align, 1)
+	if len(p.workers) == 0 || n <= align || !p.busy.CompareAndSwap(false, true) {
+		f(0, 0, n)
+		return
+	}
+	p.do(n, align, f)
+}
+
+// do is Do for a caller that has set busy.
+func (p *Pool) do(n, align int, f func(worker, lo, hi int)) {
+	p.n, p.align, p.part = n, align, f
+	p.pending.Add(len(p.workers))
+	for _, w := range p.workers {
+		w.wake <- struct{}{}
+	}
+	p.runPart(0)
+	p.pending.Wait()
+	failure := p.failure
+	p.part, p.failure = nil, nil
+	p.busy.Store(false)
+	if failure != nil {
+		panic(failure)
+	}
+}
+
+func (p *Pool) serve(w *worker, index int) {
+	for range w.wake {
+		p.runPart(index)
+		p.pending.Done()
+	}
+}
+
+// runPart runs the part of one worker and keeps its panic for the caller.
+func (p *Pool) runPart(index int) {
+	defer func() {
+		if v := recover(); v != nil {
+			p.failed.Lock()
+			if p.failure == nil {
+				p.failure = v
+			}
+			p.failed.Unlock()
+		}
+	}()
+	units, threads := (p.n+p.align-1)/p.align, len(p.workers)+1
+	lo := units * index / threads * p.align
+	hi := min(units*(index+1)/threads*p.align, p.n)
+	if lo < hi {
+		p.part(index, lo, hi)
+	}
+}
