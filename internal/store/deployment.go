@@ -1,0 +1,176 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/firekeep/firekeep/internal/rft"
+)
+
+var deployments = table[Deployment]{
+	name: "deployments",
+	fields: func(d *Deployment) []field {
+		return []field{{"uid", &d.UID}, {"account", &d.Account}, {"id", &d.ID}, {"display_name", &d.DisplayName}, {"base_model", &d.BaseModel},
+			{"state", &d.State}, {"status_code", &d.Status.Code}, {"status_message", &d.Status.Message}, {"min_replicas", &d.MinReplicas}, {"max_replicas", &d.MaxReplicas},
+			{"enable_addons", &d.EnableAddons}, {"enable_hot_reload", &d.EnableHotReload}, {"config", &d.Config}, {"created_by", &d.CreatedBy},
+			{"created", &d.Created}, {"updated", &d.Updated}}
+	},
+	filter: columns{"state": "state", "display_name": "display_name", "base_model": "base_model", "created_by": "created_by", "create_time": "created@"},
+}
+
+var deployedModels = table[DeployedModel]{
+	name: "deployed_models",
+	fields: func(d *DeployedModel) []field {
+		return []field{{"uid", &d.UID}, {"account", &d.Account}, {"id", &d.ID}, {"display_name", &d.DisplayName}, {"description", &d.Description},
+			{"model", &d.Model}, {"deployment", &d.Deployment}, {"is_default", &d.Default}, {"public", &d.Public}, {"serverless", &d.Serverless},
+			{"state", &d.State}, {"status_code", &d.Status.Code}, {"status_message", &d.Status.Message}, {"created_by", &d.CreatedBy},
+			{"created", &d.Created}, {"updated", &d.Updated}}
+	},
+	filter: columns{"state": "state", "display_name": "display_name", "model": "model", "deployment": "deployment", "default": "is_default#", "create_time": "created@"},
+}
+
+// CreateDeployment adds a deployment.
+func (db *DB) CreateDeployment(ctx context.Context, d Deployment, act Act) (Deployment, error) {
+	err := db.write(ctx, func(t *tx) error {
+		d.UID, d.Created, d.Updated = NewUID(), t.now, t.now
+		if ok, err := t.insertNew(ctx, deployments.name, deployments.fields(&d)); err != nil || !ok {
+			return exists(err, d.Name())
+		}
+		return t.audit(ctx, act, "OK")
+	})
+	return d, err
+}
+
+// Deployment returns a deployment.
+func (db *DB) Deployment(ctx context.Context, account, id string) (d Deployment, err error) {
+	err = db.read(ctx, func(t *tx) error {
+		d, err = deployment(ctx, t, account, id)
+		return err
+	})
+	return d, err
+}
+
+func deployment(ctx context.Context, t *tx, account, id string) (Deployment, error) {
+	d, ok, err := deployments.one(ctx, t, "account = ? AND id = ?", account, id)
+	return d, found(ok, err, Deployment{Account: account, ID: id}.Name())
+}
+
+// ListDeployments lists the deployments of an account.
+func (db *DB) ListDeployments(ctx context.Context, account string, o ListOptions) (p Page[Deployment], err error) {
+	l, err := newListing(o, deployments.filter)
+	if err != nil {
+		return p, err
+	}
+	l.and("account = ?", account)
+	err = db.read(ctx, func(t *tx) error {
+		p, err = deployments.page(ctx, t, l, o.After, func(d Deployment) (string, time.Time, time.Time) { return d.ID, d.Created, d.Updated })
+		return err
+	})
+	return p, err
+}
+
+// UpdateDeployment writes a deployment that the caller read and changed.
+func (db *DB) UpdateDeployment(ctx context.Context, d Deployment, act Act) (Deployment, error) {
+	err := db.write(ctx, func(t *tx) error {
+		old, err := deployment(ctx, t, d.Account, d.ID)
+		if err != nil {
+			return err
+		}
+		d.UID, d.Created, d.Updated = old.UID, old.Created, t.now
+		if err := t.update(ctx, deployments.name, d.UID, deployments.fields(&d)); err != nil {
+			return err
+		}
+		return t.audit(ctx, act, "OK")
+	})
+	return d, err
+}
+
+// DeleteDeployment removes a deployment with the models deployed on it.
+func (db *DB) DeleteDeployment(ctx context.Context, account, id string, act Act) error {
+	return db.write(ctx, func(t *tx) error {
+		d, err := deployment(ctx, t, account, id)
+		if err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, "DELETE FROM deployed_models WHERE deployment = ?", d.Name()); err != nil {
+			return err
+		}
+		if _, err := t.exec(ctx, "DELETE FROM deployments WHERE uid = ?", d.UID); err != nil {
+			return err
+		}
+		return t.audit(ctx, act, "OK")
+	})
+}
+
+// CreateDeployedModel loads a model on a deployment; ALREADY_EXISTS when it is
+// loaded there. With replace, the other models of the deployment go.
+func (db *DB) CreateDeployedModel(ctx context.Context, d DeployedModel, replace bool, act Act) (DeployedModel, error) {
+	err := db.write(ctx, func(t *tx) error {
+		if replace {
+			if _, err := t.exec(ctx, "DELETE FROM deployed_models WHERE deployment = ? AND model <> ?", d.Deployment, d.Model); err != nil {
+				return err
+			}
+		}
+		d.UID, d.Created, d.Updated = NewUID(), t.now, t.now
+		if ok, err := t.insertNew(ctx, deployedModels.name, deployedModels.fields(&d)); err != nil || !ok {
+			return exists(err, deployedName(d.Account, d.ID)+" or "+d.Model+" on "+d.Deployment)
+		}
+		return t.audit(ctx, act, "OK")
+	})
+	return d, err
+}
+
+// DeployedModel returns a deployed model.
+func (db *DB) DeployedModel(ctx context.Context, account, id string) (d DeployedModel, err error) {
+	err = db.read(ctx, func(t *tx) error {
+		var ok bool
+		d, ok, err = deployedModels.one(ctx, t, "account = ? AND id = ?", account, id)
+		return found(ok, err, deployedName(account, id))
+	})
+	return d, err
+}
+
+// ListDeployedModels lists the deployed models of an account.
+func (db *DB) ListDeployedModels(ctx context.Context, account string, o ListOptions) (p Page[DeployedModel], err error) {
+	l, err := newListing(o, deployedModels.filter)
+	if err != nil {
+		return p, err
+	}
+	l.and("account = ?", account)
+	err = db.read(ctx, func(t *tx) error {
+		p, err = deployedModels.page(ctx, t, l, o.After, func(d DeployedModel) (string, time.Time, time.Time) { return d.ID, d.Created, d.Updated })
+		return err
+	})
+	return p, err
+}
+
+// UpdateDeployedModel writes a deployed model that the caller read and changed.
+func (db *DB) UpdateDeployedModel(ctx context.Context, d DeployedModel, act Act) (DeployedModel, error) {
+	err := db.write(ctx, func(t *tx) error {
+		old, ok, err := deployedModels.one(ctx, t, "account = ? AND id = ?", d.Account, d.ID)
+		if err := found(ok, err, deployedName(d.Account, d.ID)); err != nil {
+			return err
+		}
+		d.UID, d.Created, d.Updated = old.UID, old.Created, t.now
+		if err := t.update(ctx, deployedModels.name, d.UID, deployedModels.fields(&d)); err != nil {
+			return err
+		}
+		return t.audit(ctx, act, "OK")
+	})
+	return d, err
+}
+
+// DeleteDeployedModel unloads a model.
+func (db *DB) DeleteDeployedModel(ctx context.Context, account, id string, act Act) error {
+	return db.write(ctx, func(t *tx) error {
+		n, err := t.exec(ctx, "DELETE FROM deployed_models WHERE account = ? AND id = ?", account, id)
+		if err := found(n == 1, err, deployedName(account, id)); err != nil {
+			return err
+		}
+		return t.audit(ctx, act, "OK")
+	})
+}
+
+func deployedName(account, id string) string {
+	return rft.Name{Account: account, Collection: rft.Deployed, ID: id}.String()
+}

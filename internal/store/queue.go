@@ -1,0 +1,233 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/firekeep/firekeep/internal/rft"
+)
+
+// LeaseJob gives the oldest queued job of these kinds to owner for ttl and
+// returns it as CREATING with a new fence; false when there is none.
+func (db *DB) LeaseJob(ctx context.Context, owner string, kinds []JobKind, ttl time.Duration) (j Job, ok bool, err error) {
+	if len(kinds) == 0 {
+		return j, false, nil
+	}
+	args := []any{string(rft.StatePending), string(rft.StateRequeueing)}
+	for _, k := range kinds {
+		args = append(args, string(k))
+	}
+	marks := strings.TrimSuffix(strings.Repeat("?, ", len(kinds)), ", ")
+	where := "state IN (?, ?) AND kind IN (" + marks + ") ORDER BY created, uid LIMIT 1"
+	// Most polls find nothing; look before taking the writer's lock.
+	err = db.read(ctx, func(t *tx) error {
+		_, ok, err = jobs.one(ctx, t, where, args...)
+		return err
+	})
+	if err != nil || !ok {
+		return j, false, err
+	}
+	err = db.write(ctx, func(t *tx) error {
+		if j, ok, err = jobs.one(ctx, t, where, args...); err != nil || !ok {
+			return err
+		}
+		j.Owner, j.Expires, j.Fence, j.Attempt = owner, t.now.Add(ttl), j.Fence+1, j.Attempt+1
+		if j.Started.IsZero() {
+			j.Started = t.now
+		}
+		return t.setState(ctx, &j, rft.StateCreating, OK())
+	})
+	return j, ok && err == nil, err
+}
+
+// Heartbeat extends a lease and returns the job, whose state tells of a wish to
+// cancel. ABORTED means the lease is lost: stop at once and write nothing.
+func (db *DB) Heartbeat(ctx context.Context, uid string, fence int64, ttl time.Duration) (j Job, err error) {
+	err = db.write(ctx, func(t *tx) error {
+		if j, err = t.leased(ctx, uid, fence); err != nil {
+			return err
+		}
+		j.Expires = t.now.Add(ttl)
+		_, err = t.exec(ctx, "UPDATE jobs SET expires = ? WHERE uid = ?", micros(j.Expires), uid)
+		return err
+	})
+	return j, err
+}
+
+// leased reads a job for a write of its runner and refuses a stale fence.
+func (t *tx) leased(ctx context.Context, uid string, fence int64) (Job, error) {
+	j, ok, err := jobs.one(ctx, t, "uid = ?", uid)
+	if err != nil {
+		return j, err
+	}
+	if !ok || j.Fence != fence || j.Owner == "" {
+		return j, rft.Errorf(rft.KindAborted, "the lease of the job is lost")
+	}
+	return j, nil
+}
+
+// Rescue requeues jobs whose runner died: the lease has expired. A job that has
+// had maxAttempts leases fails, one that was being cancelled is CANCELLED. It
+// returns the jobs it moved.
+func (db *DB) Rescue(ctx context.Context, maxAttempts int) (moved []Job, err error) {
+	const expired = "owner <> '' AND expires <= ?"
+	any := false
+	err = db.read(ctx, func(t *tx) error {
+		_, any, err = jobs.one(ctx, t, expired+" LIMIT 1", micros(t.now))
+		return err
+	})
+	if err != nil || !any {
+		return nil, err
+	}
+	err = db.write(ctx, func(t *tx) error {
+		late, err := jobs.all(ctx, t, "WHERE "+expired+" ORDER BY created, uid", micros(t.now))
+		if err != nil {
+			return err
+		}
+		for i := range late {
+			if err := t.rescue(ctx, &late[i], maxAttempts); err != nil {
+				return err
+			}
+		}
+		moved = late
+		return nil
+	})
+	return moved, err
+}
+
+func (t *tx) rescue(ctx context.Context, j *Job, maxAttempts int) error {
+	owner := j.Owner
+	j.Owner, j.Expires, j.Fence = "", time.Time{}, j.Fence+1
+	act := Act{Account: j.Account, Actor: "queue", Method: "RescueJob", Resource: j.Name(), Detail: map[string]string{"lost": owner}}
+	var err error
+	switch {
+	case j.State == rft.StateCancelling:
+		err = t.end(ctx, j, rft.StateCancelled, j.Status)
+	case j.Attempt >= maxAttempts:
+		err = t.end(ctx, j, rft.StateFailed, Status{Code: string(rft.KindInternal),
+			Message: "the job's runner died on every attempt; the server's log says why"})
+	default:
+		err = t.setState(ctx, j, rft.StateRequeueing, OK())
+	}
+	if err != nil {
+		return err
+	}
+	return t.audit(ctx, act, string(j.State))
+}
+
+// RescueOwner requeues the jobs that owner held: the runner calls it at its own
+// start, when it knows that its former self is dead, instead of waiting for the
+// leases to expire.
+func (db *DB) RescueOwner(ctx context.Context, owner string, maxAttempts int) (moved []Job, err error) {
+	err = db.write(ctx, func(t *tx) error {
+		held, err := jobs.all(ctx, t, "WHERE owner = ? ORDER BY created, uid", owner)
+		if err != nil {
+			return err
+		}
+		for i := range held {
+			if err := t.rescue(ctx, &held[i], maxAttempts); err != nil {
+				return err
+			}
+		}
+		moved = held
+		return nil
+	})
+	return moved, err
+}
+
+// Release gives a lease back unfinished, as an orderly shutdown does; the
+// attempt does not count.
+func (db *DB) Release(ctx context.Context, uid string, fence int64) error {
+	return db.write(ctx, func(t *tx) error {
+		j, err := t.leased(ctx, uid, fence)
+		if err != nil {
+			return err
+		}
+		j.Owner, j.Expires, j.Fence, j.Attempt = "", time.Time{}, j.Fence+1, j.Attempt-1
+		if j.State == rft.StateCancelling {
+			return t.end(ctx, &j, rft.StateCancelled, j.Status)
+		}
+		return t.setState(ctx, &j, rft.StateRequeueing, OK())
+	})
+}
+
+// Advance moves a leased job to the next running state.
+func (db *DB) Advance(ctx context.Context, uid string, fence int64, next rft.JobState) error {
+	return db.write(ctx, func(t *tx) error {
+		j, err := t.leased(ctx, uid, fence)
+		if err != nil {
+			return err
+		}
+		return t.setState(ctx, &j, next, OK())
+	})
+}
+
+// Report stores the progress of a leased job and appends events in one
+// transaction. Metrics of an update that are there already stay as they are:
+// an attempt that resumed repeats updates, and repeats their numbers.
+func (db *DB) Report(ctx context.Context, uid string, fence int64, p *Progress, events ...Event) error {
+	return db.write(ctx, func(t *tx) error {
+		j, err := t.leased(ctx, uid, fence)
+		if err != nil {
+			return err
+		}
+		if p != nil {
+			j.Progress, j.Updated = *p, t.now
+			if err := t.update(ctx, jobs.name, uid, jobs.fields(&j)); err != nil {
+				return err
+			}
+		}
+		for _, e := range events {
+			if err := t.event(ctx, uid, e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// event appends one event.
+func (t *tx) event(ctx context.Context, uid string, e Event) error {
+	if e.Kind == EventMetrics {
+		var n int
+		if err := t.row(ctx, "SELECT COUNT(*) FROM job_events WHERE job = ? AND kind = ? AND update_no = ?", uid, e.Kind, e.Update).Scan(&n); err != nil || n > 0 {
+			return err
+		}
+	}
+	_, err := t.exec(ctx, "INSERT INTO job_events (job, seq, at, kind, update_no, data) SELECT ?, COALESCE(MAX(seq), 0) + 1, ?, ?, ?, ? FROM job_events WHERE job = ?",
+		uid, micros(t.now), e.Kind, e.Update, string(e.Data), uid)
+	return err
+}
+
+func (t *tx) stateEvent(ctx context.Context, j *Job) error {
+	data, err := json.Marshal(map[string]string{"state": string(j.State), "code": j.Status.Code, "message": j.Status.Message})
+	if err != nil {
+		return err
+	}
+	return t.event(ctx, j.UID, Event{Kind: EventState, Data: data})
+}
+
+// Events returns a job's events after seq, in order.
+func (db *DB) Events(ctx context.Context, uid string, after int64, limit int) (out []Event, err error) {
+	if limit <= 0 || limit > 1000 {
+		limit = 1000
+	}
+	err = db.read(ctx, func(t *tx) error {
+		rows, err := t.query(ctx, "SELECT seq, at, kind, update_no, data FROM job_events WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?", uid, after, limit)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var e Event
+			if err := rows.Scan(&e.Seq, &column{&e.Time}, &e.Kind, &e.Update, &column{&e.Data}); err != nil {
+				return err
+			}
+			out = append(out, e)
+		}
+		return rows.Err()
+	})
+	return out, err
+}
