@@ -1,0 +1,112 @@
+package model
+
+import (
+	"math"
+
+	"github.com/firekeep/firekeep/internal/engine/kernel"
+)
+
+// headBytes bounds the logits that are held at once.
+const headBytes = 32 << 20
+
+// headBuffers holds a chunk of scored tokens: their hidden states and logits.
+type headBuffers struct {
+	rows          int       // capacity
+	x, norm, dx   []float32 // [rows, H] final stream, normalised (then its gradient), gradient of x
+	inv           []float32 // [rows]
+	logits        []float32 // [rows, Vocab]; with gradients: exp(logit - max), then d logit
+	lp, entropy   []float64 // of every scored token of the micro-batch
+	grad          []float64 // d loss / d lp
+	sum           []float64 // [rows] sum of exp(logit - max)
+	exps          [maxWorkers][]float32
+	gradsOfLogits bool
+}
+
+// prepareHead sizes the buffers for the micro-batch.
+func (w *Workspace) prepareHead(grad bool) {
+	h, c := &w.head, &w.model.Config
+	scored := len(w.forest.scoreRows)
+	rows := min(scored, max(1, headBytes/4/c.Vocab))
+	if rows > h.rows {
+		h.rows = rows
+		h.x, h.norm, h.dx = make([]float32, rows*c.Hidden), make([]float32, rows*c.Hidden), make([]float32, rows*c.Hidden)
+		h.inv = make([]float32, rows)
+		h.logits, h.sum = make([]float32, rows*c.Vocab), make([]float64, rows)
+	}
+	h.lp, h.entropy, h.grad = resize(h.lp, scored), resize(h.entropy, scored), resize(h.grad, scored)
+	h.gradsOfLogits = grad
+}
+
+// chunks calls f for runs of samples whose scored tokens fit into the buffers,
+// and for single samples that do not fit.
+func (w *Workspace) chunks(f func(samples []sampleSpan) error) error {
+	all := w.forest.samples
+	for len(all) > 0 {
+		n := 1
+		for n < len(all) && all[n].hi-all[0].lo <= w.head.rows {
+			n++
+		}
+		if err := f(all[:n]); err != nil {
+			return err
+		}
+		all = all[n:]
+	}
+	return nil
+}
+
+// pieces calls f for the scored tokens lo..hi in runs that fit into the buffers.
+func (w *Workspace) pieces(lo, hi int, f func(lo, hi int)) {
+	for ; lo < hi; lo += w.head.rows {
+		f(lo, min(hi, lo+w.head.rows))
+	}
+}
+
+// scoreTokens computes lp and entropy of the scored tokens lo..hi. With
+// gradients it leaves exp(logit - max) in logits and their sums in sum.
+func (w *Workspace) scoreTokens(lo, hi int) {
+	h, c, n := &w.head, &w.model.Config, hi-lo
+	for i, row := range w.forest.scoreRows[lo:hi] {
+		copy(h.x[i*c.Hidden:(i+1)*c.Hidden], w.out[int(row)*c.Hidden:])
+	}
+	w.rmsNorm(h.norm, h.x, w.model.Norm, h.inv, n)
+	w.pool.Forward(h.logits, c.Vocab, h.norm, c.Hidden, w.model.Head, n, false)
+	w.pool.Do(n, 1, func(worker, first, end int) {
+		if len(h.exps[worker]) < c.Vocab {
+			h.exps[worker] = make([]float32, c.Vocab)
+		}
+		exps := h.exps[worker][:c.Vocab]
+		for i := first; i < end; i++ {
+			row := h.logits[i*c.Vocab : (i+1)*c.Vocab]
+			target := float64(row[w.forest.scoreTargets[lo+i]])
+			top := kernel.Max(row)
+			sum := kernel.ExpSub(exps, row, top)
+			lse := float64(top) + math.Log(sum)
+			h.lp[lo+i] = target - lse
+			h.entropy[lo+i] = lse - float64(kernel.Dot(exps, row))/sum
+			if h.gradsOfLogits {
+				copy(row, exps)
+				h.sum[i] = sum
+			}
+		}
+	})
+}
+
+// backwardTokens adds the gradient of the final stream for the scored tokens
+// lo..hi to w.dx, from h.grad and what scoreTokens left for the same run:
+// d logit = g (onehot - softmax).
+func (w *Workspace) backwardTokens(lo, hi int) {
+	h, c, n := &w.head, &w.model.Config, hi-lo
+	w.pool.Do(n, 1, func(_, first, end int) {
+		for i := first; i < end; i++ {
+			row, g := h.logits[i*c.Vocab:(i+1)*c.Vocab], h.grad[lo+i]
+			kernel.Scale(row, float32(-g/h.sum[i]))
+			row[w.forest.scoreTargets[lo+i]] += float32(g)
+		}
+	})
+	w.pool.Backward(h.norm, c.Hidden, h.logits, c.Vocab, w.model.Head, n, false)
+	clear(h.dx[:n*c.Hidden])
+	w.rmsNormBackward(h.dx, h.norm, h.x, w.model.Norm, h.inv, n)
+	for i, row := range w.forest.scoreRows[lo:hi] { // rows repeat where branches share the prompt's last token
+		kernel.Add(w.dx[int(row)*c.Hidden:(int(row)+1)*c.Hidden], h.dx[i*c.Hidden:(i+1)*c.Hidden])
+	}
+}

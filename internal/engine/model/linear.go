@@ -1,0 +1,64 @@
+package model
+
+import "github.com/firekeep/firekeep/internal/engine"
+
+// The linear layers that read one input x [T, in], with LoRA:
+//
+//	low_t = x A_tᵀ                     [T, r]
+//	y_t   = x W_tᵀ + scale low_t B_tᵀ  [T, out_t]
+
+// forwardLinear computes the targets that read input i of block l. ys are the
+// outputs in the order of inputTargets[i]; acc adds to what they hold.
+func (w *Workspace) forwardLinear(l, i int, a *Adapter, s *acts, x []float32, acc bool, ys ...[]float32) {
+	c, m := &w.model.Config, len(w.forest.tokens)
+	nr, in := lowWidth(a, i), w.inputWidth(i)
+	w.lowRank(l, i, a, s, x)
+	off := 0
+	for j, t := range inputTargets[i] {
+		out, _ := c.Linear(engine.Targets[t])
+		w.pool.Forward(ys[j], out, x, in, w.model.Layers[l].Linear[t], m, acc)
+		if a != nil && a.Layers[l].B[t] != nil {
+			w.pool.NT(ys[j], out, s.low[i][off:], nr, a.Layers[l].B[t], a.Rank, m, out, a.Rank, a.Scale(), true)
+			off += a.Rank
+		}
+	}
+}
+
+// lowRank sets s.low[i] = x Aᵀ for the adapted targets that read input i.
+func (w *Workspace) lowRank(l, i int, a *Adapter, s *acts, x []float32) {
+	if nr, in := lowWidth(a, i), w.inputWidth(i); nr > 0 {
+		w.pool.NT(s.low[i], nr, x, in, a.Layers[l].input[i], in, len(w.forest.tokens), nr, in, 1, false)
+	}
+}
+
+// backwardLinear adds the gradients of A and B to g and, unless dx is nil,
+// sets dx [T, in] (acc: adds to it) from the outputs' gradients dys.
+func (w *Workspace) backwardLinear(l, i int, a, g *Adapter, s *acts, x, dx []float32, acc bool, dys ...[]float32) {
+	c, m := &w.model.Config, len(w.forest.tokens)
+	nr, in := lowWidth(a, i), w.inputWidth(i)
+	off := 0
+	for j, t := range inputTargets[i] {
+		out, _ := c.Linear(engine.Targets[t])
+		if dx != nil {
+			w.pool.Backward(dx, in, dys[j], out, w.model.Layers[l].Linear[t], m, acc || j > 0)
+		}
+		if b := a.Layers[l].B[t]; b != nil {
+			w.pool.NN(w.dlow[off:], nr, dys[j], out, b, a.Rank, m, a.Rank, out, a.Scale(), false)
+			w.pool.TN(g.Layers[l].B[t], a.Rank, dys[j], out, s.low[i][off:], nr, out, a.Rank, m, a.Scale(), true)
+			off += a.Rank
+		}
+	}
+	if nr == 0 {
+		return
+	}
+	w.pool.TN(g.Layers[l].input[i], in, w.dlow, nr, x, in, nr, in, m, 1, true)
+	if dx != nil {
+		w.pool.NN(dx, in, w.dlow, nr, a.Layers[l].input[i], in, m, in, nr, 1, true)
+	}
+}
+
+// inputWidth is the width of input i.
+func (w *Workspace) inputWidth(i int) int {
+	_, in := w.model.Config.Linear(engine.Targets[inputTargets[i][0]])
+	return in
+}
