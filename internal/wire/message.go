@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"strconv"
 )
 
 // Side is one end of a connection.
@@ -82,6 +83,29 @@ func typeOf(m any) Type {
 		return TypeGroup
 	}
 	return 0
+}
+
+// typeNames are the names of the types in docs/engine-protocol.md.
+var typeNames = map[Type]string{
+	TypeHello: "Hello", TypeTask: "Task", TypeOpen: "Open", TypeData: "Data", TypeCredit: "Credit", TypeGroup: "Group",
+	TypeEpochEnd: "EpochEnd", TypeThreads: "Threads", TypeMetrics: "Metrics", TypeProgress: "Progress", TypeChunk: "Chunk",
+	TypeMark: "Mark", TypeDone: "Done", TypeFault: "Fault", TypeCancel: "Cancel", TypeHeartbeat: "Heartbeat",
+	TypeSample: "Sample", TypeToken: "Token", TypeAdapter: "Adapter", TypeAck: "Ack", TypeWarning: "Warning",
+}
+
+func (t Type) String() string {
+	if name, ok := typeNames[t]; ok {
+		return name
+	}
+	return "type " + strconv.Itoa(int(t))
+}
+
+// NameOf is the name of the type of a received message.
+func NameOf(m any) string {
+	if _, ok := m.(*Inbound); ok {
+		return TypeOpen.String()
+	}
+	return typeOf(m).String()
 }
 
 // decode turns the payload of a JSON frame into its message.

@@ -154,7 +154,9 @@ type TrainTask struct {
 	BaseName   string      `json:"baseName"`
 	HasAdapter bool        `json:"hasAdapter"`
 	HasMoments bool        `json:"hasMoments"`
-	Resume     *Mark       `json:"resume,omitempty"`
+	// HasOriginal: the stream "incoming-adapter" follows (on resume).
+	HasOriginal bool  `json:"hasOriginal,omitempty"`
+	Resume      *Mark `json:"resume,omitempty"`
 	// GroupsPerEpoch and TokensEstimate serve the ETA.
 	GroupsPerEpoch int64 `json:"groupsPerEpoch"`
 	// Supervised: adjacent rows with equal prompts form a group.

@@ -1,0 +1,123 @@
+package broker
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"regexp"
+	"sync"
+
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/wire"
+)
+
+// verdict turns the end of a connection into the error of the session that used
+// it. A connection that the child closed waits for the child's exit, which says
+// more.
+func (c *Child) verdict(ctx context.Context, err error) error {
+	var typed *rft.Error
+	var broken *wire.ProtocolError
+	switch {
+	case ctx.Err() != nil:
+		return contextError(ctx)
+	case errors.As(err, &typed):
+		return err
+	case errors.As(err, &broken):
+		return rft.Wrap(rft.KindInternal, err, "the engine broke the protocol: %s", broken.Rule)
+	case errors.Is(err, wire.ErrSilent):
+		return rft.Wrap(rft.KindUnavailable, err, "the engine stopped responding")
+	case errors.Is(err, context.DeadlineExceeded):
+		return rft.Wrap(rft.KindUnavailable, err, "the engine did not start in time")
+	}
+	c.conn.Close()
+	_ = c.process.Kill() // it may have closed its pipes and live on
+	<-c.dead
+	return c.exitError(err)
+}
+
+// exitError says how the child died. UNAVAILABLE means that the same work may
+// succeed when it is tried again.
+func (c *Child) exitError(cause error) error {
+	switch e := c.exit; {
+	case e.OOM && c.opt.MemoryBytes > 0:
+		return rft.Wrap(rft.KindResourceExhausted, cause, "the engine needed more than its memory limit of %d MiB", c.opt.MemoryBytes>>20)
+	case e.OOM:
+		return rft.Wrap(rft.KindResourceExhausted, cause, "the engine needed more memory than its limit")
+	case e.Signal == "killed" || e.Signal == "terminated" || e.OK():
+		return rft.Wrap(rft.KindUnavailable, cause, "the engine was ended from outside")
+	case e.Signal != "":
+		return rft.Wrap(rft.KindInternal, cause, "the engine crashed: %s", e.Signal)
+	default:
+		return rft.Wrap(rft.KindInternal, cause, "the engine crashed with exit code %d", e.Code)
+	}
+}
+
+func contextError(ctx context.Context) error {
+	cause := context.Cause(ctx)
+	var typed *rft.Error
+	switch {
+	case errors.As(cause, &typed):
+		return cause
+	case errors.Is(cause, context.DeadlineExceeded):
+		return rft.Wrap(rft.KindDeadlineExceeded, cause, "the deadline passed")
+	}
+	return rft.Wrap(rft.KindCancelled, cause, "cancelled")
+}
+
+// faultError is the error of a Fault. Kinds that are not ours are INTERNAL.
+func faultError(f wire.Fault) error {
+	kind := rft.Kind(f.Kind)
+	switch kind {
+	case rft.KindInvalidArgument, rft.KindFailedPrecondition, rft.KindResourceExhausted, rft.KindNotFound,
+		rft.KindCancelled, rft.KindUnimplemented, rft.KindOutOfRange, rft.KindDataLoss:
+	default:
+		kind = rft.KindInternal
+	}
+	if f.Problem != nil {
+		return rft.Wrap(kind, f.Problem, "%s", clip(f.Problem.Error()))
+	}
+	return rft.Errorf(kind, "%s", clip(f.Message))
+}
+
+// clip bounds a text of the child to what an error shows.
+func clip(s string) string {
+	const limit = 1000
+	if len(s) <= limit {
+		return s
+	}
+	return s[:limit] + "..."
+}
+
+// tail keeps the lines of a child's stderr that say where it crashed. Nothing
+// else of it is kept: a crash may print what it worked on.
+type tail struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+// stackLine matches the position lines of a Go stack trace and the runtime's
+// own reasons.
+var stackLine = regexp.MustCompile(`^(\t[\w./@+-]{1,200}\.go:\d{1,6}\b|fatal error: [a-z :]{1,60}$|SIG[A-Z]{2,6}: [a-z ]{1,40})`)
+
+func (t *tail) fill(r io.ReadCloser) {
+	defer r.Close()
+	lines := bufio.NewScanner(r)
+	lines.Buffer(make([]byte, 4096), 64<<10)
+	for lines.Scan() {
+		if m := stackLine.FindString(lines.Text()); m != "" {
+			t.mu.Lock()
+			if len(t.lines) < 16 {
+				t.lines = append(t.lines, m)
+			}
+			t.mu.Unlock()
+		}
+	}
+	_, _ = io.Copy(io.Discard, r)
+}
+
+func (t *tail) stack() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lines
+}
