@@ -1,0 +1,287 @@
+package sandbox
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/firekeep/firekeep/internal/rft"
+	"golang.org/x/sys/unix"
+)
+
+// nobody is the host's user and group of children that root starts.
+const nobody = 65534
+
+// Defaults of Limits. A Go program reserves memory lazily, so the default
+// bound is generous; the runner sets the real one.
+const (
+	defaultThreads   = 512
+	defaultOpenFiles = 256
+	defaultFileBytes = 64 << 20
+)
+
+// New returns the launcher of this host.
+func New() Launcher { return &linux{cgroups: newCgroups()} }
+
+type linux struct{ cgroups *cgroups }
+
+// order is what the parent tells the preparing child, over a pipe that doubles
+// as the starting signal: it is written when cgroups are in place.
+type order struct {
+	Args    []string `json:"args"`
+	Env     []string `json:"env"`
+	Files   int      `json:"files"` // descriptors 3 to 3+Files-1 belong to the program
+	Limits  Limits   `json:"limits"`
+	Confine bool     `json:"confineMemory"` // by rlimit, for want of a cgroup
+	Require []string `json:"require"`
+	Layers  []Layer  `json:"layers"` // those that the parent has set up
+}
+
+// answer is what the preparing child reports before the program starts, and
+// once more when the start fails.
+type answer struct {
+	Layers []Layer `json:"layers"`
+	// Step and Problem name what failed; Missing names a required layer that
+	// the host cannot give.
+	Step    string `json:"step,omitempty"`
+	Problem string `json:"problem,omitempty"`
+	Missing bool   `json:"missing,omitempty"`
+}
+
+// Start implements Launcher.
+func (l *linux) Start(ctx context.Context, s Spec) (Process, error) {
+	begin := time.Now()
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	orders, status, p, err := l.spawn(s)
+	if err != nil {
+		return nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = p.Kill() })
+	last, err := l.prepare(s, p, orders, status)
+	if !stop() && err == nil {
+		err = rft.Wrap(rft.KindCancelled, ctx.Err(), "sandbox: start of %s cancelled", s.Name)
+	}
+	if err != nil {
+		_ = p.Kill()
+		p.Wait()
+		return nil, err
+	}
+	p.report = Report{Level: LevelProcess, Layers: last.Layers, Took: time.Since(begin)}
+	return p, nil
+}
+
+func (s Spec) check() error {
+	switch {
+	case s.Program == nil || len(s.Args) == 0:
+		return rft.Errorf(rft.KindInternal, "sandbox: a child needs a program and its name")
+	case s.Level != "" && s.Level != LevelProcess:
+		return rft.Errorf(rft.KindFailedPrecondition, "sandbox: this host isolates at level %q; the job demands %q", LevelProcess, s.Level)
+	}
+	return nil
+}
+
+// spawn starts this executable again, in its new namespaces, as the preparing
+// child. It waits for its orders on the returned pipe.
+func (l *linux) spawn(s Spec) (orders, status *os.File, _ *process, _ error) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return nil, nil, nil, rft.Wrap(rft.KindInternal, err, "sandbox: cannot open %s", os.DevNull)
+	}
+	defer null.Close()
+	ordersR, ordersW, err := os.Pipe()
+	if err != nil {
+		return nil, nil, nil, rft.Wrap(rft.KindInternal, err, "sandbox: cannot make a pipe")
+	}
+	statusR, statusW, err := os.Pipe()
+	if err != nil {
+		closeAll(ordersR, ordersW)
+		return nil, nil, nil, rft.Wrap(rft.KindInternal, err, "sandbox: cannot make a pipe")
+	}
+	defer closeAll(ordersR, statusW)
+	files := []*os.File{orElse(s.Stdin, null), orElse(s.Stdout, null), orElse(s.Stderr, null)}
+	files = append(files, s.Files...)
+	files = append(files, ordersR, statusW, s.Program.file)
+	attr := &os.ProcAttr{Dir: "/", Env: []string{}, Files: files, Sys: namespaces(os.Geteuid(), os.Getegid())}
+	proc, err := onLauncherThread(func() (*os.Process, error) {
+		return os.StartProcess("/proc/self/exe", []string{initName, strconv.Itoa(len(s.Files))}, attr)
+	})
+	if err != nil {
+		closeAll(ordersW, statusR)
+		return nil, nil, nil, startError(err)
+	}
+	return ordersW, statusR, &process{proc: proc, done: make(chan struct{})}, nil
+}
+
+// namespaces are the attributes of the preparing child. It is user 0 of its
+// own user namespace, which is nobody on the host when root starts it, and the
+// same ordinary user otherwise.
+func namespaces(uid, gid int) *syscall.SysProcAttr {
+	attr := &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWUSER | unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET |
+			unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWCGROUP,
+		Pdeathsig:  syscall.SIGKILL,
+		Setsid:     true,
+		Credential: &syscall.Credential{Uid: 0, Gid: 0, NoSetGroups: true},
+	}
+	if uid == 0 {
+		uid, gid = nobody, nobody
+		attr.GidMappingsEnableSetgroups = true
+		attr.Credential.NoSetGroups = false
+	}
+	attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
+	attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: gid, Size: 1}}
+	return attr
+}
+
+func startError(err error) error {
+	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EUSERS) {
+		return rft.Wrap(rft.KindFailedPrecondition, err,
+			"sandbox: this host does not let Firekeep make user namespaces (%v); see user.max_user_namespaces and kernel.unprivileged_userns_clone", err)
+	}
+	return rft.Wrap(rft.KindInternal, err, "sandbox: cannot start a child")
+}
+
+// prepare puts the child into its cgroups, gives it its orders and reads what
+// came of them. The status pipe ends when the program has been started.
+func (l *linux) prepare(s Spec, p *process, orders, status *os.File) (answer, error) {
+	defer status.Close()
+	group, layers := l.cgroups.enter(s.Name, p.proc.Pid, s.Limits)
+	p.group = group
+	o := order{Args: s.Args, Env: s.Env, Files: len(s.Files), Limits: s.Limits.orDefault(), Confine: !group.memory(), Require: s.Require, Layers: layers}
+	err := json.NewEncoder(orders).Encode(o)
+	if closed := orders.Close(); err == nil {
+		err = closed
+	}
+	last, readErr := readAnswers(status)
+	switch {
+	case last.Missing:
+		return last, rft.Errorf(rft.KindFailedPrecondition, "sandbox: this host cannot give %s: %s", last.Step, last.Problem)
+	case last.Step != "":
+		return last, rft.Errorf(rft.KindInternal, "sandbox: %s: %s", last.Step, last.Problem)
+	case err != nil || readErr != nil || len(last.Layers) == 0:
+		return last, rft.Wrap(rft.KindInternal, errors.Join(err, readErr), "sandbox: the child ended while it was prepared")
+	}
+	return last, nil
+}
+
+func readAnswers(status io.Reader) (answer, error) {
+	var last answer
+	dec := json.NewDecoder(io.LimitReader(status, 1<<16))
+	for {
+		switch err := dec.Decode(&last); {
+		case errors.Is(err, io.EOF):
+			return last, nil
+		case err != nil:
+			return last, err
+		}
+	}
+}
+
+func (l Limits) orDefault() Limits {
+	if l.Threads == 0 {
+		l.Threads = defaultThreads
+	}
+	if l.OpenFiles == 0 {
+		l.OpenFiles = defaultOpenFiles
+	}
+	if l.FileBytes == 0 {
+		l.FileBytes = defaultFileBytes
+	}
+	return l
+}
+
+// process implements Process.
+type process struct {
+	proc   *os.Process
+	group  *group
+	report Report
+	once   sync.Once
+	done   chan struct{}
+	exit   Exit
+}
+
+func (p *process) Pid() int       { return p.proc.Pid }
+func (p *process) Report() Report { return p.report }
+
+// Kill implements Process. The child is process 1 of its namespace: with it
+// goes everything inside.
+func (p *process) Kill() error {
+	if err := p.proc.Kill(); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return fmt.Errorf("sandbox: kill: %w", err)
+	}
+	return nil
+}
+
+// Wait implements Process.
+func (p *process) Wait() Exit {
+	p.once.Do(func() {
+		defer close(p.done)
+		state, err := p.proc.Wait()
+		p.exit = exitOf(state, err)
+		p.exit.OOM = p.group.outOfMemory()
+		p.group.remove()
+	})
+	<-p.done
+	return p.exit
+}
+
+func exitOf(state *os.ProcessState, err error) Exit {
+	if err != nil {
+		return Exit{Code: -1, Signal: "unknown"}
+	}
+	e := Exit{Code: state.ExitCode(), CPU: state.UserTime() + state.SystemTime()}
+	if u, ok := state.SysUsage().(*syscall.Rusage); ok {
+		e.MaxRSS = u.Maxrss << 10
+	}
+	if w, ok := state.Sys().(syscall.WaitStatus); ok && w.Signaled() {
+		e.Signal = w.Signal().String()
+	}
+	return e
+}
+
+// launcherThread runs every fork of this package. The kernel sends the signal
+// of a dying parent when the thread that forked ends, so that thread must live
+// as long as the process.
+var launcherThread = sync.OnceValue(func() chan<- func() {
+	work := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for f := range work {
+			f()
+		}
+	}()
+	return work
+})
+
+func onLauncherThread(start func() (*os.Process, error)) (p *os.Process, err error) {
+	done := make(chan struct{})
+	launcherThread() <- func() {
+		defer close(done)
+		p, err = start()
+	}
+	<-done
+	return p, err
+}
+
+func orElse(f, other *os.File) *os.File {
+	if f == nil {
+		return other
+	}
+	return f
+}
+
+func closeAll(files ...*os.File) {
+	for _, f := range files {
+		_ = f.Close()
+	}
+}

@@ -1,0 +1,33 @@
+//go:build !linux
+
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/firekeep/firekeep/internal/rft"
+)
+
+// Init does nothing: only Linux starts children by way of itself.
+func Init() {}
+
+// New returns a launcher that refuses every child.
+func New() Launcher { return refuser{} }
+
+type refuser struct{}
+
+func (refuser) Start(context.Context, Spec) (Process, error) {
+	return nil, rft.Errorf(rft.KindFailedPrecondition, "sandbox: this operating system has no launcher; use Linux")
+}
+
+// LoadProgram fails: there are no memory files.
+func LoadProgram(string, io.Reader) (*Program, error) {
+	return nil, errors.New("sandbox: programs need Linux")
+}
+
+// Probe reports that nothing is available.
+func Probe(context.Context) []Layer {
+	return []Layer{{Name: "linux", Detail: "another operating system"}}
+}
