@@ -1,0 +1,17 @@
+package kernel
+
+var avx512Table = table{
+	level: LevelAVX512, rows: 14, tile: tileAVX512,
+	dot: dotGo, axpy: axpyGo, add: addGo, scale: scaleGo, sumSquares: sumSquaresGo,
+	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
+	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
+	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo,
+}
+
+var avx2Table = table{
+	level: LevelAVX2, rows: 6, tile: tileAVX2,
+	dot: dotGo, axpy: axpyGo, add: addGo, scale: scaleGo, sumSquares: sumSquaresGo,
+	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
+	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
+	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo,
+}

@@ -1,0 +1,51 @@
+package kernel
+
+// The tiles of the assembly: tileFunc with distances in bytes. k may be zero,
+// rows is at least one.
+//
+//go:noescape
+func tile512(c *float32, ldc int, a *float32, rs, ks int, b *float32, bs, k, rows int, mask uint32, acc bool)
+
+// tile256 has exactly 16 columns.
+//
+//go:noescape
+func tile256(c *float32, ldc int, a *float32, rs, ks int, b *float32, bs, k, rows int, acc bool)
+
+// tileAVX512 is a tileFunc of at most 14 rows.
+func tileAVX512(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, acc bool) {
+	if k == 0 {
+		tile512(&c[0], ldc*4, nil, 0, 0, nil, 0, 0, rows, uint32(1<<cols-1), acc)
+		return
+	}
+	tile512(&c[0], ldc*4, &a[0], rs*4, ks*4, &b[0], bs*4, k, rows, uint32(1<<cols-1), acc)
+}
+
+// tileAVX2 is a tileFunc of at most 6 rows: one or two halves of a panel. A
+// partial half goes through a full one on the stack.
+func tileAVX2(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, acc bool) {
+	const half = Panel / 2
+	var ap *float32
+	if k > 0 {
+		ap = &a[0]
+	}
+	for j := 0; j < cols; j += half {
+		var bp *float32
+		if k > 0 {
+			bp = &b[j]
+		}
+		if cols-j >= half {
+			tile256(&c[j], ldc*4, ap, rs*4, ks*4, bp, bs*4, k, rows, acc)
+			continue
+		}
+		var t [6 * half]float32
+		for i := range rows {
+			if acc {
+				copy(t[i*half:], c[i*ldc+j:i*ldc+cols])
+			}
+		}
+		tile256(&t[0], half*4, ap, rs*4, ks*4, bp, bs*4, k, rows, acc)
+		for i := range rows {
+			copy(c[i*ldc+j:i*ldc+cols], t[i*half:])
+		}
+	}
+}
