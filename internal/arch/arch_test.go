@@ -23,7 +23,7 @@ var floors = map[string]int{
 	"internal/job":     6, "internal/serving": 6,
 	"internal/control": 7,
 	"internal/server":  8, "internal/runner": 8,
-	"internal/cli":  9,
+	"internal/cli": 9,
 	"cmd/firekeep": 10, "cmd/firekeep-engine": 10,
 	"internal/arch": 11, "internal/e2e": 11, "bench": 11,
 }
