@@ -72,10 +72,16 @@ func (p *preparing) run(orders *os.File) {
 	unix.CloseOnExec(int(p.status.Fd()))
 	unix.CloseOnExec(p.program)
 	for _, s := range steps {
+		if s.name == "seccomp" && !p.checkRequired() { // reported while nothing is filtered yet
+			return
+		}
 		if s.name == "orders" {
 			if err := p.read(orders); err != nil {
 				return // the parent is gone
 			}
+			continue
+		}
+		if slices.Contains(p.order.Without, s.name) {
 			continue
 		}
 		detail, err := s.do(p)
@@ -85,9 +91,6 @@ func (p *preparing) run(orders *os.File) {
 		p.layers = append(p.layers, Layer{Name: s.name, Active: err == nil, Detail: detail})
 		if err != nil && !s.optional {
 			p.fail(s.name, err.Error(), false)
-			return
-		}
-		if s.name == "landlock" && !p.checkRequired() { // the last answer before calls are filtered
 			return
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"runtime"
@@ -27,6 +28,7 @@ var acts = map[string]func([]string) string{
 	"fds":    func([]string) string { return fds() },
 	"echo":   func([]string) string { return echo() },
 	"socket": socket,
+	"dial":   func(a []string) string { c, e := net.Dial("tcp", a[0]); _ = c; return err(e) },
 	"exec":   func([]string) string { return err(exec.Command("/bin/true").Run()) },
 	"execself": func([]string) string {
 		return errno(unix.Syscall6(unix.SYS_EXECVEAT, 0, uintptr(unsafe.Pointer(cstr(""))), 0, 0, unix.AT_EMPTY_PATH, 0))

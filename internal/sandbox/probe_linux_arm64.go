@@ -1,0 +1,8 @@
+package sandbox
+
+import "debug/elf"
+
+const exitMachine = uint16(elf.EM_AARCH64)
+
+// exitCode is: mov x0, #0; mov x8, #94; svc #0.
+var exitCode = []byte{0x00, 0x00, 0x80, 0xd2, 0xc8, 0x0b, 0x80, 0xd2, 0x01, 0x00, 0x00, 0xd4}
