@@ -1,0 +1,112 @@
+"""Token ids of Hugging Face's tokenizers for many texts, as JSON on stdout.
+
+usage: oracle_tokens.py KIND COUNT [GGUF]
+KIND: gguf (the tokeniser of a GGUF file), llama3, qwen, gpt4o, plain (trained here)
+"""
+
+import json
+import random
+import sys
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+LLAMA3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+QWEN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+GPT4O = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+WORDS = (
+    "the quick brown fox jumps over lazy dog reward model Paris don't I'll we've they're IT'S can't naïve façade "
+    "Straße Ωmega привет мир 你好 世界 こんにちは カタカナ 한국어 مرحبا שלום नमस्ते ไทย 1234567 3.14159 0x7fff ½ Ⅷ ² "
+    "def return import print( ){ }; == != <= >= // /* */ #include <stdio.h> \\n \"quoted\" 'single' `tick` --flag "
+    "user@example.com https://example.com/a?b=c&d=e HelloWorld snake_case camelCase SCREAMING ﬁ ǆ ſ İ ı e\u0301 a\u0308\u0323"
+).split()
+ODD = ["\u00a0", "\u2003", "\u200b", "\u200d", "\ufeff", "\u3000", "\u0085", "\x00", "\x7f", "\u0600", "\ufffd", "\ue000",
+       "😀", "👩‍👩‍👧‍👦", "🏳️‍🌈", "🇩🇪", "\U0001d518", "\U0010ffff", "é", "e\u0301", "\u1680", "\v", "\f", "\u2028", "ſ", "K"]
+SPACE = [" ", " ", " ", "  ", "   ", "\n", "\n\n", "\r\n", "\t", "\t\t", " \n ", "        ", "\n\n\n   \n", " \t "]
+CODE = "def f(x):\n    if x > 10:\n\t\treturn x**2  # square\n    return [i for i in range(100)]\n\n\nclass A:\n    pass\n"
+
+
+def texts(count, specials):
+    rng = random.Random(7)
+    out = ["", " ", "  ", "\n", "a", CODE, "Hello!", " Hello", "'s", "'S 'LL 'ſ", "x" * 300, "ab" * 200, " " * 500 + "x", "\n" * 100, "1" * 100,
+           "Don't 'RE 're", "".join(WORDS), " ".join(WORDS), "".join(ODD)]
+    for s in specials:
+        out += [s, s + s, "a" + s + "b", " " + s + " ", "x\n" + s + "\ny", s[:-1], s[1:], s.upper(), "_" + s, "  " + s + "  !"]
+    while len(out) < count:
+        parts = []
+        for _ in range(rng.randint(1, 24)):
+            r = rng.random()
+            if r < 0.45:
+                parts.append(rng.choice(WORDS))
+            elif r < 0.7:
+                parts.append(rng.choice(SPACE))
+            elif r < 0.78:
+                parts.append(rng.choice(ODD))
+            elif r < 0.84 and specials:
+                parts.append(rng.choice(specials))
+            elif r < 0.9:
+                parts.append("".join(chr(rng.choice([rng.randint(32, 126), rng.randint(0xA0, 0x2FF), rng.randint(0x370, 0x1FFF),
+                                                     rng.randint(0x2000, 0x2BFF), rng.randint(0x3040, 0xD7FF),
+                                                     rng.randint(0x1F300, 0x1F6FF)])) for _ in range(rng.randint(1, 8))))
+            elif r < 0.95:
+                parts.append(str(rng.randint(0, 10 ** rng.randint(1, 12))))
+            else:
+                parts.append(CODE[rng.randint(0, 40) : rng.randint(41, len(CODE))])
+        out.append("".join(parts))
+    return out
+
+
+def trained(kind):
+    t = Tokenizer(models.BPE(ignore_merges=kind == "llama3"))
+    pattern = {"llama3": LLAMA3, "qwen": QWEN, "gpt4o": GPT4O}.get(kind)
+    if pattern:
+        t.pre_tokenizer = pre_tokenizers.Sequence([
+            pre_tokenizers.Split(Regex(pattern), behavior="isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    else:
+        t.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    if kind == "qwen":
+        t.normalizer = normalizers.NFC()
+    t.decoder = decoders.ByteLevel()
+    specials = ["<|begin_of_text|>", "<|eot_id|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(vocab_size=1500, special_tokens=specials, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)
+    t.train_from_iterator(texts(600, []), trainer)
+    extra = [AddedToken("<tool>", special=False, normalized=False), AddedToken("[MASK]", lstrip=True, special=True),
+             AddedToken("<pad>", rstrip=True, special=True), AddedToken("word", single_word=True, special=False, normalized=True),
+             AddedToken("<|im", special=False, normalized=False), AddedToken("é", special=False, normalized=True)]
+    t.add_special_tokens([e for e in extra if e.special])
+    t.add_tokens([e for e in extra if not e.special])
+    if kind == "llama3":
+        t.post_processor = processors.Sequence([
+            processors.ByteLevel(trim_offsets=True),
+            processors.TemplateProcessing(single="<|begin_of_text|> $A", special_tokens=[("<|begin_of_text|>", t.token_to_id("<|begin_of_text|>"))])])
+    return t, specials + [e.content for e in extra]
+
+
+def from_gguf(path):
+    import gguf
+
+    fields = gguf.GGUFReader(path).fields
+    tokens, types = fields["tokenizer.ggml.tokens"].contents(), fields["tokenizer.ggml.token_type"].contents()
+    merges = [tuple(m.split(" ")) for m in fields["tokenizer.ggml.merges"].contents()]
+    assert fields["tokenizer.ggml.pre"].contents() == "smollm"
+    t = Tokenizer(models.BPE(vocab={s: i for i, s in enumerate(tokens)}, merges=merges))
+    t.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)])
+    t.decoder = decoders.ByteLevel()
+    specials = [s for s, k in zip(tokens, types) if k == 3]
+    t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in specials])
+    return t, specials
+
+
+kind, count = sys.argv[1], int(sys.argv[2])
+tok, specials = from_gguf(sys.argv[3]) if kind == "gguf" else trained(kind)
+cases = []
+for text in texts(count, specials):
+    ids = tok.encode(text, add_special_tokens=False).ids
+    cases.append({"text": text, "ids": ids, "special": tok.encode(text).ids, "decoded": tok.decode(ids, skip_special_tokens=False),
+                  "skipped": tok.decode(ids[1:], skip_special_tokens=True)})
+json.dump({"tokenizer": tok.to_str(), "cases": cases}, sys.stdout)

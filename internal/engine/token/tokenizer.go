@@ -1,0 +1,229 @@
+package token
+
+import (
+	"encoding/json"
+	"slices"
+)
+
+// MaxTokenizer bounds the bytes of a tokenizer.json.
+const MaxTokenizer = 256 << 20
+
+// Tokenizer is a byte-level BPE tokeniser. It is safe for concurrent use.
+type Tokenizer struct {
+	bpe        *bpe
+	normalize  func(string) string // nil = none
+	split      splitter
+	raw        trie // added tokens found in the text as it is
+	normalized trie // added tokens found behind normalisation
+	texts      []string
+	present    []bool
+	special    map[int32]bool
+	added      map[string]int32
+	front      []int32 // what the post-processor puts before
+	back       []int32 // and behind
+	blob       blob
+	endOfTurn  []int32
+}
+
+// blob is what tensorfile puts around a tokenizer.json.
+type blob struct {
+	BOSToken  string          `json:"bos_token"`
+	EOSToken  string          `json:"eos_token"`
+	UNKToken  string          `json:"unk_token"`
+	PADToken  string          `json:"pad_token"`
+	BOS       *int32          `json:"bos"`
+	EOS       []int32         `json:"eos"`
+	Vocab     int             `json:"vocab"`
+	Tokenizer json.RawMessage `json:"tokenizer"`
+}
+
+// endOfTurnNames are the tokens that end a turn in the known templates.
+var endOfTurnNames = []string{"<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<end_of_turn>", "<|end|>", "<|end_of_turn|>", "<turn|>"}
+
+// New reads the tokeniser of prepared weights (Prepared.Tokenizer) or a plain
+// tokenizer.json.
+func New(b []byte) (*Tokenizer, error) {
+	if len(b) > MaxTokenizer {
+		return nil, problem("too-large", "", "%d bytes are more than the %d accepted", len(b), MaxTokenizer)
+	}
+	t := &Tokenizer{special: map[int32]bool{}, added: map[string]int32{}}
+	if json.Unmarshal(b, &t.blob) != nil || t.blob.Tokenizer == nil {
+		t.blob = blob{Tokenizer: b}
+	}
+	var file struct {
+		Added         []addedToken    `json:"added_tokens"`
+		Normalizer    json.RawMessage `json:"normalizer"`
+		PreTokenizer  json.RawMessage `json:"pre_tokenizer"`
+		PostProcessor json.RawMessage `json:"post_processor"`
+		Decoder       json.RawMessage `json:"decoder"`
+		Model         *bpeModel       `json:"model"`
+	}
+	if err := json.Unmarshal(t.blob.Tokenizer, &file); err != nil || file.Model == nil {
+		return nil, problem("bad-tokenizer", "", "is not the JSON of a tokeniser")
+	}
+	var err error
+	if t.bpe, err = newBPE(file.Model); err != nil {
+		return nil, err
+	}
+	if t.normalize, err = parseNormalizer(file.Normalizer); err != nil {
+		return nil, err
+	}
+	if t.split, err = parsePreTokenizer(file.PreTokenizer); err != nil {
+		return nil, err
+	}
+	if err := checkDecoder(file.Decoder); err != nil {
+		return nil, err
+	}
+	if err := t.addTokens(file.Model.Vocab, file.Added); err != nil {
+		return nil, err
+	}
+	if err := t.postProcessor(file.PostProcessor); err != nil {
+		return nil, err
+	}
+	t.blob.Tokenizer = nil
+	return t, t.resolveEnds()
+}
+
+// addTokens fills the table of texts and the tries.
+func (t *Tokenizer) addTokens(vocab map[string]int32, added []addedToken) error {
+	top := int32(t.blob.Vocab) - 1
+	for _, id := range vocab {
+		top = max(top, id)
+	}
+	for i := range added {
+		if added[i].ID < 0 || added[i].ID > maxVocab || len(added[i].Content) > 4096 {
+			return problem("bad-tokenizer", "added_tokens", "entry %d has the id %d and %d bytes", i, added[i].ID, len(added[i].Content))
+		}
+		top = max(top, added[i].ID)
+	}
+	if top > maxVocab {
+		return problem("bad-tokenizer", "model", "has the token id %d", top)
+	}
+	t.texts, t.present = make([]string, top+1), make([]bool, top+1)
+	for text, id := range vocab {
+		t.texts[id], t.present[id] = tokenBytes(text), true
+	}
+	for i := range added {
+		a := &added[i]
+		t.texts[a.ID], t.present[a.ID] = tokenBytes(a.Content), true
+		t.added[a.Content] = a.ID
+		if a.Special {
+			t.special[a.ID] = true
+		}
+		if a.Normalized && t.normalize != nil {
+			t.normalized.add(t.normalize(a.Content), a)
+		} else if a.Normalized {
+			t.normalized.add(a.Content, a)
+		} else {
+			t.raw.add(a.Content, a)
+		}
+	}
+	return nil
+}
+
+// resolveEnds resolves the ids that end a turn.
+func (t *Tokenizer) resolveEnds() error {
+	for _, id := range t.blob.EOS {
+		if id < 0 {
+			return problem("bad-tokenizer", "eos", "the id %d is impossible", id)
+		}
+		t.endOfTurn = append(t.endOfTurn, id)
+	}
+	if id, ok := t.added[t.blob.EOSToken]; ok && !slices.Contains(t.endOfTurn, id) {
+		t.endOfTurn = append(t.endOfTurn, id)
+	}
+	for _, name := range endOfTurnNames {
+		if id, ok := t.added[name]; ok && !slices.Contains(t.endOfTurn, id) {
+			t.endOfTurn = append(t.endOfTurn, id)
+		}
+	}
+	return nil
+}
+
+// Encode returns the ids of text. Added tokens in the text become their ids;
+// special also adds what the post-processor adds (the beginning-of-sequence
+// token, mostly), which rendered templates must not have twice.
+func (t *Tokenizer) Encode(text string, special bool) []int32 {
+	out := make([]int32, 0, len(text)/3+8)
+	if special {
+		out = append(out, t.front...)
+	}
+	t.raw.cut(text, func(piece string, id int32) {
+		if id >= 0 {
+			out = append(out, id)
+			return
+		}
+		if t.normalize != nil {
+			piece = t.normalize(piece)
+		}
+		t.normalized.cut(piece, func(piece string, id int32) {
+			if id >= 0 {
+				out = append(out, id)
+				return
+			}
+			for _, word := range t.split([]string{piece}) {
+				out = t.bpe.encode(out, word)
+			}
+		})
+	})
+	if special {
+		out = append(out, t.back...)
+	}
+	return out
+}
+
+// Decode returns the text of ids; bytes that are no UTF-8 become U+FFFD.
+func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
+	var b []byte
+	for _, id := range ids {
+		if !(skipSpecial && t.special[id]) {
+			b = append(b, t.TokenBytes(id)...)
+		}
+	}
+	return lossy(b)
+}
+
+// Vocab is the number of ids: one more than the greatest.
+func (t *Tokenizer) Vocab() int { return len(t.texts) }
+
+// TokenBytes are the bytes of one token, "" for an unknown id.
+func (t *Tokenizer) TokenBytes(id int32) string {
+	if id < 0 || int(id) >= len(t.texts) {
+		return ""
+	}
+	return t.texts[id]
+}
+
+// Known says that id stands for a token.
+func (t *Tokenizer) Known(id int32) bool {
+	return id >= 0 && int(id) < len(t.present) && t.present[id]
+}
+
+// IsSpecial says that id is a special token.
+func (t *Tokenizer) IsSpecial(id int32) bool { return t.special[id] }
+
+// ID looks up an added token by its text.
+func (t *Tokenizer) ID(added string) (int32, bool) {
+	id, ok := t.added[added]
+	return id, ok
+}
+
+// BOS is the id and text of the beginning-of-sequence token, -1 and "" without.
+func (t *Tokenizer) BOS() (int32, string) {
+	if t.blob.BOS != nil {
+		return *t.blob.BOS, t.blob.BOSToken
+	}
+	if id, ok := t.added[t.blob.BOSToken]; ok {
+		return id, t.blob.BOSToken
+	}
+	return -1, t.blob.BOSToken
+}
+
+// EOSText is the text of the end-of-sequence token, for templates.
+func (t *Tokenizer) EOSText() string { return t.blob.EOSToken }
+
+// EndOfTurn lists the ids at which a sampler stops.
+func (t *Tokenizer) EndOfTurn() []int32 { return t.endOfTurn }
+
+// IsEndOfTurn says that id ends a turn.
+func (t *Tokenizer) IsEndOfTurn(id int32) bool { return slices.Contains(t.endOfTurn, id) }
