@@ -6,6 +6,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/firekeep/firekeep/internal/rft"
@@ -71,6 +72,7 @@ type Child struct {
 	mu      sync.Mutex
 	threads int
 	busy    bool
+	closing atomic.Bool   // we ended it
 	dead    chan struct{} // closed when the process is gone
 	exit    sandbox.Exit
 }
@@ -123,6 +125,7 @@ func (c *Child) Gone() <-chan struct{} { return c.dead }
 // Close ends the child at once and waits until it is gone. It may be called
 // more than once.
 func (c *Child) Close() error {
+	c.closing.Store(true)
 	c.conn.Close()
 	_ = c.process.Kill()
 	<-c.dead

@@ -52,7 +52,7 @@ func (c *Child) Import(ctx context.Context, task wire.ImportTask, files iter.Seq
 	if err := s.run(ctx, &done); err != nil {
 		return wire.ImportDone{}, err
 	}
-	if done.Size != size || done.SHA256 != hex.EncodeToString(digest.Sum(nil)) {
+	if done.Size != size || done.SHA256 != "sha256:"+hex.EncodeToString(digest.Sum(nil)) {
 		return wire.ImportDone{}, rft.Errorf(rft.KindInternal, "the engine's digest of the prepared weights is not that of the bytes it sent")
 	}
 	return done, nil

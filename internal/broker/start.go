@@ -75,7 +75,7 @@ func (c *Child) shakeHands(ctx context.Context) error {
 func (c *Child) supervise(stderr io.ReadCloser) {
 	c.stderr.fill(stderr)
 	c.exit = c.process.Wait()
-	if !c.exit.OK() {
+	if !c.exit.OK() && !c.closing.Load() {
 		c.host.log().Warn("engine child ended", slog.String("child", c.opt.Name), slog.Int("exit", c.exit.Code),
 			slog.String("signal", c.exit.Signal), slog.Bool("oom", c.exit.OOM), slog.Any("stack", c.stderr.stack()))
 	}

@@ -111,7 +111,8 @@ type ImportDone struct {
 	Config     engine.Config `json:"config"`
 	Parameters int64         `json:"parameters"`
 	Size       int64         `json:"size"`
-	SHA256     string        `json:"sha256"`
+	SHA256     string        `json:"sha256"` // "sha256:hex" of the prepared weights
+	Source     string        `json:"source"` // digest of the files they were made from
 	HasChat    bool          `json:"hasChatTemplate"`
 }
 

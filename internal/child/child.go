@@ -1,0 +1,178 @@
+// Package child is the engine's side of the engine protocol: it takes one task
+// over a connection and calls the numeric island for it. It runs in a sandbox
+// without files, network or environment; everything comes as frames, the
+// prepared weights also as an inherited descriptor.
+package child
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/engine/kernel"
+	"github.com/firekeep/firekeep/internal/wire"
+)
+
+// heartbeat is the time between signs of life, which have their own goroutine.
+const heartbeat = 2 * time.Second
+
+// errCancelled is the cause of a cancelled task.
+var errCancelled = errors.New("cancelled by the broker")
+
+// Options of Run.
+type Options struct {
+	Build string // version of the program
+	// Levels are the kernel levels to use, best first: Levels().
+	Levels []kernel.Level
+}
+
+// Levels returns the kernel levels of this machine that pass their self-test,
+// best first.
+func Levels() []kernel.Level {
+	return slices.DeleteFunc(kernel.Detect(), func(l kernel.Level) bool { return kernel.SelfTest(l) != nil })
+}
+
+// worker is one engine child.
+type worker struct {
+	conn    *wire.Conn
+	levels  []kernel.Level
+	pool    *kernel.Pool
+	wanted  atomic.Int64    // threads; the pool follows at the next safe point
+	life    context.Context // of the connection
+	ctx     context.Context // of the task
+	stop    context.CancelCauseFunc
+	mu      sync.Mutex
+	revoked []uint64      // requests that were cancelled and not looked at yet
+	wake    chan struct{} // something urgent came
+}
+
+// Run says hello on rw, does one task and returns. The error is for an exit
+// code only: what the broker needs to know went out as a Fault.
+func Run(ctx context.Context, rw io.ReadWriteCloser, o Options) error {
+	if len(o.Levels) == 0 {
+		return errors.New("no kernel level passes its self-test")
+	}
+	kernel.Use(o.Levels[0])
+	life, end := context.WithCancelCause(ctx)
+	defer end(nil)
+	w := &worker{levels: o.Levels, life: life, wake: make(chan struct{}, 1)}
+	w.ctx, w.stop = context.WithCancelCause(life)
+	w.conn = wire.New(rw, wire.Options{Side: wire.Engine, Urgent: w.urgent, Heartbeat: heartbeat})
+	defer w.conn.Close()
+	if _, err := w.conn.Handshake(life, w.hello(o.Build)); err != nil {
+		return err
+	}
+	go func() { // nobody waits for the result when the broker is gone
+		<-w.conn.Done()
+		end(w.conn.Err())
+	}()
+	return w.serve()
+}
+
+func (w *worker) hello(build string) wire.Hello {
+	h := wire.Hello{Peer: "firekeep-engine", Build: build, Capabilities: []string{"import", "validate", "train", "sample"}}
+	for _, l := range w.levels {
+		h.Levels = append(h.Levels, l.String())
+	}
+	h.Level = h.Levels[0]
+	return h
+}
+
+// urgent takes what must not wait behind data. It runs on the reading goroutine.
+func (w *worker) urgent(m any) {
+	switch m := m.(type) {
+	case wire.Threads:
+		w.wanted.Store(int64(m.Threads))
+	case wire.Cancel:
+		if m.ID == 0 {
+			w.stop(errCancelled)
+			return
+		}
+		w.mu.Lock()
+		w.revoked = append(w.revoked, m.ID)
+		w.mu.Unlock()
+	}
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// serve receives the task and answers it with Done or Fault.
+func (w *worker) serve() error {
+	m, err := w.conn.Receive(w.life)
+	if err != nil {
+		return err
+	}
+	result, err := w.guarded(m.(wire.Task)) // the connection lets nothing else come first
+	if err != nil {
+		return w.conn.Send(w.life, fault(0, err))
+	}
+	payload, err := json.Marshal(result)
+	if err != nil {
+		return w.conn.Send(w.life, fault(0, err))
+	}
+	return w.conn.Send(w.life, wire.Done{Result: payload})
+}
+
+// guarded runs the task; a panic becomes an error that names its place only.
+func (w *worker) guarded(t wire.Task) (result any, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			_, _ = os.Stderr.Write(debug.Stack())
+			result, err = nil, &crash{where: panicPlace()}
+		}
+	}()
+	if err := w.prepare(t); err != nil {
+		return nil, err
+	}
+	defer w.pool.Close()
+	switch {
+	case t.Kind == "import" && t.Import != nil:
+		return w.importModel(*t.Import)
+
+	}
+	return nil, &engine.Problem{Rule: "bad-task", Message: "the task lacks a part that its kind needs"}
+}
+
+// prepare sets what holds for the whole process.
+func (w *worker) prepare(t wire.Task) error {
+	if t.Level != "" {
+		l, err := kernel.ParseLevel(t.Level)
+		if err != nil || !slices.Contains(w.levels, l) {
+			return &engine.Problem{Rule: "kernel-level", Message: "this host does not have the kernel level that the task names"}
+		}
+		kernel.Use(l)
+	}
+	if t.MemoryBytes > 0 {
+		debug.SetMemoryLimit(t.MemoryBytes / 10 * 9)
+	}
+	w.pool = kernel.NewPool(1)
+	w.wanted.CompareAndSwap(0, int64(t.Threads))
+	w.followThreads()
+	return nil
+}
+
+// followThreads gives the pool the number of threads that was last asked for.
+// Callers are between passes: the pool is idle.
+func (w *worker) followThreads() {
+	n := min(max(int(w.wanted.Load()), 1), maxThreads)
+	if n == w.pool.Threads() {
+		return
+	}
+	w.pool.SetThreads(n)
+	// One more than computes, for the connection and the heartbeat.
+	runtime.GOMAXPROCS(n + 1)
+}
+
+// maxThreads bounds what a Threads frame can ask for.
+const maxThreads = 1024

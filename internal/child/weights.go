@@ -1,0 +1,75 @@
+package child
+
+import (
+	"fmt"
+	"io"
+	"syscall"
+
+	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/engine/model"
+	"github.com/firekeep/firekeep/internal/engine/tensorfile"
+	"github.com/firekeep/firekeep/internal/wire"
+)
+
+// maxWeights bounds the size that a task may announce.
+const maxWeights = 1 << 42
+
+// openWeights maps the prepared weights, or reads them from their stream into
+// memory of their own that the garbage collector does not count.
+func (w *worker) openWeights(t wire.Weights) (*tensorfile.Prepared, *model.Model, error) {
+	if t.Size <= 0 || t.Size > maxWeights || t.FD != 0 && t.FD < 3 {
+		return nil, nil, &engine.Problem{Rule: "bad-weights", Message: "the task announces weights that cannot be"}
+	}
+	var data []byte
+	var err error
+	if t.FD != 0 {
+		data, err = mapWeights(t.FD, t.Size)
+	} else {
+		data, err = w.receiveWeights(t.Size)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := tensorfile.OpenPrepared(data)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := model.Open(p)
+	return p, m, err
+}
+
+// mapWeights maps an inherited descriptor and closes it. A file shorter than
+// announced is refused: touching the missing pages would kill the process.
+func mapWeights(fd int, size int64) ([]byte, error) {
+	defer syscall.Close(fd)
+	var st syscall.Stat_t
+	if err := syscall.Fstat(fd, &st); err != nil {
+		return nil, fmt.Errorf("weights: %w", err)
+	}
+	if st.Size < size {
+		return nil, &engine.Problem{Rule: "truncated-file", Message: "the prepared weights are shorter than announced"}
+	}
+	data, err := syscall.Mmap(fd, 0, int(size), syscall.PROT_READ, syscall.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("weights: map: %w", err)
+	}
+	return data, nil
+}
+
+func (w *worker) receiveWeights(size int64) ([]byte, error) {
+	in, err := w.stream("weights")
+	if err != nil {
+		return nil, err
+	}
+	if in.Size != size {
+		return nil, unexpected(in)
+	}
+	data, err := syscall.Mmap(-1, 0, int(size), syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+	if err != nil {
+		return nil, fmt.Errorf("weights: memory: %w", err)
+	}
+	if _, err := io.ReadFull(in, data); err != nil {
+		return nil, err
+	}
+	return data, syscall.Mprotect(data, syscall.PROT_READ)
+}
