@@ -37,6 +37,9 @@ type Workspace struct {
 	// it, blocks are computed again during backward.
 	MaxBytes int64
 
+	// Between, when set, is called between two layers, while the pool is idle.
+	Between func()
+
 	forest forest
 	kept   keep
 	arena  arena
@@ -94,6 +97,13 @@ func (w *Workspace) actsPerToken(a *Adapter) int64 {
 		n += lowWidth(a, i)
 	}
 	return int64(n)
+}
+
+// MaxTokens is how many tokens a pass with gradients of a may have within
+// MaxBytes when it computes blocks again.
+func (w *Workspace) MaxTokens(a *Adapter) int {
+	perToken := 4 * (int64(len(w.model.Layers)*w.model.Config.Hidden) + 3*w.actsPerToken(a))
+	return int(w.MaxBytes / perToken)
 }
 
 // lowWidth is n*r: the width of A x for input i.

@@ -56,7 +56,7 @@ func (w *Workspace) Gradients(ctx context.Context, trees []*Tree, a, g *Adapter,
 		return err
 	}
 	for l := len(w.layers) - 1; l >= 0; l-- {
-		if err := ctx.Err(); err != nil {
+		if err := w.between(ctx); err != nil {
 			return err
 		}
 		s := &w.layers[l]
@@ -92,7 +92,7 @@ func (w *Workspace) forward(ctx context.Context, trees []*Tree, a *Adapter, grad
 		w.model.Embed.Row(w.layers[0].x1[row*c.Hidden:(row+1)*c.Hidden], int(id))
 	}
 	for l := range w.layers {
-		if err := ctx.Err(); err != nil {
+		if err := w.between(ctx); err != nil {
 			return err
 		}
 		next := w.out
@@ -102,6 +102,14 @@ func (w *Workspace) forward(ctx context.Context, trees []*Tree, a *Adapter, grad
 		w.forwardBlock(l, a, &w.layers[l], next)
 	}
 	return nil
+}
+
+// between is called between layers.
+func (w *Workspace) between(ctx context.Context) error {
+	if w.Between != nil {
+		w.Between()
+	}
+	return ctx.Err()
 }
 
 // check refuses tokens and positions that the tables do not hold.

@@ -38,12 +38,20 @@ type Options struct {
 
 	// GroupsPerEpoch serves the estimate of the time left; 0 = unknown.
 	GroupsPerEpoch int64
+
+	// MicroTokens is about how many tokens go through the model at once; groups
+	// are packed up to it. MaxBytes bounds the activations kept for backward: a
+	// larger group is computed twice rather than kept, then divided. 0 =
+	// defaults. They change speed and memory, and results only by rounding.
+	MicroTokens int
+	MaxBytes    int64
 }
 
 // Group is what a Source yields: a group of samples, or the end of an epoch.
 type Group struct {
 	Rows     *rows.Encoded // nil: the epoch ends here
 	Position int64         // counts groups from 0 over all epochs
+	Epoch    int           // with Rows nil: the epoch that ends, from 0
 	Last     bool          // with Rows nil: no epoch follows
 }
 
@@ -120,12 +128,5 @@ type Result struct {
 	Tokens   int64
 	NoSignal bool            // no sample carried a gradient; the weights are the incoming ones
 	Message  string          // for the job's status; "" without NoSignal
-	Report   json.RawMessage // Totals of the dataset, see Report
+	Report   json.RawMessage // a Report
 }
-
-// Signatures of trainer.go:
-//
-//	func New(pool *kernel.Pool, base *model.Model, spec engine.Spec, o Options) (*Trainer, error)
-//	func (t *Trainer) Run(ctx context.Context, next Source, events Events) (*Result, error)
-//	func (t *Trainer) WriteAdapter(config, tensors io.Writer) error
-//	func (t *Trainer) WriteOptimizer(w io.Writer) error

@@ -1,0 +1,86 @@
+package train
+
+import (
+	"context"
+	"time"
+
+	"github.com/firekeep/firekeep/internal/engine/rl"
+)
+
+// step computes one optimiser batch and updates the adapter.
+func (t *Trainer) step(ctx context.Context, b *batch, events Events) (Metrics, error) {
+	start := time.Now()
+	tally := newTally(b)
+	t.gradient.Zero()
+	list := t.micros(b)
+	for i, m := range list {
+		t.applyThreads()
+		if err := t.accumulate(ctx, m, tally); err != nil {
+			return Metrics{}, err
+		}
+		if err := t.progress(b, float64(i+1)/float64(len(list)), events); err != nil {
+			return Metrics{}, err
+		}
+	}
+	m := tally.metrics()
+	if len(list) > 0 {
+		norm, lr, err := t.optimiser.Step(t.gradient.Params())
+		if err != nil {
+			return Metrics{}, err
+		}
+		m.GradNorm, m.LearningRate, m.Updated = norm, lr, true
+		t.totals.Updates++
+	}
+	t.totals.Batches++
+	m.Update = t.totals.Batches
+	m.Seconds = time.Since(start).Seconds()
+	if m.Seconds > 0 {
+		m.TokensPerSec = float64(m.Tokens) / m.Seconds
+	}
+	t.totals.add(&m, tally)
+	return m, nil
+}
+
+// accumulate adds the gradients of a micro-batch.
+func (t *Trainer) accumulate(ctx context.Context, m micro, tally *tally) error {
+	trees := m.models()
+	old, ref, err := t.policies(ctx, m)
+	if err != nil {
+		return err
+	}
+	tally.compute(m)
+	at := 0 // of the sample's first token in old and ref
+	return t.work.Gradients(ctx, trees, t.adapter, t.gradient, func(tr, branch int, lp, entropy, grad []float64) {
+		sample := &m[tr].samples[branch]
+		s := rl.Scored{LP: lp, Old: lp, Mu: sample.mu}
+		if old != nil {
+			s.Old = old[at : at+len(lp)]
+		}
+		if t.spec.KLBeta > 0 {
+			s.Ref = s.Old
+			if ref != nil {
+				s.Ref = ref[at : at+len(lp)]
+			}
+		}
+		at += len(lp)
+		tally.sample(sample, s, rl.Loss(t.spec, s, sample.adv, tally.norm, grad), entropy)
+	})
+}
+
+// policies computes the log-probs of a micro-batch under the incoming adapter
+// and under the reference. old is nil where the weights still are the incoming
+// ones, or the method has no ratio: then it is what the training pass sees.
+// ref is nil without KL, and where it equals old.
+func (t *Trainer) policies(ctx context.Context, m micro) (old, ref []float64, err error) {
+	if t.totals.Updates > 0 && t.spec.Method != "SFT" {
+		t.old = t.old[:0]
+		err = t.work.LogProbs(ctx, m.models(), t.incoming, func(_, _ int, lp []float64) { t.old = append(t.old, lp...) })
+		old = t.old
+	}
+	if err == nil && t.spec.KLBeta > 0 && t.spec.KLReference != "incoming" && t.spec.Method != "SFT" {
+		t.ref = t.ref[:0]
+		err = t.work.LogProbs(ctx, m.models(), nil, func(_, _ int, lp []float64) { t.ref = append(t.ref, lp...) })
+		ref = t.ref
+	}
+	return old, ref, err
+}
