@@ -1,0 +1,323 @@
+// Command enginebench measures the engine for `make bench`: it prints one JSON
+// line with seconds or rates and the process's own peak memory.
+//
+//	enginebench prepare -gguf FILE -out FILE
+//	enginebench step -weights FILE -groups 4 -samples 8 -prompt 256 -completion 128 -threads 2
+//	enginebench decode -weights FILE -sequences 8 -context 256 -tokens 64 -threads 2
+//	enginebench gemm -shapes 1280x576x576,... -threads 2
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"runtime/pprof"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/engine/kernel"
+	"github.com/firekeep/firekeep/internal/engine/model"
+	"github.com/firekeep/firekeep/internal/engine/rows"
+	"github.com/firekeep/firekeep/internal/engine/sample"
+	"github.com/firekeep/firekeep/internal/engine/tensorfile"
+	"github.com/firekeep/firekeep/internal/engine/token"
+	"github.com/firekeep/firekeep/internal/engine/train"
+)
+
+type options struct {
+	gguf, out, weights, shapes, level, profile                      string
+	groups, samples, prompt, completion, threads, sequences, tokens int
+	context, repeat, micro                                          int
+}
+
+func main() {
+	var o options
+	f := flag.NewFlagSet("enginebench", flag.ExitOnError)
+	f.StringVar(&o.gguf, "gguf", "", "model to prepare")
+	f.StringVar(&o.out, "out", "", "prepared file to write")
+	f.StringVar(&o.weights, "weights", "", "prepared file")
+	f.StringVar(&o.shapes, "shapes", "", "MxNxK,...")
+	f.StringVar(&o.level, "level", "", "kernel level, default the best that works")
+	f.StringVar(&o.profile, "profile", "", "write a CPU profile")
+	f.IntVar(&o.groups, "groups", 4, "prompts")
+	f.IntVar(&o.samples, "samples", 8, "samples per prompt")
+	f.IntVar(&o.prompt, "prompt", 256, "prompt tokens")
+	f.IntVar(&o.completion, "completion", 128, "completion tokens")
+	f.IntVar(&o.threads, "threads", runtime.NumCPU(), "threads")
+	f.IntVar(&o.sequences, "sequences", 1, "sequences decoded at once")
+	f.IntVar(&o.context, "context", 256, "prompt tokens of each sequence")
+	f.IntVar(&o.tokens, "tokens", 64, "tokens decoded per sequence")
+	f.IntVar(&o.repeat, "repeat", 1, "steps measured; the median counts")
+	f.IntVar(&o.micro, "micro", 0, "tokens per micro-batch, 0 = the trainer's default")
+	if len(os.Args) < 2 {
+		f.Usage()
+		os.Exit(2)
+	}
+	_ = f.Parse(os.Args[2:])
+	if err := run(os.Args[1], &o); err != nil {
+		fmt.Fprintln(os.Stderr, "enginebench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(what string, o *options) error {
+	level, err := choose(o.level)
+	if err != nil {
+		return err
+	}
+	if o.profile != "" {
+		f, err := os.Create(o.profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	verbs := map[string]func(*options) (map[string]any, error){"prepare": prepare, "step": step, "decode": decode, "gemm": gemm}
+	verb, ok := verbs[what]
+	if !ok {
+		return fmt.Errorf("unknown verb %q", what)
+	}
+	out, err := verb(o)
+	if err != nil {
+		return err
+	}
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		return err
+	}
+	out["level"], out["peak_bytes"] = level.String(), u.Maxrss*1024
+	return json.NewEncoder(os.Stdout).Encode(out)
+}
+
+// choose is what the engine does at start: the best level whose self-test passes.
+func choose(want string) (kernel.Level, error) {
+	for _, l := range kernel.Detect() {
+		if (want == "" || l.String() == want) && kernel.SelfTest(l) == nil {
+			kernel.Use(l)
+			return l, nil
+		}
+	}
+	return 0, fmt.Errorf("no kernel level %q works here", want)
+}
+
+func prepare(o *options) (map[string]any, error) {
+	f, err := os.Open(o.gguf)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	var src tensorfile.Source
+	ctx := context.Background()
+	if err := src.Add(ctx, "model.gguf", st.Size(), f); err != nil {
+		return nil, err
+	}
+	out, err := os.Create(o.out)
+	if err != nil {
+		return nil, err
+	}
+	begin := time.Now()
+	info, err := tensorfile.Prepare(ctx, &src, out, tensorfile.Options{Name: "bench"})
+	if err != nil {
+		return nil, err
+	}
+	return map[string]any{"seconds": time.Since(begin).Seconds(), "bytes": info.Size}, out.Close()
+}
+
+func open(o *options) (*tensorfile.Prepared, *model.Model, error) {
+	f, err := os.Open(o.weights)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer f.Close()
+	st, err := f.Stat()
+	if err != nil {
+		return nil, nil, err
+	}
+	data, err := syscall.Mmap(int(f.Fd()), 0, int(st.Size()), syscall.PROT_READ, syscall.MAP_SHARED|syscall.MAP_POPULATE)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := tensorfile.OpenPrepared(data)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := model.Open(p)
+	return p, m, err
+}
+
+// synthetic makes the token ids that bench/peer_torch.py makes.
+func synthetic(o *options, vocab int) []*rows.Encoded {
+	state := 12345
+	next := func() int32 {
+		state = (state*1103515245 + 12345) & 0x7FFFFFFF
+		return int32(3 + state%(vocab-3))
+	}
+	var groups []*rows.Encoded
+	for range o.groups {
+		prompt := make([]int32, o.prompt)
+		for i := range prompt {
+			prompt[i] = next()
+		}
+		g := &rows.Encoded{Line: int64(len(groups) + 1)}
+		for i := range o.samples {
+			s := rows.EncodedSample{IDs: slices.Clone(prompt), Scored: make([]bool, o.prompt+o.completion), Prompt: o.prompt, Reward: float64(i % 2)}
+			for t := range o.completion {
+				s.IDs = append(s.IDs, next())
+				s.Scored[o.prompt+t] = true
+			}
+			g.Samples = append(g.Samples, s)
+		}
+		groups = append(groups, g)
+	}
+	return groups
+}
+
+type quiet struct{}
+
+func (quiet) Metrics(train.Metrics) error   { return nil }
+func (quiet) Mark(train.Mark) error         { return nil }
+func (quiet) Progress(train.Progress) error { return nil }
+func (quiet) Warning(string) error          { return nil }
+
+// step measures a whole job of one optimiser batch, like the peer: forward,
+// backward, clipping and AdamW for every sample, weights already in memory.
+func step(o *options) (map[string]any, error) {
+	debug.SetGCPercent(50)
+	_, m, err := open(o)
+	if err != nil {
+		return nil, err
+	}
+	pool := kernel.NewPool(o.threads)
+	groups := synthetic(o, m.Config.Vocab)
+	spec := engine.DefaultSpec("GRPO")
+	spec.LoraRank, spec.LoraAlpha, spec.LearningRate, spec.BatchSize = 16, 32, 1e-5, 1<<30
+	var seconds []float64
+	tokens := int64(0)
+	for i := range o.repeat + 1 { // the first, on one group, warms up
+		use := groups
+		if i == 0 {
+			use = groups[:1]
+		}
+		t, err := train.New(pool, m, spec, train.Options{BaseName: "bench", GroupsPerEpoch: int64(len(use)), MicroTokens: o.micro})
+		if err != nil {
+			return nil, err
+		}
+		begin := time.Now()
+		r, err := t.Run(context.Background(), feed(use), quiet{})
+		if err != nil {
+			return nil, err
+		}
+		if i > 0 {
+			seconds, tokens = append(seconds, time.Since(begin).Seconds()), r.Tokens
+		}
+	}
+	slices.Sort(seconds)
+	return map[string]any{"seconds": seconds[len(seconds)/2], "all": seconds, "tokens": tokens}, nil
+}
+
+func feed(groups []*rows.Encoded) train.Source {
+	i := 0
+	return func(context.Context) (train.Group, error) {
+		if i == len(groups) {
+			return train.Group{Last: true}, nil
+		}
+		i++
+		return train.Group{Rows: groups[i-1], Position: int64(i - 1)}, nil
+	}
+}
+
+// decode measures sequences of different prompts after their prefill.
+func decode(o *options) (map[string]any, error) {
+	p, m, err := open(o)
+	if err != nil {
+		return nil, err
+	}
+	tok, err := token.Load(p.Tokenizer())
+	if err != nil {
+		return nil, err
+	}
+	s := sample.New(kernel.NewPool(o.threads), m, tok, sample.Options{MaxSequences: o.sequences, MaxContext: o.context + o.tokens + 8})
+	started, done := 0, 0
+	for i := range o.sequences {
+		prompt := make([]int32, o.context)
+		for t := range prompt {
+			prompt[t] = int32(10 + (t*7+i)%1000)
+		}
+		seed := int64(i)
+		seen := false
+		r := sample.Request{ID: uint64(i + 1), Prompt: prompt, MaxTokens: o.tokens, Temperature: 1, TopP: 1, Seed: &seed, IgnoreEOS: true}
+		if err := s.Submit(r, func(e sample.Event) {
+			if e.Generated > 0 && !seen {
+				seen = true
+				started++
+			}
+			if e.Finish != "" {
+				done++
+			}
+		}); err != nil {
+			return nil, err
+		}
+	}
+	for started < o.sequences && s.Step() {
+	}
+	begin := time.Now()
+	passes := 0
+	for done == 0 && s.Step() { // full batches only
+		passes++
+	}
+	return map[string]any{"tokens_per_second": float64(passes*o.sequences) / time.Since(begin).Seconds(), "passes": passes}, nil
+}
+
+// gemm measures y = x Wᵀ and dx = dy W at model shapes, best of the runs like the peer.
+func gemm(o *options) (map[string]any, error) {
+	pool := kernel.NewPool(o.threads)
+	forward, backward := map[string]float64{}, map[string]float64{}
+	for _, shape := range strings.Split(o.shapes, ",") {
+		var m, n, k int
+		if _, err := fmt.Sscanf(shape, "%dx%dx%d", &m, &n, &k); err != nil {
+			return nil, fmt.Errorf("shape %q: %w", shape, err)
+		}
+		w := &kernel.Packed{N: n, K: k, Data: random(kernel.PackedLen(n, k))}
+		x, y := random(m*k), random(m*n)
+		forward[shape] = best(m, n, k, func() { pool.Forward(y, n, x, k, w, m, false) })
+		backward[shape] = best(m, n, k, func() { pool.Backward(x, k, y, n, w, m, false) })
+	}
+	return map[string]any{"gflops": forward, "gflops_backward": backward}, nil
+}
+
+func best(m, n, k int, f func()) float64 {
+	f()
+	top := 0.0
+	for spent := 0.0; spent < 0.6; {
+		begin := time.Now()
+		f()
+		took := time.Since(begin).Seconds()
+		spent += took
+		top = max(top, 2e-9*float64(m)*float64(n)*float64(k)/took)
+	}
+	return top
+}
+
+func random(n int) []float32 {
+	x := make([]float32, n)
+	for i := range x {
+		x[i] = rand.Float32() - 0.5
+	}
+	return x
+}
