@@ -25,12 +25,19 @@ func (db *DB) FinishStep(ctx context.Context, uid string, fence int64, made Mode
 	})
 }
 
-// FinishImport makes an imported model READY and the job COMPLETED.
-func (db *DB) FinishImport(ctx context.Context, uid string, fence int64, made Model, result json.RawMessage, act Act) error {
+// FinishImport makes an imported model READY and the job COMPLETED. place puts
+// the content under its final name within the transaction, so that no deletion
+// of a model with the same content comes between; nil when it is there.
+func (db *DB) FinishImport(ctx context.Context, uid string, fence int64, made Model, place func() error, result json.RawMessage, act Act) error {
 	return db.finish(ctx, uid, fence, OK(), result, act, func(t *tx, j *Job) error {
 		m, ok, err := models.one(ctx, t, "uid = ? AND state = ?", made.UID, StateUploading)
 		if err := found(ok, err, made.Name()); err != nil {
 			return err
+		}
+		if place != nil {
+			if err := place(); err != nil {
+				return err
+			}
 		}
 		made.Account, made.ID, made.DisplayName, made.Description, made.Public = m.Account, m.ID, m.DisplayName, m.Description, m.Public
 		made.CreatedBy, made.Created, made.ImportedFrom = m.CreatedBy, m.Created, m.ImportedFrom

@@ -162,3 +162,15 @@ func (t *tx) unusedModel(ctx context.Context, m Model) error {
 	}
 	return t.unused(ctx, m.Account, "base_model", m.Name())
 }
+
+// UnsharedDigest runs remove when no model has this digest, and keeps imports
+// from finishing meanwhile.
+func (db *DB) UnsharedDigest(ctx context.Context, digest string, remove func() error) error {
+	return db.write(ctx, func(t *tx) error {
+		var n int
+		if err := t.row(ctx, "SELECT COUNT(*) FROM models WHERE digest = ? AND kind = ?", digest, KindBase).Scan(&n); err != nil || n > 0 {
+			return err
+		}
+		return remove()
+	})
+}

@@ -1,0 +1,118 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/store"
+)
+
+// NewDataset describes a dataset to create.
+type NewDataset struct {
+	Account, ID string // ID "" = chosen here
+	DisplayName string
+	ExternalURL string // an object, or a prefix ending in '/'; "" = rows will be uploaded
+	Format      string // "RL", "CHAT" or "" = by the first row
+	CreatedBy   string
+}
+
+// ValidationSpec is the Spec of a validation job.
+type ValidationSpec struct {
+	UID     string `json:"uid"` // of the dataset
+	Dataset string `json:"dataset"`
+	URL     string `json:"url,omitempty"` // "" = uploaded rows
+	Format  string `json:"format,omitempty"`
+}
+
+// CreateDataset adds a dataset. One with a URL is validated by a job that is
+// queued in the same transaction; one without waits for Upload.
+func (c *Catalog) CreateDataset(ctx context.Context, n NewDataset, act store.Act) (store.Dataset, error) {
+	if n.ID == "" {
+		n.ID = store.NewUID()
+	}
+	if err := rft.CheckID("datasetId", n.ID); err != nil {
+		return store.Dataset{}, err
+	}
+	switch n.Format {
+	case "", "RL", "CHAT":
+	default:
+		return store.Dataset{}, rft.FieldErrorf("dataset.format", "dataset.format: %q is not supported; use RL or CHAT", n.Format)
+	}
+	d := store.Dataset{UID: store.NewUID(), Account: n.Account, ID: n.ID, DisplayName: n.DisplayName, Format: n.Format,
+		State: store.StateUploading, Status: store.OK(), CreatedBy: n.CreatedBy}
+	if n.ExternalURL == "" {
+		return c.db.CreateDataset(ctx, d, nil, act)
+	}
+	u, err := ownURL("dataset.externalUrl", n.ExternalURL)
+	if err != nil {
+		return store.Dataset{}, err
+	}
+	d.ExternalURL = u.String()
+	job, err := validation(d, n.CreatedBy)
+	if err != nil {
+		return store.Dataset{}, err
+	}
+	return c.db.CreateDataset(ctx, d, job, act)
+}
+
+func validation(d store.Dataset, by string) (*store.Job, error) {
+	spec, err := json.Marshal(ValidationSpec{UID: d.UID, Dataset: d.Name(), URL: d.ExternalURL, Format: d.Format})
+	if err != nil {
+		return nil, rft.Wrap(rft.KindInternal, err, "the validation cannot be described")
+	}
+	return &store.Job{Account: d.Account, Kind: store.JobValidation, Spec: spec, Dataset: d.Name(), CreatedBy: by}, nil
+}
+
+// MaxUploadBytes is the contract's limit of one upload.
+const MaxUploadBytes = 150 << 20
+
+// Upload seals the rows of r into the home bucket, a part at a time, and queues
+// their validation. It returns the bytes read. Nothing of them is written in
+// the clear.
+func (c *Catalog) Upload(ctx context.Context, account, ref string, r io.Reader, act store.Act) (int64, error) {
+	d, err := c.Dataset(ctx, account, "dataset", ref)
+	if err != nil {
+		return 0, err
+	}
+	if d.State == store.StateReady || d.ExternalURL != "" {
+		return 0, rft.Errorf(rft.KindFailedPrecondition, "%s cannot take an upload: it is %s", d.Name(), d.State)
+	}
+	a, err := c.db.Account(ctx, account)
+	if err != nil {
+		return 0, err
+	}
+	o, err := c.vault.putRows(ctx, a.UID, d.UID, r)
+	if err != nil {
+		return 0, err
+	}
+	job, err := validation(d, act.Actor)
+	if err == nil {
+		err = c.db.UploadedDataset(ctx, d.UID, []store.Object{o}, job, act)
+	}
+	if err != nil {
+		c.vault.removeRows(context.WithoutCancel(ctx), o)
+		return 0, err
+	}
+	return o.Pin.Size, nil
+}
+
+// DeleteDataset removes a dataset and what the home bucket holds of it. Rows
+// that were registered by URL stay where they are.
+func (c *Catalog) DeleteDataset(ctx context.Context, account, ref string, act store.Act) error {
+	d, err := c.Dataset(ctx, account, "dataset", ref)
+	if err != nil {
+		return err
+	}
+	a, err := c.db.Account(ctx, account)
+	if err != nil {
+		return err
+	}
+	if _, _, err := c.db.DeleteDataset(ctx, account, d.ID, act); err != nil {
+		return err
+	}
+	// What a failure leaves behind is an orphan that fsck reports and removes.
+	_ = c.vault.removeAll(context.WithoutCancel(ctx), datasetPrefix(a.UID, d.UID))
+	return nil
+}
