@@ -1,0 +1,132 @@
+package serving
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/firekeep/firekeep/internal/broker"
+	"github.com/firekeep/firekeep/internal/rft"
+)
+
+// adapters are the adapters loaded in one child, the least recently used of
+// which makes room for the next.
+type adapters struct {
+	source Source
+	most   int
+
+	mu     sync.Mutex
+	loaded map[string]*loaded // by AdapterID
+}
+
+type loaded struct {
+	ready chan struct{} // closed when err is set
+	err   error
+	users int
+	used  time.Time
+}
+
+func newAdapters(s Source, most int) *adapters {
+	return &adapters{source: s, most: most, loaded: map[string]*loaded{}}
+}
+
+// reset forgets everything: the child is gone.
+func (a *adapters) reset() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.loaded = map[string]*loaded{}
+}
+
+func (a *adapters) count() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.loaded)
+}
+
+// use makes sure that the child has t's adapter and keeps it there until release.
+func (a *adapters) use(ctx context.Context, s *broker.Sampler, t Target) (release func(), err error) {
+	a.mu.Lock()
+	l, known := a.loaded[t.AdapterID]
+	if !known {
+		l = &loaded{ready: make(chan struct{})}
+		a.loaded[t.AdapterID] = l
+	}
+	l.users++
+	l.used = time.Now()
+	a.mu.Unlock()
+	release = func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		l.users--
+	}
+	if !known {
+		// Others wait for this load, so it does not end with this request.
+		l.err = a.load(context.WithoutCancel(ctx), s, t)
+		a.finish(t.AdapterID, l)
+	}
+	select {
+	case <-l.ready:
+	case <-ctx.Done():
+		release()
+		return nil, rft.Wrap(rft.KindCancelled, context.Cause(ctx), "cancelled while model %s was loading", t.Adapter)
+	}
+	if l.err != nil {
+		release()
+		return nil, l.err
+	}
+	return release, nil
+}
+
+// finish ends a load; a failed one is forgotten, so the next request tries again.
+func (a *adapters) finish(id string, l *loaded) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if l.err != nil && a.loaded[id] == l {
+		delete(a.loaded, id)
+	}
+	close(l.ready)
+}
+
+func (a *adapters) load(ctx context.Context, s *broker.Sampler, t Target) error {
+	if err := a.makeRoom(ctx, s); err != nil {
+		return err
+	}
+	files, err := a.source.OpenAdapter(ctx, t)
+	if err != nil {
+		return err
+	}
+	return s.Load(ctx, t.AdapterID, files.Config, files.Tensors)
+}
+
+// makeRoom unloads the least recently used adapters that nobody uses.
+func (a *adapters) makeRoom(ctx context.Context, s *broker.Sampler) error {
+	for {
+		id, full := a.evict()
+		switch {
+		case !full:
+			return nil
+		case id == "":
+			return rft.Wrap(rft.KindResourceExhausted, &Busy{After: time.Second}, "all %d adapters that fit are in use; try again in a second", a.most)
+		}
+		if err := s.Unload(ctx, id); err != nil {
+			return err
+		}
+	}
+}
+
+// evict forgets one adapter when there are too many; id is "" when all are in use.
+func (a *adapters) evict() (id string, full bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if len(a.loaded) <= a.most {
+		return "", false
+	}
+	var oldest *loaded
+	for k, l := range a.loaded {
+		if l.users == 0 && (oldest == nil || l.used.Before(oldest.used)) {
+			id, oldest = k, l
+		}
+	}
+	delete(a.loaded, id)
+	return id, true
+}
