@@ -83,3 +83,12 @@ func ownURL(field, s string) (objstore.URL, error) {
 	}
 	return u, nil
 }
+
+// ExportURL parses the prefix that a model is exported to.
+func ExportURL(s string) (objstore.URL, error) {
+	u, err := ownURL("url", s)
+	if err == nil && !u.IsPrefix() {
+		u = u.Join("/")
+	}
+	return u, err
+}

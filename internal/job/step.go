@@ -1,0 +1,273 @@
+package job
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/store"
+)
+
+// Service creates jobs.
+type Service struct {
+	db      *store.DB
+	catalog *catalog.Catalog
+}
+
+// New returns the service over a catalog.
+func New(c *catalog.Catalog) *Service { return &Service{db: c.DB(), catalog: c} }
+
+// StepSpec is the Spec of a step.
+type StepSpec struct {
+	Dataset    string `json:"dataset"`
+	DatasetUID string `json:"datasetUid"`
+	BaseModel  string `json:"baseModel"`
+	BaseUID    string `json:"baseUid"`
+	// WarmStartFrom is the LoRA that the step continues, "" = none.
+	WarmStartFrom string      `json:"warmStartFrom,omitempty"`
+	WarmUID       string      `json:"warmUid,omitempty"`
+	OutputModel   string      `json:"outputModel"`
+	OutputUID     string      `json:"outputUid"`
+	Train         engine.Spec `json:"train"`
+	// AllowKernelChange lets a resume go on at another kernel level.
+	AllowKernelChange bool `json:"allowKernelChange,omitempty"`
+	// Changed names the parameters that differ from the LoRA's own, with both
+	// values; only with AllowParameterChange.
+	Changed []string `json:"changed,omitempty"`
+	// Echo is the request as the wire showed it, for fields that are only shown.
+	Echo json.RawMessage `json:"echo,omitempty"`
+}
+
+// StepResult is the Result of a step.
+type StepResult struct {
+	Model     string          `json:"model"`
+	Digest    string          `json:"digest"`
+	Updates   int64           `json:"updates"`
+	Samples   int64           `json:"samples"`
+	Tokens    int64           `json:"tokens"`
+	NoSignal  bool            `json:"noSignal"`
+	Level     string          `json:"level"`
+	Precision string          `json:"precision"`
+	Report    json.RawMessage `json:"report,omitempty"`
+}
+
+// StepRequest asks for a step. References are names or bare ids.
+type StepRequest struct {
+	Account, ID   string // ID "" = chosen here
+	DisplayName   string
+	Dataset       string
+	BaseModel     string // exactly one of BaseModel and WarmStartFrom
+	WarmStartFrom string
+	OutputModel   string // "" = the job's id
+	Params        Params
+	// AllowParameterChange lets a continued LoRA differ in everything but rank,
+	// alpha and targets.
+	AllowParameterChange bool
+	AllowKernelChange    bool
+	CreatedBy            string
+	Echo                 json.RawMessage
+}
+
+// CreateStep checks a request, reserves the output's name and queues the job.
+func (s *Service) CreateStep(ctx context.Context, r StepRequest, act store.Act) (store.Job, error) {
+	j := store.Job{UID: store.NewUID(), Account: r.Account, ID: r.ID, Kind: store.JobStep, DisplayName: r.DisplayName, CreatedBy: r.CreatedBy}
+	if j.ID == "" {
+		j.ID = j.UID
+	}
+	if err := rft.CheckID("rlorTrainerJobId", j.ID); err != nil {
+		return j, err
+	}
+	spec := StepSpec{AllowKernelChange: r.AllowKernelChange, Echo: r.Echo}
+	base, warm, err := s.startingPoint(ctx, r)
+	if err != nil {
+		return j, err
+	}
+	spec.BaseModel, spec.BaseUID = base.Name(), base.UID
+	inputs := []string{base.UID}
+	var recorded *engine.Spec
+	if warm != nil {
+		spec.WarmStartFrom, spec.WarmUID = warm.Name(), warm.UID
+		inputs = append(inputs, warm.UID)
+		if recorded, err = recordedSpec(*warm); err != nil {
+			return j, err
+		}
+	}
+	spec.Train, spec.Changed, err = resolve(r.Params, recorded, warm, base.ContextLength, r.AllowParameterChange)
+	if err != nil {
+		return j, err
+	}
+	d, err := s.catalog.Dataset(ctx, r.Account, "dataset", r.Dataset)
+	if err != nil {
+		return j, err
+	}
+	if err := checkRewards(spec.Train, d); err != nil {
+		return j, err
+	}
+	spec.Dataset, spec.DatasetUID = d.Name(), d.UID
+	out, err := outputModel(r, j, base, spec.Train)
+	if err != nil {
+		return j, err
+	}
+	spec.OutputModel, spec.OutputUID = out.Name(), out.UID
+	if j.Spec, err = json.Marshal(spec); err != nil {
+		return j, rft.Wrap(rft.KindInternal, err, "the step cannot be described")
+	}
+	j.Dataset, j.BaseModel, j.OutputModel = spec.Dataset, spec.BaseModel, spec.OutputModel
+	return s.db.CreateStep(ctx, j, out, d.UID, inputs, act)
+}
+
+// startingPoint resolves base and, for a continuation, the LoRA.
+func (s *Service) startingPoint(ctx context.Context, r StepRequest) (base store.Model, warm *store.Model, err error) {
+	switch {
+	case r.BaseModel == "" && r.WarmStartFrom == "":
+		return base, nil, rft.FieldErrorf("trainingConfig.baseModel", "trainingConfig: one of baseModel and warmStartFrom is required")
+	case r.BaseModel != "" && r.WarmStartFrom != "":
+		return base, nil, rft.FieldErrorf("trainingConfig.warmStartFrom", "trainingConfig: baseModel and warmStartFrom exclude each other")
+	case r.BaseModel != "":
+		base, err = s.catalog.Model(ctx, r.Account, "trainingConfig.baseModel", r.BaseModel)
+		if err == nil && base.Kind != store.KindBase {
+			err = rft.FieldErrorf("trainingConfig.baseModel", "trainingConfig.baseModel: %s is a LoRA adapter; continue it with warmStartFrom", base.Name())
+		}
+		return base, nil, err
+	}
+	lora, err := s.catalog.Model(ctx, r.Account, "trainingConfig.warmStartFrom", r.WarmStartFrom)
+	if err != nil {
+		return base, nil, err
+	}
+	if lora.Kind != store.KindAdapter {
+		return base, nil, rft.FieldErrorf("trainingConfig.warmStartFrom", "trainingConfig.warmStartFrom: %s is not a LoRA adapter; use baseModel", lora.Name())
+	}
+	base, err = s.db.ModelByUID(ctx, lora.BaseUID)
+	return base, &lora, err
+}
+
+// recordedSpec is what trained a LoRA; nil for an imported one.
+func recordedSpec(m store.Model) (*engine.Spec, error) {
+	if len(m.Spec) == 0 {
+		return nil, nil
+	}
+	var s engine.Spec
+	if err := json.Unmarshal(m.Spec, &s); err != nil {
+		return nil, rft.Wrap(rft.KindDataLoss, err, "the recorded parameters of %s cannot be read", m.Name())
+	}
+	return &s, nil
+}
+
+// checkRewards holds the reward keys against what validation found in every
+// sample, so that a misspelt key fails here and not after a wait in the queue.
+func checkRewards(s engine.Spec, d store.Dataset) error {
+	if d.State != store.StateReady || s.Method == "SFT" || len(d.Counts.EvalKeys) == 0 {
+		return nil
+	}
+	for _, k := range rewardKeys(s) {
+		if !slices.Contains(d.Counts.EvalKeys, k) {
+			return rft.FieldErrorf("rewardWeights", "rewardWeights: %q is not among the evals that every sample of %s has: %q", k, d.Name(), d.Counts.EvalKeys)
+		}
+	}
+	return nil
+}
+
+func rewardKeys(s engine.Spec) []string {
+	keys := make([]string, 0, len(s.Rewards))
+	for k := range s.Rewards {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// outputModel is the row that reserves the name of a step's checkpoint.
+func outputModel(r StepRequest, j store.Job, base store.Model, train engine.Spec) (store.Model, error) {
+	ref := r.OutputModel
+	if ref == "" {
+		ref = j.ID
+	}
+	n, err := rft.ParseName("outputModel", ref, r.Account, rft.Models)
+	if err != nil {
+		return store.Model{}, err
+	}
+	if n.Account != r.Account {
+		return store.Model{}, rft.Errorf(rft.KindPermissionDenied, "outputModel: %s is not in account %s", n, r.Account)
+	}
+	raw, err := json.Marshal(train)
+	if err != nil {
+		return store.Model{}, rft.Wrap(rft.KindInternal, err, "the parameters cannot be recorded")
+	}
+	return store.Model{UID: store.NewUID(), Account: n.Account, ID: n.ID, DisplayName: n.ID, Kind: store.KindAdapter, BaseModel: base.Name(), BaseUID: base.UID,
+		Rank: train.LoraRank, Alpha: train.LoraAlpha, Targets: train.LoraTargets, Spec: raw, ContextLength: base.ContextLength, HasChat: base.HasChat,
+		Parameters: base.Parameters, CreatedBy: r.CreatedBy}, nil
+}
+
+// Export queues the export of a model to a bucket prefix.
+func (s *Service) Export(ctx context.Context, account, model, url, by string, act store.Act) (store.Job, error) {
+	m, err := s.catalog.Model(ctx, account, "model", model)
+	if err != nil {
+		return store.Job{}, err
+	}
+	if m.State != store.StateReady {
+		return store.Job{}, rft.Errorf(rft.KindFailedPrecondition, "%s is not READY but %s", m.Name(), m.State)
+	}
+	to, err := catalog.ExportURL(url)
+	if err != nil {
+		return store.Job{}, err
+	}
+	spec, err := json.Marshal(catalog.ExportSpec{UID: m.UID, Model: m.Name(), URL: to.String()})
+	if err != nil {
+		return store.Job{}, rft.Wrap(rft.KindInternal, err, "the export cannot be described")
+	}
+	return s.db.CreateJob(ctx, store.Job{Account: account, Kind: store.JobExport, Spec: spec, BaseModel: m.Name(), CreatedBy: by}, act)
+}
+
+// Cancel asks a job to stop; see store.CancelJob.
+func (s *Service) Cancel(ctx context.Context, account string, kind store.JobKind, id string, act store.Act) (store.Job, error) {
+	return s.db.CancelJob(ctx, account, kind, id, act)
+}
+
+// Delete removes a job in any state and the artefacts of its resume points.
+func (s *Service) Delete(ctx context.Context, account string, kind store.JobKind, id string, act store.Act) error {
+	_, points, err := s.db.DeleteJob(ctx, account, kind, id, act)
+	if err != nil {
+		return err
+	}
+	for _, p := range points {
+		_ = s.catalog.Vault().Remove(context.WithoutCancel(ctx), p.Artifact) // else an orphan for fsck
+	}
+	return nil
+}
+
+// Wait returns the job once it is terminal, or as it is when ctx ends.
+func (s *Service) Wait(ctx context.Context, uid string) (store.Job, error) {
+	for {
+		changed := s.db.JobsChanged()
+		j, err := s.db.JobByUID(ctx, uid)
+		if err != nil || j.State.Terminal() {
+			return j, err
+		}
+		if err := pause(ctx, changed, pollEvery); err != nil {
+			return j, nil
+		}
+	}
+}
+
+// number formats a parameter as a person would write it.
+func number(v any) string {
+	if f, ok := v.(float64); ok {
+		return fmt.Sprintf("%g", f)
+	}
+	return fmt.Sprint(v)
+}
+
+// same compares parameters; numbers as float32, in which clients send them.
+func same(a, b any) bool {
+	x, ok1 := a.(float64)
+	y, ok2 := b.(float64)
+	if ok1 && ok2 {
+		return float32(x) == float32(y) || math.IsNaN(x) && math.IsNaN(y)
+	}
+	return a == b
+}
