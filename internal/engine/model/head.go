@@ -11,6 +11,7 @@ const headBytes = 32 << 20
 
 // headBuffers holds a chunk of scored tokens: their hidden states and logits.
 type headBuffers struct {
+	limit         int       // most rows, 0 = as headBytes says
 	rows          int       // capacity
 	x, norm, dx   []float32 // [rows, H] final stream, normalised (then its gradient), gradient of x
 	inv           []float32 // [rows]
@@ -26,7 +27,11 @@ type headBuffers struct {
 func (w *Workspace) prepareHead(grad bool) {
 	h, c := &w.head, &w.model.Config
 	scored := len(w.forest.scoreRows)
-	rows := min(scored, max(1, headBytes/4/c.Vocab))
+	limit := h.limit
+	if limit == 0 {
+		limit = max(1, headBytes/4/c.Vocab)
+	}
+	rows := min(scored, limit)
 	if rows > h.rows {
 		h.rows = rows
 		h.x, h.norm, h.dx = make([]float32, rows*c.Hidden), make([]float32, rows*c.Hidden), make([]float32, rows*c.Hidden)
