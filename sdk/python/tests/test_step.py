@@ -1,0 +1,91 @@
+"""Jobs that do not end well say so, and datasets that are wrong say where."""
+
+import json
+import uuid
+import warnings
+
+import pytest
+from conftest import BASE, scored_rows
+
+from firekeep import LLM, Dataset, FirekeepError, InvalidArgumentError, JobFailedError, NoSignalWarning, NotFoundError
+
+
+def unique(prefix="m"):
+    return f"{prefix}-{uuid.uuid4().hex[:8]}"
+
+
+def test_failed_job_raises_with_its_message(server, client):
+    rows = [json.loads(json.dumps(r).replace('"score"', '"other"')) for r in scored_rows(2)]
+    dataset = Dataset.from_list(rows, id=unique("d"))
+    job = LLM(model=BASE).reinforcement_step(dataset=dataset, output_model=unique())
+    with pytest.raises(JobFailedError, match="score") as e:
+        job.wait(timeout=60)
+    assert e.value.state == "JOB_STATE_FAILED"
+    with pytest.raises(JobFailedError, match="score"):
+        job.get().raise_if_bad_state()
+
+
+def test_cancelled_job_raises(server, client):
+    dataset = Dataset.from_list(scored_rows(400), id=unique("d"))
+    job = LLM(model=BASE).reinforcement_step(dataset=dataset, output_model=unique(), epochs=50, batch_size_samples=8)
+    job.cancel()
+    with pytest.raises(JobFailedError, match="CANCELLED"):
+        job.wait(timeout=60)
+    with pytest.raises(NotFoundError):
+        client.request("GET", "/v1/" + job.output_model)
+
+
+def test_deleted_job_is_none(server, client):
+    job = LLM(model=BASE).reinforcement_step(dataset=Dataset.from_list(scored_rows(2), id=unique("d")), output_model=unique()).wait()
+    job.delete()
+    assert job.get() is None
+
+
+def test_no_signal_cannot_be_overlooked(server, client):
+    rows = list(scored_rows(3))
+    for row in rows:
+        for s in row["samples"]:
+            s["evals"]["score"] = 0.5
+    job = LLM(model=BASE).reinforcement_step(dataset=Dataset.from_list(rows, id=unique("d")), output_model=unique())
+    with pytest.warns(NoSignalWarning):
+        job.wait(timeout=60)
+    with pytest.raises(JobFailedError):
+        again = LLM(model=BASE).reinforcement_step(dataset=Dataset.from_list(rows, id=unique("d")), output_model=unique(), on_no_signal="fail")
+        again.wait(timeout=60)
+
+
+def test_metrics_come_once_and_in_order(server, client):
+    seen = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", NoSignalWarning)
+        llm = LLM(model=BASE)
+        job = llm.reinforcement_step(dataset=Dataset.from_list(scored_rows(8), id=unique("d")), output_model=unique(), batch_size_samples=8, epochs=2)
+        job.wait(on_metrics=seen.append)
+    assert [m["update"] for m in seen] == list(range(1, 9))
+    for m in seen:
+        assert m["samples"] == 8 and m["rewardMean"] == pytest.approx(1.5) and m["gradNorm"] > 0 and m["tokensPerSecond"] > 0
+
+
+@pytest.mark.parametrize(
+    "row, where",
+    [
+        ({"samples": []}, "line 2"),
+        ({"samples": [{"messages": [{"role": "user", "content": "x"}], "evals": {"score": 1}}] * 4}, "line 2"),
+        ({"samples": [{"messages": [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y"}], "evals": {"score": True}}] * 4}, "score"),
+        ({"samples": [{"messages": [{"role": "alien", "content": "x"}, {"role": "assistant", "content": "y"}], "evals": {"score": 1}}] * 4}, "role"),
+    ],
+)
+def test_bad_row_is_named(server, client, row, where):
+    rows = [next(scored_rows(1)), row]
+    with pytest.raises(FirekeepError, match=where) as e:
+        Dataset.from_list(rows, id=unique("d")).sync(client)
+    assert "line 2" in str(e.value)
+
+
+def test_unknown_names_are_refused(server, client):
+    with pytest.raises(NotFoundError, match="not found"):
+        Dataset.from_id("no-such-dataset").sync(client)
+    with pytest.raises(NotFoundError, match="not found"):
+        _ = LLM(model="no-such-model").model
+    with pytest.raises(InvalidArgumentError, match="epochs"):
+        LLM(model=BASE).reinforcement_step(dataset=Dataset.from_list(scored_rows(2)), output_model=unique(), epochs=-1)
