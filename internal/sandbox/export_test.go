@@ -1,3 +1,5 @@
+//go:build linux
+
 package sandbox
 
 // Without is a launcher that leaves layers out.
