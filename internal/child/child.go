@@ -124,14 +124,27 @@ func (w *worker) serve() error {
 	return w.conn.Send(w.life, wire.Done{Result: payload})
 }
 
-// guarded runs the task; a panic becomes an error that names its place only.
-func (w *worker) guarded(t wire.Task) (result any, err error) {
+// contained calls f; a panic becomes an error that names its place only.
+func (w *worker) contained(f func() error) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
 			_, _ = os.Stderr.Write(debug.Stack())
-			result, err = nil, &crash{where: panicPlace()}
+			err = &crash{where: panicPlace()}
 		}
 	}()
+	return f()
+}
+
+// guarded runs the task.
+func (w *worker) guarded(t wire.Task) (result any, err error) {
+	err = w.contained(func() error {
+		result, err = w.run(t)
+		return err
+	})
+	return result, err
+}
+
+func (w *worker) run(t wire.Task) (any, error) {
 	if err := w.prepare(t); err != nil {
 		return nil, err
 	}
@@ -139,7 +152,8 @@ func (w *worker) guarded(t wire.Task) (result any, err error) {
 	switch {
 	case t.Kind == "import" && t.Import != nil:
 		return w.importModel(*t.Import)
-
+	case t.Kind == "sample" && t.Sample != nil && t.Weights != nil:
+		return w.sample(*t.Sample, *t.Weights)
 	}
 	return nil, &engine.Problem{Rule: "bad-task", Message: "the task lacks a part that its kind needs"}
 }

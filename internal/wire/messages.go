@@ -279,7 +279,7 @@ type SampleRequest struct {
 	Tokens   []int32         `json:"tokens,omitempty"`
 	N        int             `json:"n"`
 
-	MaxTokens   int      `json:"maxTokens"` // 0 = to the context's end
+	MaxTokens   int      `json:"maxTokens"` // 0 = to the context's end, < 0 = none (score the prompt with Echo)
 	Temperature float64  `json:"temperature"`
 	TopP        float64  `json:"topP"` // 1 = off
 	TopK        int      `json:"topK"` // 0 = off
@@ -302,9 +302,15 @@ type SampleEvent struct {
 	Tokens []SampleToken `json:"tokens,omitempty"`
 	// Finish is "" until the last event of this completion: "stop", "length", "cancelled".
 	Finish string `json:"finish,omitempty"`
-	// PromptTokens is set in a request's first event, with Prompt when Echo or Logprobs ask for ids.
+	// PromptTokens is set in a completion's first event. Prompt holds the ids
+	// when Echo or Logprobs ask for them; a long one continues in the next events.
 	PromptTokens int     `json:"promptTokens,omitempty"`
 	Prompt       []int32 `json:"prompt,omitempty"`
+	// Echoed is how many of Tokens, from the front, belong to the prompt. The
+	// prompt's very first token has no log-prob; its Logprob is 0.
+	Echoed int `json:"echoed,omitempty"`
+	// Generated counts the completion's own tokens so far, the end of turn included.
+	Generated int `json:"generated,omitempty"`
 }
 
 // SampleToken is one sampled token. Logprob is of the raw softmax at
