@@ -44,6 +44,8 @@ type table struct {
 	// rows is the most rows of the result that tile computes at once.
 	rows int
 	tile tileFunc
+	// turn and gather rearrange the right operand: see turnGo and gatherGo.
+	turn, gather func(dst, src []float32, lds, rows, cols int, alpha float32)
 
 	dot         func(a, b []float32) float32
 	axpy        func(y, x []float32, a float32)
@@ -62,7 +64,7 @@ type table struct {
 }
 
 var goTable = table{
-	level: LevelGo, rows: 4, tile: tileGo,
+	level: LevelGo, rows: 4, tile: tileGo, turn: turnGo, gather: gatherGo,
 	dot: dotGo, axpy: axpyGo, add: addGo, scale: scaleGo, sumSquares: sumSquaresGo,
 	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
 	siluMul: siluMulGo, siluMulBack: siluMulBackGo,

@@ -1,7 +1,7 @@
 package kernel
 
 var avx512Table = table{
-	level: LevelAVX512, rows: 14, tile: tileAVX512,
+	level: LevelAVX512, rows: 14, tile: tileAVX512, turn: turnAVX512, gather: gatherAVX512,
 	dot: dotGo, axpy: axpyGo, add: addGo, scale: scaleGo, sumSquares: sumSquaresGo,
 	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
 	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
@@ -9,7 +9,7 @@ var avx512Table = table{
 }
 
 var avx2Table = table{
-	level: LevelAVX2, rows: 6, tile: tileAVX2,
+	level: LevelAVX2, rows: 6, tile: tileAVX2, turn: turnAVX2, gather: gatherAVX2,
 	dot: dotGo, axpy: axpyGo, add: addGo, scale: scaleGo, sumSquares: sumSquaresGo,
 	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
 	siluMul: siluMulGo, siluMulBack: siluMulBackGo,

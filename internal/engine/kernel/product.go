@@ -16,9 +16,14 @@ const (
 	rowsAreDepth                     // b [k, n]
 )
 
-// depthBlock is how much of the depth is done before the next tile: a panel
-// slice of it (36 KiB) stays in the first-level cache.
-const depthBlock = 288
+const (
+	// depthBlock bounds the depth done at a time: a tile's rows of a stay in the
+	// first-level cache while the panels pass by. A multiple of Panel.
+	depthBlock = 384
+	// slabPanels bounds the panels done at a time: their part of the depth
+	// (576 KiB) stays in the second-level cache while the rows pass by.
+	slabPanels = 12
+)
 
 // product is one matrix product c[m, n] (+)= a * b.
 type product struct {
@@ -61,91 +66,120 @@ func (g *product) check() {
 	}
 }
 
-// run computes rows [i0, i1) of the panels [p0, p1) of the result.
+// run computes rows [i0, i1) of the panels [p0, p1) of the result: for each
+// slab of panels and each block of the depth, the right operand is gathered (or
+// used in place), then every tile of rows meets every panel.
 func (g *product) run(i0, i1, p0, p1 int) {
-	if g.k == 0 {
-		g.tiles(nil, Panel, 0, 0, i0, i1, p0, p1)
-		return
-	}
 	s := takeScratch()
-	for p := p0; p < p1; p++ {
-		for k0 := 0; k0 < g.k; k0 += depthBlock {
-			kn := min(depthBlock, g.k-k0)
-			b, bs := g.panel(s, p, k0, kn)
-			g.tiles(b, bs, k0, kn, i0, i1, p, p+1)
+	width := evenly(p1-p0, slabPanels, 1)
+	depth := evenly(g.k, depthBlock, Panel)
+	rows := evenly(i1-i0, g.t.rows, 1)
+	for p := p0; p < p1; p += width {
+		last := min(p+width, p1)
+		for k0 := 0; k0 == 0 || k0 < g.k; k0 += depth {
+			kn := min(depth, g.k-k0)
+			for q := p; q < last; q++ {
+				if kn > 0 && !g.inPlace(q) {
+					g.gather(s.slab[(q-p)*kn*Panel:], q, k0, kn)
+				}
+			}
+			for i := i0; i < i1; i += rows {
+				g.strip(s, i, min(rows, i1-i), p, last, k0, kn)
+			}
 		}
 	}
 	s.release()
 }
 
-// panel returns columns [p*Panel, (p+1)*Panel) of b for the depth [k0, k0+kn)
-// and the distance between their rows: in place, or gathered in scratch.
-func (g *product) panel(s *scratch, p, k0, kn int) (b []float32, bs int) {
+// evenly returns the size of the fewest equal blocks of at most most that cover
+// n, rounded up to a multiple of align.
+func evenly(n, most, align int) int {
+	blocks := max(1, (n+most-1)/most)
+	return min(most, ((n+blocks-1)/blocks+align-1)/align*align)
+}
+
+// strip computes rows of the panels [p0, p1) for one block of the depth.
+func (g *product) strip(s *scratch, i, rows, p0, p1, k0, kn int) {
+	var a []float32
+	rs, ks := g.rs, g.ks
+	if kn > 0 {
+		a = g.a[i*rs+k0*ks:]
+		if p1-p0 >= copyPanels {
+			a, rs, ks = s.copyRows(g.t, a, rs, ks, rows, kn)
+		}
+	}
+	for p := p0; p < p1; p++ {
+		j0 := p * Panel
+		b, bs := s.slab[(p-p0)*kn*Panel:], Panel
+		if kn == 0 {
+			b = nil
+		} else if g.kind == weights {
+			b = g.b[(p*g.k+k0)*Panel:]
+		} else if g.inPlace(p) {
+			b, bs = g.b[k0*g.ldb+j0:], g.ldb
+		}
+		g.t.tile(g.c[i*g.ldc+j0:], g.ldc, a, rs, ks, b, bs, kn, rows, min(Panel, g.n-j0), g.acc || k0 > 0)
+	}
+}
+
+// copyPanels is the number of panels from which copying a tile's rows of a pays.
+const copyPanels = 4
+
+// copyRows copies a tile's part of a next to each other, so that neither a
+// stride near a power of two nor the distance between rows costs cache misses.
+func (s *scratch) copyRows(t *table, a []float32, rs, ks, rows, kn int) ([]float32, int, int) {
+	if ks == 1 {
+		for i := range rows {
+			copy(s.rows[i*rowStride:i*rowStride+kn], a[i*rs:])
+		}
+		return s.rows[:], rowStride, 1
+	}
+	return a, rs, ks
+}
+
+// inPlace says whether columns of panel p of b are used where they lie: packed
+// weights, and rows of b when too few rows of a would repay a copy.
+func (g *product) inPlace(p int) bool {
+	return g.kind == weights ||
+		g.kind == rowsAreDepth && g.alpha == 1 && (p+1)*Panel <= g.n && g.m <= 2*g.t.rows
+}
+
+// gather writes columns [p*Panel, (p+1)*Panel) of b for the depth [k0, k0+kn)
+// to dst, alpha applied. Columns past n hold anything.
+func (g *product) gather(dst []float32, p, k0, kn int) {
 	j0 := p * Panel
 	cols := min(Panel, g.n-j0)
 	switch g.kind {
-	case weights:
-		return g.b[(p*g.k+k0)*Panel:], Panel
 	case weightsTransposed:
-		gatherWeights(s.panel[:], g.b, g.n, j0, cols, k0, kn)
+		// Panels of W are 32 rows of its depth here: tiles of 32x32.
+		for i := 0; i < kn; i += Panel {
+			n := k0 + i
+			g.t.turn(dst[i*Panel:], g.b[(n*g.n+j0*Panel):], Panel, cols, min(Panel, kn-i), 1)
+		}
 	case rowsAreColumns:
-		gatherRows(s.panel[:], g.b[j0*g.ldb+k0:], g.ldb, cols, kn, g.alpha)
+		g.t.turn(dst, g.b[j0*g.ldb+k0:], g.ldb, cols, kn, g.alpha)
 	case rowsAreDepth:
-		if cols == Panel && g.alpha == 1 {
-			return g.b[k0*g.ldb+j0:], g.ldb
-		}
-		gatherDepth(s.panel[:], g.b[k0*g.ldb+j0:], g.ldb, cols, kn, g.alpha)
+		g.t.gather(dst, g.b[k0*g.ldb+j0:], g.ldb, kn, cols, g.alpha)
 	}
-	return s.panel[:], Panel
 }
 
-func (g *product) tiles(b []float32, bs, k0, kn, i0, i1, p0, p1 int) {
-	for p := p0; p < p1; p++ {
-		j0 := p * Panel
-		cols := min(Panel, g.n-j0)
-		for i := i0; i < i1; i += g.t.rows {
-			var a []float32
-			if kn > 0 {
-				a = g.a[i*g.rs+k0*g.ks:]
-			}
-			rows := min(g.t.rows, i1-i)
-			g.t.tile(g.c[i*g.ldc+j0:], g.ldc, a, g.rs, g.ks, b, bs, kn, rows, cols, g.acc || k0 > 0)
+// turnGo sets dst[i*Panel+j] = alpha * src[j*lds+i], j < rows <= Panel, i < cols.
+// A faster one may also write the rest of dst up to a multiple of 16 both ways.
+func turnGo(dst, src []float32, lds, rows, cols int, alpha float32) {
+	for j := range rows {
+		for i, v := range src[j*lds : j*lds+cols] {
+			dst[i*Panel+j] = alpha * v
 		}
 	}
 }
 
-// gatherWeights turns packed weights W [n, width] into dst[i][j] = W[k0+i][j0+j].
-func gatherWeights(dst, w []float32, width, j0, cols, k0, kn int) {
-	for i := range kn {
-		n := k0 + i
-		row := w[(n/Panel*width+j0)*Panel+n%Panel:]
+// gatherGo sets dst[i*Panel+j] = alpha * src[i*lds+j], i < rows, j < cols <= Panel.
+func gatherGo(dst, src []float32, lds, rows, cols int, alpha float32) {
+	for i := range rows {
 		d := dst[i*Panel : (i+1)*Panel]
-		for j := range cols {
-			d[j] = row[j*Panel]
-		}
-		clear(d[cols:])
-	}
-}
-
-// gatherRows turns b [cols, kn] into dst[i][j] = alpha * b[j][i].
-func gatherRows(dst, b []float32, ldb, cols, kn int, alpha float32) {
-	for i := range kn {
-		d := dst[i*Panel : (i+1)*Panel]
-		for j := range cols {
-			d[j] = alpha * b[j*ldb+i]
-		}
-		clear(d[cols:])
-	}
-}
-
-// gatherDepth copies b [kn, cols] into dst[i][j] = alpha * b[i][j].
-func gatherDepth(dst, b []float32, ldb, cols, kn int, alpha float32) {
-	for i := range kn {
-		d := dst[i*Panel : (i+1)*Panel]
-		for j, v := range b[i*ldb : i*ldb+cols] {
+		for j, v := range src[i*lds : i*lds+cols] {
 			d[j] = alpha * v
 		}
-		clear(d[cols:])
 	}
 }
 

@@ -95,6 +95,8 @@ loop: \
 #define LOADC(n, lo, hi) \
 	VMOVUPS.Z (R13), K1, lo; \
 	VMOVUPS.Z 64(R13), K2, hi; \
+	PREFETCHT0 128(R13); \
+	PREFETCHT0 192(R13); \
 	CMPQ R15, $n; \
 	JEQ  depth; \
 	ADDQ SI, R13

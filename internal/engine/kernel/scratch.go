@@ -4,9 +4,16 @@ import "sync"
 
 // scratch is the working memory of one part of a product.
 type scratch struct {
-	panel [depthBlock * Panel]float32 // a gathered slice of the right operand
-	next  *scratch
+	slab [slabPanels * depthBlock * Panel]float32 // gathered panels of b, each [kn, Panel]
+	rows [mostRows * rowStride]float32            // a tile's rows of a
+	next *scratch
 }
+
+const (
+	mostRows = 14 // of any tile
+	// rowStride is one cache line more than depthBlock: rows do not collide.
+	rowStride = depthBlock + 16
+)
 
 // idle holds scratch between products. A list rather than a sync.Pool: it is
 // never emptied, so a warm program allocates nothing.

@@ -1,0 +1,50 @@
+package kernel
+
+//go:noescape
+func turn512(dst, src *float32, lds, rows, cols int, alpha float32)
+
+//go:noescape
+func copy512(dst, src *float32, ldd, lds, rows int, mask uint32, alpha float32)
+
+//go:noescape
+func turn256(dst, src *float32, lds, blocks int, alpha float32)
+
+//go:noescape
+func copy256(dst, src *float32, ldd, lds, rows int, alpha float32)
+
+// turnAVX512 is turnGo in blocks of 16x16.
+func turnAVX512(dst, src []float32, lds, rows, cols int, alpha float32) {
+	for j := 0; j < rows; j += 16 {
+		turn512(&dst[j], &src[j*lds], lds*4, min(16, rows-j), cols, alpha)
+	}
+}
+
+// gatherAVX512 is gatherGo with masked loads.
+func gatherAVX512(dst []float32, src []float32, lds, rows, cols int, alpha float32) {
+	copy512(&dst[0], &src[0], Panel*4, lds*4, rows, uint32(1<<cols-1), alpha)
+}
+
+// turnAVX2 is turnGo in blocks of 8x8, the rest by turnGo.
+func turnAVX2(dst, src []float32, lds, rows, cols int, alpha float32) {
+	rows8, cols8 := rows&^7, cols&^7
+	if cols8 > 0 {
+		for j := 0; j < rows8; j += 8 {
+			turn256(&dst[j], &src[j*lds], lds*4, cols8/8, alpha)
+		}
+	}
+	if cols8 < cols && rows8 > 0 {
+		turnGo(dst[cols8*Panel:], src[cols8:], lds, rows8, cols-cols8, alpha)
+	}
+	if rows8 < rows {
+		turnGo(dst[rows8:], src[rows8*lds:], lds, rows-rows8, cols, alpha)
+	}
+}
+
+// gatherAVX2 is gatherGo, fast where a row is a whole panel.
+func gatherAVX2(dst []float32, src []float32, lds, rows, cols int, alpha float32) {
+	if cols < Panel {
+		gatherGo(dst, src, lds, rows, cols, alpha)
+		return
+	}
+	copy256(&dst[0], &src[0], Panel*4, lds*4, rows, alpha)
+}
