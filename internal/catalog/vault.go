@@ -8,29 +8,25 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/firekeep/firekeep/internal/objstore"
 	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/seal"
 )
-
-// Sealer encrypts and decrypts streams under a key of an account. The
-// associated data binds a stream to its place: one moved elsewhere does not open.
-type Sealer interface {
-	Seal(w io.Writer, account string, associated []byte) (io.WriteCloser, error)
-	Unseal(r io.Reader, account string, associated []byte) (io.Reader, error)
-}
 
 // Vault keeps sealed artefacts in the home bucket. An artefact is a set of
 // files under a prefix with a manifest that names their digests; it exists when
 // the manifest does. Prefixes are never used twice.
 type Vault struct {
 	home objstore.Bucket
-	seal Sealer
+	kek  seal.KEK
 }
 
-// NewVault returns the vault over a home bucket.
-func NewVault(home objstore.Bucket, s Sealer) *Vault { return &Vault{home: home, seal: s} }
+// NewVault returns the vault over a home bucket, sealing under kek.
+func NewVault(home objstore.Bucket, kek seal.KEK) *Vault { return &Vault{home: home, kek: kek} }
+
+// associated binds what is sealed to its place: moved elsewhere it does not open.
+func associated(key string) []byte { return []byte("firekeep/artefact\x00" + key) }
 
 // Home is the home bucket.
 func (v *Vault) Home() objstore.Bucket { return v.home }
@@ -100,12 +96,6 @@ func datasetPrefix(account, dataset string) string {
 	return fmt.Sprintf("%s/datasets/%s/", account, dataset)
 }
 
-// accountOf is the account whose key seals what lies at key.
-func accountOf(key string) string {
-	account, _, _ := strings.Cut(key, "/")
-	return account
-}
-
 // Put writes an artefact, its files first and the manifest last, and returns
 // the manifest's digest. m.Files is filled in here. On an error the prefix may
 // hold files without a manifest, which fsck calls orphans.
@@ -141,7 +131,7 @@ func Digest(b []byte) string {
 func (v *Vault) putSealed(ctx context.Context, key string, b []byte) error {
 	r, w := io.Pipe()
 	go func() {
-		sealed, err := v.seal.Seal(w, accountOf(key), []byte(key))
+		sealed, err := seal.NewWriter(w, v.kek, associated(key))
 		if err == nil {
 			_, err = sealed.Write(b)
 		}
@@ -162,7 +152,7 @@ func (v *Vault) getSealed(ctx context.Context, key string, limit int64) ([]byte,
 		return nil, err
 	}
 	defer raw.Close()
-	plain, err := v.seal.Unseal(raw, accountOf(key), []byte(key))
+	plain, err := seal.NewReader(raw, v.kek, associated(key))
 	if err != nil {
 		return nil, broken(err, key)
 	}

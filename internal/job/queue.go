@@ -22,16 +22,16 @@ import (
 // Timing of leases. A dead runner's job is found within LeaseTTL; a wish to
 // cancel from another process is seen within pollEvery.
 const (
-	LeaseTTL    = 15 * time.Second
-	heartbeat   = 3 * time.Second
-	pollEvery   = 500 * time.Millisecond
-	MaxAttempts = 5
+	LeaseTTL  = 15 * time.Second
+	heartbeat = 3 * time.Second
+	pollEvery = 500 * time.Millisecond
+	MaxTries  = 10
 )
 
 // Queue hands out leases of one runner.
 type Queue struct {
 	DB    *store.DB
-	Owner string // unique per running process
+	Owner string // unique among running processes
 	Log   *slog.Logger
 
 	// TTL, Heartbeat and Poll default to the constants above.
@@ -72,6 +72,14 @@ type Lease struct {
 	done   sync.WaitGroup
 }
 
+// Recover requeues what this owner held before it was started again. Call it
+// before the first Next, and only where one process at a time can be Owner.
+func (q *Queue) Recover(ctx context.Context) error {
+	moved, err := q.DB.RescueOwner(ctx, q.Owner, MaxTries)
+	q.logRescued(ctx, moved)
+	return err
+}
+
 // Next waits for a job of these kinds and leases it. It also rescues jobs of
 // dead runners, this one's or others'. The lease's context descends from ctx.
 func (q *Queue) Next(ctx context.Context, kinds []store.JobKind) (*Lease, error) {
@@ -92,7 +100,7 @@ func (q *Queue) Next(ctx context.Context, kinds []store.JobKind) (*Lease, error)
 }
 
 func (q *Queue) try(ctx context.Context, kinds []store.JobKind) (*Lease, error) {
-	moved, err := q.DB.Rescue(ctx, MaxAttempts)
+	moved, err := q.DB.Rescue(ctx, MaxTries)
 	if err != nil {
 		return nil, err
 	}

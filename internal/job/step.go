@@ -117,7 +117,7 @@ func (s *Service) CreateStep(ctx context.Context, r StepRequest, act store.Act) 
 	if j.Spec, err = json.Marshal(spec); err != nil {
 		return j, rft.Wrap(rft.KindInternal, err, "the step cannot be described")
 	}
-	j.Dataset, j.BaseModel, j.OutputModel = spec.Dataset, spec.BaseModel, spec.OutputModel
+	j.Dataset, j.BaseModel, j.WarmStart, j.OutputModel = spec.Dataset, spec.BaseModel, spec.WarmStartFrom, spec.OutputModel
 	return s.db.CreateStep(ctx, j, out, d.UID, inputs, act)
 }
 

@@ -115,6 +115,9 @@ func (db *DB) AddResumePoint(ctx context.Context, uid string, fence int64, p Res
 			return err
 		}
 		p.JobUID, p.Created = uid, t.now
+		if _, err := t.exec(ctx, "UPDATE jobs SET tries = 1 WHERE uid = ?", uid); err != nil {
+			return err
+		}
 		// An attempt that resumed earlier than its predecessor stopped makes the
 		// same point again, under another artefact.
 		old, had, err := points.one(ctx, t, "job = ? AND update_no = ?", uid, p.Update)

@@ -13,11 +13,11 @@ var jobs = table[Job]{
 	fields: func(j *Job) []field {
 		return []field{{"uid", &j.UID}, {"account", &j.Account}, {"id", &j.ID}, {"kind", &j.Kind}, {"display_name", &j.DisplayName}, {"spec", &j.Spec},
 			{"state", &j.State}, {"status_code", &j.Status.Code}, {"status_message", &j.Status.Message}, {"progress", &j.Progress}, {"result", &j.Result},
-			{"dataset", &j.Dataset}, {"base_model", &j.BaseModel}, {"output_model", &j.OutputModel},
-			{"owner", &j.Owner}, {"expires", &j.Expires}, {"fence", &j.Fence}, {"attempt", &j.Attempt},
+			{"dataset", &j.Dataset}, {"base_model", &j.BaseModel}, {"warm_start", &j.WarmStart}, {"output_model", &j.OutputModel},
+			{"owner", &j.Owner}, {"expires", &j.Expires}, {"fence", &j.Fence}, {"attempt", &j.Attempt}, {"tries", &j.Tries},
 			{"created_by", &j.CreatedBy}, {"created", &j.Created}, {"updated", &j.Updated}, {"started", &j.Started}, {"completed", &j.Completed}}
 	},
-	filter: columns{"state": "state", "display_name": "display_name", "dataset": "dataset", "base_model": "base_model", "output_model": "output_model",
+	filter: columns{"state": "state", "display_name": "display_name", "dataset": "dataset", "base_model": "base_model", "warm_start_from": "warm_start", "output_model": "output_model",
 		"created_by": "created_by", "create_time": "created@", "update_time": "updated@", "completed_time": "completed@"},
 }
 

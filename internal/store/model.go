@@ -160,6 +160,9 @@ func (t *tx) unusedModel(ctx context.Context, m Model) error {
 	if n > 0 {
 		return rft.Errorf(rft.KindFailedPrecondition, "%s is served by %d deployments; delete them first", m.Name(), n)
 	}
+	if err := t.unused(ctx, m.Account, "warm_start", m.Name()); err != nil {
+		return err
+	}
 	return t.unused(ctx, m.Account, "base_model", m.Name())
 }
 

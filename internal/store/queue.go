@@ -33,7 +33,7 @@ func (db *DB) LeaseJob(ctx context.Context, owner string, kinds []JobKind, ttl t
 		if j, ok, err = jobs.one(ctx, t, where, args...); err != nil || !ok {
 			return err
 		}
-		j.Owner, j.Expires, j.Fence, j.Attempt = owner, t.now.Add(ttl), j.Fence+1, j.Attempt+1
+		j.Owner, j.Expires, j.Fence, j.Attempt, j.Tries = owner, t.now.Add(ttl), j.Fence+1, j.Attempt+1, j.Tries+1
 		if j.Started.IsZero() {
 			j.Started = t.now
 		}
@@ -69,9 +69,10 @@ func (t *tx) leased(ctx context.Context, uid string, fence int64) (Job, error) {
 }
 
 // Rescue requeues jobs whose runner died: the lease has expired. A job that has
-// had maxAttempts leases fails, one that was being cancelled is CANCELLED. It
+// had maxTries leases
+// without a new resume point fails, one that was being cancelled is CANCELLED. It
 // returns the jobs it moved.
-func (db *DB) Rescue(ctx context.Context, maxAttempts int) (moved []Job, err error) {
+func (db *DB) Rescue(ctx context.Context, maxTries int) (moved []Job, err error) {
 	const expired = "owner <> '' AND expires <= ?"
 	any := false
 	err = db.read(ctx, func(t *tx) error {
@@ -87,7 +88,7 @@ func (db *DB) Rescue(ctx context.Context, maxAttempts int) (moved []Job, err err
 			return err
 		}
 		for i := range late {
-			if err := t.rescue(ctx, &late[i], maxAttempts); err != nil {
+			if err := t.rescue(ctx, &late[i], maxTries); err != nil {
 				return err
 			}
 		}
@@ -97,7 +98,7 @@ func (db *DB) Rescue(ctx context.Context, maxAttempts int) (moved []Job, err err
 	return moved, err
 }
 
-func (t *tx) rescue(ctx context.Context, j *Job, maxAttempts int) error {
+func (t *tx) rescue(ctx context.Context, j *Job, maxTries int) error {
 	owner := j.Owner
 	j.Owner, j.Expires, j.Fence = "", time.Time{}, j.Fence+1
 	act := Act{Account: j.Account, Actor: "queue", Method: "RescueJob", Resource: j.Name(), Detail: map[string]string{"lost": owner}}
@@ -105,9 +106,9 @@ func (t *tx) rescue(ctx context.Context, j *Job, maxAttempts int) error {
 	switch {
 	case j.State == rft.StateCancelling:
 		err = t.end(ctx, j, rft.StateCancelled, j.Status)
-	case j.Attempt >= maxAttempts:
+	case j.Tries >= maxTries:
 		err = t.end(ctx, j, rft.StateFailed, Status{Code: string(rft.KindInternal),
-			Message: "the job's runner died on every attempt; the server's log says why"})
+			Message: "the job's runner died again and again without progress; the server's log says why"})
 	default:
 		err = t.setState(ctx, j, rft.StateRequeueing, OK())
 	}
@@ -120,14 +121,14 @@ func (t *tx) rescue(ctx context.Context, j *Job, maxAttempts int) error {
 // RescueOwner requeues the jobs that owner held: the runner calls it at its own
 // start, when it knows that its former self is dead, instead of waiting for the
 // leases to expire.
-func (db *DB) RescueOwner(ctx context.Context, owner string, maxAttempts int) (moved []Job, err error) {
+func (db *DB) RescueOwner(ctx context.Context, owner string, maxTries int) (moved []Job, err error) {
 	err = db.write(ctx, func(t *tx) error {
 		held, err := jobs.all(ctx, t, "WHERE owner = ? ORDER BY created, uid", owner)
 		if err != nil {
 			return err
 		}
 		for i := range held {
-			if err := t.rescue(ctx, &held[i], maxAttempts); err != nil {
+			if err := t.rescue(ctx, &held[i], maxTries); err != nil {
 				return err
 			}
 		}
@@ -138,19 +139,41 @@ func (db *DB) RescueOwner(ctx context.Context, owner string, maxAttempts int) (m
 }
 
 // Release gives a lease back unfinished, as an orderly shutdown does; the
-// attempt does not count.
+// try does not count.
 func (db *DB) Release(ctx context.Context, uid string, fence int64) error {
 	return db.write(ctx, func(t *tx) error {
 		j, err := t.leased(ctx, uid, fence)
 		if err != nil {
 			return err
 		}
-		j.Owner, j.Expires, j.Fence, j.Attempt = "", time.Time{}, j.Fence+1, j.Attempt-1
-		if j.State == rft.StateCancelling {
-			return t.end(ctx, &j, rft.StateCancelled, j.Status)
-		}
-		return t.setState(ctx, &j, rft.StateRequeueing, OK())
+		j.Tries--
+		return t.letGo(ctx, &j, OK())
 	})
+}
+
+// Retry gives a lease back after a failure that may pass, which the status
+// names. A job that has had maxTries leases without a new resume point fails
+// with that status.
+func (db *DB) Retry(ctx context.Context, uid string, fence int64, maxTries int, s Status) error {
+	return db.write(ctx, func(t *tx) error {
+		j, err := t.leased(ctx, uid, fence)
+		if err != nil {
+			return err
+		}
+		if j.Tries >= maxTries && j.State != rft.StateCancelling {
+			return t.end(ctx, &j, rft.StateFailed, s)
+		}
+		return t.letGo(ctx, &j, s)
+	})
+}
+
+// letGo makes a leased job free for the next runner.
+func (t *tx) letGo(ctx context.Context, j *Job, s Status) error {
+	j.Owner, j.Expires, j.Fence = "", time.Time{}, j.Fence+1
+	if j.State == rft.StateCancelling {
+		return t.end(ctx, j, rft.StateCancelled, j.Status)
+	}
+	return t.setState(ctx, j, rft.StateRequeueing, s)
 }
 
 // Advance moves a leased job to the next running state.

@@ -221,15 +221,18 @@ type Job struct {
 	Status      Status
 	Progress    Progress
 	Result      json.RawMessage // of the kind: job.StepResult, ...; nil until COMPLETED
-	// Dataset, BaseModel and OutputModel are resource names, for lists and filters.
+	// Dataset, BaseModel, WarmStart and OutputModel are resource names, for
+	// lists and filters, and so that nothing in use is deleted.
 	Dataset     string
 	BaseModel   string
+	WarmStart   string
 	OutputModel string
 
 	Owner   string    // runner that holds the lease, "" = none
 	Expires time.Time // of the lease
 	Fence   int64     // grows with every lease; a write that carries another one is refused
 	Attempt int       // leases so far
+	Tries   int       // leases since the last resume point
 
 	CreatedBy string
 	Created   time.Time

@@ -54,8 +54,8 @@ CREATE INDEX models_job ON models (job_uid);
 CREATE TABLE jobs (
   uid TEXT PRIMARY KEY, account TEXT NOT NULL REFERENCES accounts (id), id TEXT NOT NULL, kind TEXT NOT NULL, display_name TEXT NOT NULL,
   spec TEXT NOT NULL, state TEXT NOT NULL, status_code TEXT NOT NULL, status_message TEXT NOT NULL, progress TEXT NOT NULL, result TEXT NOT NULL,
-  dataset TEXT NOT NULL, base_model TEXT NOT NULL, output_model TEXT NOT NULL,
-  owner TEXT NOT NULL, expires BIGINT NOT NULL, fence BIGINT NOT NULL, attempt BIGINT NOT NULL,
+  dataset TEXT NOT NULL, base_model TEXT NOT NULL, warm_start TEXT NOT NULL, output_model TEXT NOT NULL,
+  owner TEXT NOT NULL, expires BIGINT NOT NULL, fence BIGINT NOT NULL, attempt BIGINT NOT NULL, tries BIGINT NOT NULL,
   created_by TEXT NOT NULL, created BIGINT NOT NULL, updated BIGINT NOT NULL, started BIGINT NOT NULL, completed BIGINT NOT NULL,
   UNIQUE (account, kind, id)
 );
