@@ -106,12 +106,10 @@ type Alternative struct {
 	Logprob float64
 }
 
-// Signatures of sampler.go:
-//
-//	func New(pool *kernel.Pool, m *model.Model, tok *token.Tokenizer, o Options) *Sampler
-//	func (s *Sampler) AddAdapter(id string, a *model.Adapter) error   // *engine.Problem: wrong shape
-//	func (s *Sampler) RemoveAdapter(id string)                        // requests in work keep it
-//	func (s *Sampler) Submit(r Request, emit func(Event)) error       // *engine.Problem: refused; emit runs inside Step and Cancel
-//	func (s *Sampler) Cancel(id uint64) bool                          // emits FinishCancelled for what is unfinished
-//	func (s *Sampler) Step() (busy bool)                              // one pass; false when nothing is left to do
-//	func (s *Sampler) Load() Load                                     // {Running, Waiting int; BlocksUsed, Blocks int}
+// Load says how busy a Sampler is.
+type Load struct {
+	Running int // completions in every pass
+	Waiting int // completions that wait for their prompt, a place or memory
+	Blocks  int // blocks of KV memory in use
+	Limit   int // blocks there may be
+}

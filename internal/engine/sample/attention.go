@@ -1,0 +1,142 @@
+package sample
+
+import (
+	"math"
+
+	"github.com/firekeep/firekeep/internal/engine/kernel"
+)
+
+// cluster is a set of rows that attend to the same leading blocks, so that
+// these are read once for all of them. How rows are clustered changes speed
+// only: each row's scores, softmax and weighted sum are the same alone.
+type cluster struct {
+	rows   []clusterRow
+	shared int // blocks that all rows read; row.table holds them too
+	keys   int // the most keys a row sees
+}
+
+type clusterRow struct {
+	row, keys int // keys: how many positions the row sees, its own included
+	table     []*block
+}
+
+// attention is one worker's memory: the rows of a cluster times the query
+// heads of one KV head.
+type attention struct {
+	q, o   []float32 // [rows*group, HeadDim]
+	scores []float32 // [rows*group, keys rounded up to blocks]
+}
+
+// clusterScores bounds the scores of a cluster (512 KiB): they stay in the
+// second-level cache.
+const clusterScores = 1 << 17
+
+// cluster groups the rows of the pass.
+func (p *pass) cluster() {
+	used := 0
+	next := func() *cluster {
+		if used == len(p.clusters) {
+			p.clusters = append(p.clusters, cluster{})
+		}
+		c := &p.clusters[used]
+		used++
+		c.rows, c.shared, c.keys = c.rows[:0], 0, 0
+		return c
+	}
+	group := p.model.Config.Heads / p.model.Config.KVHeads
+	var c *cluster
+	var family *request
+	for i := range p.spans {
+		s := &p.spans[i]
+		if len(s.tokens) > 1 {
+			family = nil
+			for j := 0; j < len(s.tokens); {
+				n := min(chunkRows(group, s.pos+len(s.tokens)), len(s.tokens)-j)
+				c = next()
+				for end := j + n; j < end; j++ {
+					c.rows = append(c.rows, clusterRow{s.row + j, s.pos + j + 1, s.table})
+				}
+				c.keys = s.pos + j
+				c.shared = blocksFor(c.keys)
+			}
+			continue
+		}
+		keys := s.pos + 1
+		if family == nil || s.family != family || s.shared == 0 || len(c.rows) >= chunkRows(group, max(c.keys, keys)) {
+			c, family = next(), s.family
+			c.shared = s.shared
+		}
+		c.rows = append(c.rows, clusterRow{s.row, keys, s.table})
+		c.keys, c.shared = max(c.keys, keys), min(c.shared, s.shared)
+	}
+	p.clusters = p.clusters[:used]
+}
+
+// chunkRows is the number of rows of a cluster with the given number of keys.
+func chunkRows(group, keys int) int {
+	return max(2, min(32, clusterScores/(group*blocksFor(keys)*blockTokens)))
+}
+
+// attend computes p.o from p.q and the cache. Units of work are handed out one
+// by one because contexts differ in length.
+func (p *pass) attend() {
+	p.next.Store(0)
+	threads := p.pool.Threads()
+	for len(p.scratch) < threads {
+		p.scratch = append(p.scratch, attention{})
+	}
+	if len(p.clusters)*p.model.Config.KVHeads == 1 {
+		threads = 1
+	}
+	p.pool.Do(threads, 1, p.attendPart)
+}
+
+func (p *pass) attendRows(worker, _, _ int) {
+	heads := int64(p.model.Config.KVHeads)
+	units := int64(len(p.clusters)) * heads
+	for unit := p.next.Add(1) - 1; unit < units; unit = p.next.Add(1) - 1 {
+		p.attendCluster(&p.scratch[worker], &p.clusters[unit/heads], int(unit%heads))
+	}
+}
+
+// attendCluster computes the query heads of one KV head for the rows of c.
+func (p *pass) attendCluster(s *attention, c *cluster, head int) {
+	cfg := &p.model.Config
+	d, group := cfg.HeadDim, cfg.Heads/cfg.KVHeads
+	width, m := blocksFor(c.keys)*blockTokens, len(c.rows)*group
+	grow(&s.q, m*d)
+	grow(&s.o, m*d)
+	grow(&s.scores, m*width)
+	scale := float32(1 / math.Sqrt(float64(d)))
+	for i, r := range c.rows {
+		q := s.q[i*group*d : (i+1)*group*d]
+		copy(q, p.q[(r.row*cfg.Heads+head*group)*d:])
+		kernel.Scale(q, scale)
+	}
+
+	for b := range c.shared {
+		kernel.GemmNN(s.scores[b*blockTokens:], width, s.q, d, p.cache.keys(c.rows[0].table[b], p.layer, head), blockTokens, m, blockTokens, d, 1, false)
+	}
+	for i, r := range c.rows {
+		for b := c.shared; b < blocksFor(r.keys); b++ {
+			kernel.GemmNN(s.scores[i*group*width+b*blockTokens:], width, s.q[i*group*d:], d, p.cache.keys(r.table[b], p.layer, head), blockTokens, group, blockTokens, d, 1, false)
+		}
+		for j := i * group; j < (i+1)*group; j++ {
+			seen := s.scores[j*width : j*width+r.keys]
+			kernel.Softmax(seen)
+			clear(s.scores[j*width+r.keys : (j+1)*width])
+		}
+	}
+
+	for b := range c.shared {
+		depth := min(blockTokens, c.keys-b*blockTokens)
+		kernel.GemmNN(s.o, d, s.scores[b*blockTokens:], width, p.cache.values(c.rows[0].table[b], p.layer, head), d, m, d, depth, 1, b > 0)
+	}
+	for i, r := range c.rows {
+		for b := c.shared; b < blocksFor(r.keys); b++ {
+			depth := min(blockTokens, r.keys-b*blockTokens)
+			kernel.GemmNN(s.o[i*group*d:], d, s.scores[i*group*width+b*blockTokens:], width, p.cache.values(r.table[b], p.layer, head), d, group, d, depth, 1, b > 0)
+		}
+		copy(p.o[(r.row*cfg.Heads+head*group)*d:], s.o[i*group*d:(i+1)*group*d])
+	}
+}

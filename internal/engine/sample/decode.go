@@ -1,0 +1,259 @@
+package sample
+
+import (
+	"fmt"
+
+	"github.com/firekeep/firekeep/internal/engine"
+)
+
+// drawn is a token with its log-probs.
+type drawn struct {
+	id       int32
+	sampling float64
+	scored   scored
+	ok       bool // false: the logits were not finite
+}
+
+// compute runs the planned pass and draws from its logits.
+func (s *Sampler) compute() {
+	if len(s.work) == 0 {
+		return
+	}
+	s.pass.begin()
+	for _, w := range s.work {
+		s.pass.add(w.span)
+	}
+	s.pass.compute(func(rows []wanted, logits []float32) {
+		vocab := s.model.Config.Vocab
+		s.eachRow(len(rows), func(c *chooser, i int) {
+			w, index := &s.work[rows[i].span], rows[i].index
+			row := logits[i*vocab : (i+1)*vocab]
+			if w.c != nil {
+				w.c.draw(c, row)
+				return
+			}
+			w.r.behind(w.span.pos+index+1, row)
+		})
+		for i, row := range rows {
+			w := &s.work[row.span]
+			if end := w.span.pos + row.index + 1; w.c == nil && end == len(w.r.Prompt) && w.r.logits == nil {
+				w.r.logits = s.takeLogits()
+				copy(w.r.logits, logits[i*vocab:(i+1)*vocab])
+			}
+		}
+	})
+}
+
+// eachRow calls f for n rows on all threads.
+func (s *Sampler) eachRow(n int, f func(c *chooser, i int)) {
+	for len(s.choosers) < s.pool.Threads() {
+		s.choosers = append(s.choosers, chooser{})
+	}
+	s.pool.Do(n, 1, func(worker, lo, hi int) {
+		for i := lo; i < hi; i++ {
+			f(&s.choosers[worker], i)
+		}
+	})
+}
+
+func (s *Sampler) takeLogits() []float32 {
+	if n := len(s.spare); n > 0 {
+		l := s.spare[n-1]
+		s.spare = s.spare[:n-1]
+		return l
+	}
+	return make([]float32, s.model.Config.Vocab)
+}
+
+// behind scores prompt token pos from the logits before it, if that is wanted.
+func (r *request) behind(pos int, logits []float32) {
+	if !r.Echo || !r.Logprobs || pos >= len(r.Prompt) {
+		return
+	}
+	r.echo[pos] = score(logits, r.Prompt[pos], r.TopLogprobs)
+}
+
+// draw draws the completion's next token.
+func (c *completion) draw(ch *chooser, logits []float32) {
+	r := c.r
+	d := &c.drawn
+	d.id, d.sampling, d.ok = ch.draw(logits, r.drawing, uniform(r.seed, c.index, len(c.tokens)))
+	if d.ok && r.Logprobs {
+		d.scored = score(logits, d.id, r.TopLogprobs)
+	}
+}
+
+// settle takes over what the pass computed.
+func (s *Sampler) settle() {
+	for _, w := range s.work {
+		n := len(w.span.tokens)
+		if w.c == nil {
+			w.r.computed += n
+			if w.r.computed >= w.r.target() {
+				w.r.filling = false
+			}
+			continue
+		}
+		w.c.cached += n
+		if w.c.cached == w.c.length() && !w.r.cancelled {
+			s.advance(w.c)
+		}
+	}
+}
+
+// begin starts completions whose prompt is computed, as far as places and
+// memory allow, in order of arrival.
+func (s *Sampler) begin() {
+	places := s.places()
+	s.begun = s.begun[:0]
+	for i, r := range s.requests {
+		if r.cancelled {
+			continue
+		}
+		if r.has(paused) || r.computed < r.target() && !r.filling {
+			break // an older one waits for what this one would take
+		}
+		if r.filling || r.logits == nil || r.computed < len(r.Prompt) {
+			continue
+		}
+		blocked := false
+		for _, c := range r.completions {
+			if c.phase != fresh {
+				continue
+			}
+			if places >= s.opts.MaxSequences || !s.admit(i, 1) {
+				blocked = true
+				break
+			}
+			places++
+			s.fork(c)
+			s.begun = append(s.begun, c)
+		}
+		if blocked {
+			break
+		}
+	}
+	s.eachRow(len(s.begun), func(ch *chooser, i int) {
+		if c := s.begun[i]; c.r.MaxTokens >= 0 {
+			c.draw(ch, c.r.logits)
+		}
+	})
+	for _, c := range s.begun {
+		if c.r.MaxTokens < 0 {
+			s.end(c, Event{Finish: FinishLength})
+		} else {
+			s.advance(c)
+		}
+	}
+	for _, c := range s.begun {
+		if r := c.r; !r.unbegun() && r.logits != nil {
+			s.recycle(r)
+			full := r.sharedBlocks()
+			s.cache.release(r.trunk[full:])
+			r.trunk, r.computed = r.trunk[:full], full*blockTokens
+		}
+	}
+}
+
+// fork gives a completion the prompt's blocks: the full ones by reference and a
+// copy of the last, which the completion will go on writing. The last
+// completion to begin takes that one itself.
+func (s *Sampler) fork(c *completion) {
+	r, full := c.r, c.r.sharedBlocks()
+	c.phase, c.cached = running, len(r.Prompt)
+	share(r.trunk[:full])
+	c.table = append(make([]*block, 0, blocksFor(len(r.Prompt)+r.maxTokens)), r.trunk[:full]...)
+	if full == len(r.trunk) {
+		return
+	}
+	if r.unbegun() {
+		c.table = append(c.table, s.cache.copyOf(r.trunk[full]))
+		return
+	}
+	c.table = append(c.table, r.trunk[full])
+	r.trunk = r.trunk[:full]
+}
+
+// advance adds the drawn token to a completion and tells the caller.
+func (s *Sampler) advance(c *completion) {
+	r, d := c.r, &c.drawn
+	if !d.ok {
+		s.end(c, Event{Finish: FinishFailed, Problem: &engine.Problem{Rule: "logits-not-finite",
+			Message: fmt.Sprintf("the model's output at token %d is not a finite number; its weights or the adapter's are damaged", c.length())}})
+		return
+	}
+	c.tokens = append(c.tokens, d.id)
+	e := Event{Tokens: []Token{s.token(d.id, d.scored, d.sampling)}}
+	if s.ends[d.id] && !r.IgnoreEOS {
+		e.Finish = FinishStop
+		e.Text = c.rest()
+		s.end(c, e)
+		return
+	}
+	text, hit := c.stop.push(c.decoder.Push(d.id))
+	e.Text = text
+	switch {
+	case hit:
+		e.Finish = FinishStop
+	case len(c.tokens) >= r.maxTokens:
+		e.Finish = FinishLength
+		e.Text += c.rest()
+	}
+	if e.Finish != "" {
+		s.end(c, e)
+		return
+	}
+	s.tell(c, e)
+}
+
+// rest is the text that was held back when no more follows.
+func (c *completion) rest() string {
+	text, hit := c.stop.push(c.decoder.Flush())
+	if hit {
+		return text
+	}
+	return text + c.stop.flush()
+}
+
+// end finishes a completion with its last event.
+func (s *Sampler) end(c *completion, e Event) {
+	s.cache.release(c.table)
+	c.table, c.phase = nil, ended
+	s.tell(c, e)
+}
+
+// tell emits e, with the prompt if it is the completion's first event.
+func (s *Sampler) tell(c *completion, e Event) {
+	r := c.r
+	if !c.told {
+		c.told = true
+		e.PromptTokens, e.Prompt = len(r.Prompt), r.Prompt
+		if r.Echo {
+			e.Text = s.tok.Decode(r.Prompt, false) + e.Text
+			tokens := make([]Token, len(r.Prompt), len(r.Prompt)+len(e.Tokens))
+			for i, id := range r.Prompt {
+				if r.Logprobs {
+					tokens[i] = s.token(id, r.echo[i], 0)
+				} else {
+					tokens[i] = s.token(id, scored{}, 0)
+				}
+			}
+			e.Tokens, e.Echoed = append(tokens, e.Tokens...), len(tokens)
+		}
+	}
+	c.emit(e)
+}
+
+func (c *completion) emit(e Event) {
+	e.ID, e.Index, e.Generated = c.r.ID, c.index, len(c.tokens)
+	c.r.emit(e)
+}
+
+// token describes one token for an event.
+func (s *Sampler) token(id int32, sc scored, sampling float64) Token {
+	t := Token{ID: id, Text: s.tok.Decode([]int32{id}, false), Bytes: []byte(s.tok.TokenBytes(id)), Logprob: sc.logprob, Sampling: sampling}
+	for _, a := range sc.top {
+		t.Top = append(t.Top, Alternative{ID: a.id, Text: s.tok.Decode([]int32{a.id}, false), Bytes: []byte(s.tok.TokenBytes(a.id)), Logprob: a.logprob})
+	}
+	return t
+}
