@@ -1,0 +1,179 @@
+"""The peer of oracle_test.go: PyTorch, transformers and PEFT in float32.
+
+Reads one JSON request per line from stdin, answers with one JSON line each.
+Samples are {"ids": [...], "scored": [0 or 1 ...], "reward": x, "logprobs": [...]}
+and go through the model one at a time, without padding or packing.
+"""
+
+import json
+import os
+import sys
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
+
+torch.set_num_threads(int(os.environ.get("ORACLE_THREADS", "2")))
+BASES = {}
+
+
+def base(path):
+    """A directory, or a .gguf file."""
+    if path not in BASES:
+        if path.endswith(".gguf"):
+            directory, name = os.path.split(path)
+            model = AutoModelForCausalLM.from_pretrained(directory, gguf_file=name, dtype=torch.float32)
+        else:
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32)
+        BASES[path] = model.eval()
+    return BASES[path]
+
+
+def adapted(request):
+    model = base(request["model"])
+    if not request.get("adapter"):
+        return model, lambda: model
+    peft = PeftModel.from_pretrained(model, request["adapter"], is_trainable=True)
+    return peft, peft.unload
+
+
+def make_tiny(request):
+    """A random Llama with grouped queries, an untied head and Llama 3's rope."""
+    torch.manual_seed(1)
+    config = LlamaConfig(
+        vocab_size=512, hidden_size=128, intermediate_size=352, num_hidden_layers=3, num_attention_heads=8,
+        num_key_value_heads=2, max_position_embeddings=512, tie_word_embeddings=False, rms_norm_eps=1e-5,
+        bos_token_id=1, eos_token_id=2,
+        rope_parameters={"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+                         "high_freq_factor": 4.0, "original_max_position_embeddings": 64},
+    )
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for p in model.parameters():
+            if p.dim() == 2:
+                p.normal_(0, 1.4 / p.shape[1] ** 0.5)
+            else:
+                p.copy_(1 + 0.1 * torch.randn_like(p))
+    model.save_pretrained(request["out"])
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {"<unk>": 0, "<s>": 1, "</s>": 2} | {c: i + 3 for i, c in enumerate(alphabet)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.save(os.path.join(request["out"], "tokenizer.json"))
+    with open(os.path.join(request["out"], "tokenizer_config.json"), "w") as f:
+        json.dump({"bos_token": "<s>", "eos_token": "</s>"}, f)
+    return {}
+
+
+def make_adapter(request):
+    """An adapter with random non-zero A and B, written by PEFT."""
+    torch.manual_seed(request.get("seed", 2))
+    config = LoraConfig(r=request["rank"], lora_alpha=request["alpha"], target_modules="all-linear", task_type="CAUSAL_LM")
+    peft = get_peft_model(base(request["model"]), config)
+    with torch.no_grad():
+        for name, p in peft.named_parameters():
+            if "lora_B" in name:
+                p.normal_(0, request["spread"])
+    peft.save_pretrained(request["out"])
+    peft.unload()
+    return {}
+
+
+def logits(request):
+    model, unload = adapted(request)
+    with torch.no_grad():
+        out = model(torch.tensor([request["ids"]])).logits[0].float().contiguous()
+    unload()
+    save_file({"logits": out}, request["out"])
+    return {}
+
+
+def log_probs(model, sample):
+    """lp and entropy of the scored tokens."""
+    ids = torch.tensor([sample["ids"]])
+    scored = [i for i, m in enumerate(sample["scored"]) if m]
+    rows = model(ids, use_cache=False).logits[0, [i - 1 for i in scored]]
+    log_softmax = torch.log_softmax(rows, -1)
+    return log_softmax.gather(1, ids[0, scored][:, None])[:, 0]
+
+
+def lora_parameters(model):
+    return [(n.replace(".default", ""), p) for n, p in model.named_parameters() if "lora_" in n]
+
+
+def gradients(request):
+    """Of sum over samples and scored tokens of sin(1 + 7*sample + i) * lp."""
+    model, unload = adapted(request)
+    for number, sample in enumerate(request["samples"]):
+        lp = log_probs(model, sample)
+        weights = torch.sin(1.0 + 7 * number + torch.arange(len(lp)))
+        (weights * lp).sum().backward()
+    save_file({n: p.grad.contiguous() for n, p in lora_parameters(model)}, request["out"])
+    unload()
+    return {}
+
+
+def group_advantages(group):
+    rewards = torch.tensor([s["reward"] for s in group], dtype=torch.float64)
+    return (rewards - rewards.mean()) / (rewards.std() + 1e-6)
+
+
+def train(request):
+    """GRPO: clipped ratio 0.8..1.2, dual clip 3, importance weights capped at 2,
+    k3 against the base, mean over tokens and then over samples; AdamW."""
+    model, unload = adapted(request)
+    named = lora_parameters(model)
+    optimizer = torch.optim.AdamW([p for _, p in named], lr=request["lr"], betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0)
+    samples = {}
+    for g, group in enumerate(request["groups"]):
+        for s, (sample, advantage) in enumerate(zip(group, group_advantages(group))):
+            with torch.no_grad():
+                old = log_probs(model, sample)
+                with model.disable_adapter():
+                    ref = log_probs(model, sample)
+            samples[g, s] = (sample, advantage.item(), old, ref)
+    losses, norms, ratios, clipped = [], [], [], []
+    for batch in request["batches"]:
+        members = [samples[g, s] for g in batch for s in range(len(request["groups"][g]))]
+        total, spread, cut, tokens = 0.0, 0.0, 0, 0
+        for sample, advantage, old, ref in members:
+            lp = log_probs(model, sample)
+            r = torch.exp(torch.clamp(lp - old, -20, 20))
+            policy = -torch.minimum(r * advantage, torch.clamp(r, 0.8, 1.2) * advantage)
+            if advantage < 0:
+                policy = torch.minimum(policy, torch.full_like(policy, -3 * advantage))
+            if sample.get("logprobs"):
+                policy = policy * torch.exp(old - torch.tensor(sample["logprobs"])).clamp(max=2)
+            d = ref - lp
+            loss = (policy + request["kl"] * (torch.exp(d) - d - 1)).mean() / len(members)
+            loss.backward()
+            total += loss.item()
+            spread = max(spread, (r - 1).abs().max().item())
+            cut += int(((r > 1.2) & (torch.tensor(advantage) > 0) | (r < 0.8) & (torch.tensor(advantage) < 0)).sum())
+            tokens += len(lp)
+        norms.append(torch.nn.utils.clip_grad_norm_([p for _, p in named], 1.0).item())
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(total)
+        ratios.append(spread)
+        clipped.append(cut / tokens)
+    save_file({n: p.detach().contiguous().clone() for n, p in named}, request["out"])
+    unload()
+    return {"losses": losses, "norms": norms, "spread": ratios, "clipped": clipped}
+
+
+COMMANDS = {f.__name__: f for f in (make_tiny, make_adapter, logits, gradients, train)}
+
+for line in sys.stdin:
+    request = json.loads(line)
+    try:
+        answer = COMMANDS[request["command"]](request)
+    except Exception as e:  # the test shows it
+        answer = {"error": f"{type(e).__name__}: {e}"}
+    sys.__stdout__.write(json.dumps(answer) + "\n")
+    sys.__stdout__.flush()
