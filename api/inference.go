@@ -358,7 +358,9 @@ type ServedModelList struct {
 	Data   []ServedModel `json:"data"`
 }
 
-// marshalPlain is json.Marshal without the escaping of HTML.
+// Marshal is json.Marshal without the escaping of HTML.
+func Marshal(v any) ([]byte, error) { return marshalPlain(v) }
+
 func marshalPlain(v any) ([]byte, error) {
 	var b bytes.Buffer
 	enc := json.NewEncoder(&b)

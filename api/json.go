@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
@@ -111,6 +112,13 @@ func reasonOf(err error) string {
 type reason string
 
 func (r reason) Error() string { return string(r) }
+
+// IsFieldReason reports whether err is a complaint of one of this package's
+// types about its input; its text quotes none of it.
+func IsFieldReason(err error) bool {
+	var r reason
+	return errors.As(err, &r)
+}
 
 func (n *normaliser) object(t reflect.Type, path string, depth int) error {
 	tok, err := n.dec.Token()

@@ -1,5 +1,7 @@
 package api
 
+import "encoding/json"
+
 // Model is a base model or a LoRA checkpoint.
 type Model struct {
 	Name              string             `json:"name"`
@@ -89,6 +91,8 @@ type Operation struct {
 	Done     bool            `json:"done"`
 	Error    *Status         `json:"error,omitempty"`
 	Metadata *OperationState `json:"metadata,omitempty"`
+	// Response of a finished export: its url, files and bytes.
+	Response json.RawMessage `json:"response,omitempty"`
 }
 
 // OperationState is the progress of an Operation.

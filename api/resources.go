@@ -149,12 +149,12 @@ func (c *Client) DeleteStep(ctx context.Context, account, id string) error {
 
 // StepMetrics lists the metrics of updates > after.
 func (c *Client) StepMetrics(ctx context.Context, account, id string, after int64) (*StepMetricsList, error) {
-	return get[StepMetricsList](ctx, c, path(account, "rlorTrainerJobs", id)+":metrics", url.Values{"after": {strconv.FormatInt(after, 10)}})
+	return get[StepMetricsList](ctx, c, path(account, "rlorTrainerJobs", id, "metrics"), url.Values{"after": {strconv.FormatInt(after, 10)}})
 }
 
 // StepEvents lists the history of a step.
 func (c *Client) StepEvents(ctx context.Context, account, id string) (*StepEventList, error) {
-	return get[StepEventList](ctx, c, path(account, "rlorTrainerJobs", id)+":events", nil)
+	return get[StepEventList](ctx, c, path(account, "rlorTrainerJobs", id, "events"), nil)
 }
 
 // CreateDeployment creates a deployment.

@@ -28,7 +28,8 @@ type RlorTrainerJob struct {
 	Firekeep *StepExtension `json:"firekeep,omitempty"`
 }
 
-// TrainingConfig is the contract's BaseTrainingConfig. Zero means unset.
+// TrainingConfig is the contract's BaseTrainingConfig. Zero means unset, but for
+// the pointers: their zero has a meaning.
 type TrainingConfig struct {
 	OutputModel      string   `json:"outputModel,omitempty"`
 	BaseModel        string   `json:"baseModel,omitempty"`
@@ -39,10 +40,10 @@ type TrainingConfig struct {
 	LoraRank         int      `json:"loraRank,omitempty"`
 	Epochs           int      `json:"epochs,omitempty"`
 	BatchSize        int      `json:"batchSize,omitempty"`
-	BatchSizeSamples int      `json:"batchSizeSamples,omitempty"`
+	BatchSizeSamples *int     `json:"batchSizeSamples,omitempty"`
 	GradAccumulation int      `json:"gradientAccumulationSteps,omitempty"`
-	WarmupSteps      int      `json:"learningRateWarmupSteps,omitempty"`
-	WeightDecay      float64  `json:"optimizerWeightDecay,omitempty"`
+	WarmupSteps      *int     `json:"learningRateWarmupSteps,omitempty"`
+	WeightDecay      *float64 `json:"optimizerWeightDecay,omitempty"`
 	LoraAlpha        float64  `json:"loraAlpha,omitempty"`
 	LoraDropout      float64  `json:"loraDropout,omitempty"`
 	LoraTargets      []string `json:"loraTargetModules,omitempty"`
@@ -53,8 +54,8 @@ type TrainingConfig struct {
 
 // LossConfig chooses the loss.
 type LossConfig struct {
-	Method string  `json:"method,omitempty"` // GRPO, DAPO, GSPO_TOKEN
-	KLBeta float64 `json:"klBeta,omitempty"`
+	Method string   `json:"method,omitempty"` // GRPO, DAPO, GSPO_TOKEN
+	KLBeta *float64 `json:"klBeta,omitempty"`
 }
 
 // JobProgress is how far a job is.
@@ -109,9 +110,10 @@ type RanOn struct {
 	Precision   string `json:"precision"`
 }
 
-// StepMetrics describes one optimiser batch. docs/metrics.md explains each.
+// StepMetrics describes one optimiser batch; docs/metrics.md explains each
+// number. It is not of the contract, so its integers are plain JSON numbers.
 type StepMetrics struct {
-	Update              Int64   `json:"update"`
+	Update              int64   `json:"update"`
 	Epoch               int     `json:"epoch"`
 	Time                Time    `json:"time,omitzero"`
 	Samples             int     `json:"samples"`
@@ -119,9 +121,9 @@ type StepMetrics struct {
 	DeadGroups          int     `json:"deadGroups"`
 	EmptySamples        int     `json:"emptySamples"`
 	TruncatedSamples    int     `json:"truncatedSamples"`
-	Tokens              Int64   `json:"tokens"`
-	ScoredTokens        Int64   `json:"scoredTokens"`
-	ComputedTokens      Int64   `json:"computedTokens"`
+	Tokens              int64   `json:"tokens"`
+	ScoredTokens        int64   `json:"scoredTokens"`
+	ComputedTokens      int64   `json:"computedTokens"`
 	RewardMean          float64 `json:"rewardMean"`
 	RewardStd           float64 `json:"rewardStd"`
 	RewardMin           float64 `json:"rewardMin"`
@@ -140,7 +142,7 @@ type StepMetrics struct {
 	TokensPerSecond     float64 `json:"tokensPerSecond"`
 }
 
-// StepMetricsList answers GET rlorTrainerJobs/{id}:metrics?after=N.
+// StepMetricsList answers GET rlorTrainerJobs/{id}/metrics?after=N.
 type StepMetricsList struct {
 	Metrics []StepMetrics `json:"metrics"`
 	Page
@@ -148,14 +150,15 @@ type StepMetricsList struct {
 
 // StepEvent is one line of a job's history: a state, a resume, a warning.
 type StepEvent struct {
+	Seq     int64  `json:"seq"`
 	Time    Time   `json:"time"`
 	Type    string `json:"type"`
 	State   string `json:"state,omitempty"`
-	Update  Int64  `json:"update,omitempty"`
+	Update  int64  `json:"update,omitempty"`
 	Message string `json:"message,omitempty"`
 }
 
-// StepEventList answers GET rlorTrainerJobs/{id}:events.
+// StepEventList answers GET rlorTrainerJobs/{id}/events.
 type StepEventList struct {
 	Events []StepEvent `json:"events"`
 	Page

@@ -1,0 +1,48 @@
+package control
+
+import (
+	"context"
+	"crypto/rand"
+	"unicode/utf8"
+
+	"github.com/firekeep/firekeep/internal/authz"
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/store"
+)
+
+// checkDisplayName keeps display names to the contract's 63 characters.
+func checkDisplayName(s string) error {
+	if utf8.RuneCountInString(s) > 63 {
+		return rft.FieldErrorf("displayName", "displayName: is longer than 63 characters")
+	}
+	return nil
+}
+
+// newID is the id of a new resource: the caller's, or one made here.
+func newID(field, id string) (string, error) {
+	if id != "" {
+		return id, rft.CheckID(field, id)
+	}
+	const alphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
+	var b [10]byte
+	rand.Read(b[:]) // never fails
+	for i := range b {
+		// The first is a letter: ids of this server pass the rule for ids of users.
+		n := len(alphabet)
+		if i == 0 {
+			n = 26
+		}
+		b[i] = alphabet[int(b[i])%n]
+	}
+	return string(b[:]), nil
+}
+
+// model finds the model that a field refers to: of the caller's account, or
+// published by the operator.
+func (c *Control) model(ctx context.Context, field, ref, account string) (store.Model, error) {
+	m, err := c.Catalog.Model(ctx, account, field, ref)
+	if err == nil && m.Account != account && !m.Public {
+		return store.Model{}, authz.NotFound(m.Name())
+	}
+	return m, err
+}

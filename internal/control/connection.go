@@ -1,0 +1,185 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"path/filepath"
+	"strings"
+
+	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/authz"
+	"github.com/firekeep/firekeep/internal/objstore"
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/seal"
+	"github.com/firekeep/firekeep/internal/store"
+)
+
+// ListConnections lists connections, without their secrets.
+func (c *Control) ListConnections(ctx context.Context, who Caller, account string, q ListQuery) (*api.ConnectionList, error) {
+	if err := c.allow(ctx, who, authz.ListConnections, account, rft.AccountName(account)); err != nil {
+		return nil, err
+	}
+	scope := "connections/" + account
+	o, err := q.options(scope, "")
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.DB.ListConnections(ctx, account, o)
+	if err != nil {
+		return nil, err
+	}
+	return &api.ConnectionList{Connections: items(p.Items, wireConnection), Page: q.page(scope, p.Next, p.Total)}, nil
+}
+
+// GetConnection returns a connection, without its secret.
+func (c *Control) GetConnection(ctx context.Context, who Caller, account, id string) (*api.Connection, error) {
+	if err := c.allow(ctx, who, authz.GetConnection, account, connectionName(account, id)); err != nil {
+		return nil, err
+	}
+	row, err := c.DB.Connection(ctx, account, id)
+	if err != nil {
+		return nil, err
+	}
+	w := wireConnection(row)
+	return &w, nil
+}
+
+// maxSecretBytes bounds a connection's secret; a service account key has 2 KiB.
+const maxSecretBytes = 16 << 10
+
+// CreateConnection seals a credential for a prefix of a bucket. Nobody can read
+// it back; the runner opens it for the time of a job.
+func (c *Control) CreateConnection(ctx context.Context, who Caller, account, id string, r *api.Connection) (*api.Connection, error) {
+	if err := c.allow(ctx, who, authz.CreateConnection, account, rft.AccountName(account)); err != nil {
+		return nil, err
+	}
+	if r == nil || r.URL == "" {
+		return nil, rft.FieldErrorf("connection.url", "connection.url: is required: the prefix that the credential opens, such as s3://bucket/prefix/")
+	}
+	if err := checkDisplayName(r.DisplayName); err != nil {
+		return nil, err
+	}
+	u, err := objstore.ParseURL(r.URL)
+	if err != nil {
+		return nil, rft.FieldErrorf("connection.url", "connection.url: %s", rft.PublicMessage(err))
+	}
+	if u.Scheme == objstore.File {
+		return nil, rft.FieldErrorf("connection.url", "connection.url: files need no credential; the operator allows their directories in config.json")
+	}
+	if u.Key != "" && !strings.HasSuffix(u.Key, "/") {
+		return nil, rft.FieldErrorf("connection.url", "connection.url: a prefix must end in '/'")
+	}
+	secret, err := connectionSecret(u.Scheme, r.Secret)
+	if err != nil {
+		return nil, err
+	}
+	if id, err = newID("connectionId", id); err != nil {
+		return nil, err
+	}
+	row := store.Connection{UID: store.NewUID(), Account: account, ID: id, DisplayName: r.DisplayName, Kind: string(u.Scheme), URLPrefix: u.String(), CreatedBy: who.Name}
+	if row.Sealed, err = seal.SealBytes(c.KEK, secret, connectionAAD(account, row.UID)); err != nil {
+		return nil, rft.Wrap(rft.KindInternal, err, "the secret cannot be sealed")
+	}
+	made, err := c.DB.CreateConnection(ctx, row, who.act("CreateConnection", connectionName(account, id), "url", row.URLPrefix))
+	if err != nil {
+		return nil, err
+	}
+	w := wireConnection(made)
+	return &w, nil
+}
+
+// connectionSecret checks that a secret has the fields of its kind. Errors name
+// fields, never values.
+func connectionSecret(s objstore.Scheme, m map[string]any) ([]byte, error) {
+	if len(m) == 0 {
+		return nil, rft.FieldErrorf("connection.secret", "connection.secret: is required")
+	}
+	need := []string{"access_key_id", "secret_access_key"}
+	if s == objstore.GS {
+		need = []string{"type", "client_email", "private_key"}
+	}
+	for _, k := range need {
+		if v, ok := m[k].(string); !ok || v == "" {
+			return nil, rft.FieldErrorf("connection.secret", "connection.secret: %q must be there and be a string", k)
+		}
+	}
+	b, err := json.Marshal(m)
+	if err != nil || len(b) > maxSecretBytes {
+		return nil, rft.FieldErrorf("connection.secret", "connection.secret: is larger than %d KiB", maxSecretBytes>>10)
+	}
+	return b, nil
+}
+
+// connectionAAD binds a sealed secret to its connection.
+func connectionAAD(account, uid string) []byte {
+	return []byte("firekeep/connection\x00" + account + "\x00" + uid)
+}
+
+// DeleteConnection forgets a credential. Jobs that hold it end with their lease.
+func (c *Control) DeleteConnection(ctx context.Context, who Caller, account, id string) error {
+	name := connectionName(account, id)
+	if err := c.allow(ctx, who, authz.DeleteConnection, account, name); err != nil {
+		return err
+	}
+	return c.DB.DeleteConnection(ctx, account, id, who.act("DeleteConnection", name))
+}
+
+func connectionName(account, id string) string {
+	return rft.Name{Account: account, Collection: rft.Connections, ID: id}.String()
+}
+
+func wireConnection(c store.Connection) api.Connection {
+	return api.Connection{Name: connectionName(c.Account, c.ID), DisplayName: c.DisplayName, URL: c.URLPrefix, CreateTime: api.At(c.Created),
+		CreatedBy: c.CreatedBy, State: "READY", Status: wireStatus(store.OK())}
+}
+
+// FilePolicy says which file:// URLs the API may name. A path must lie under
+// one of Roots and not under one of Never.
+type FilePolicy struct {
+	Roots []string
+	Never []string // the server's own home, whatever Roots say
+}
+
+// check applies the policy to a URL of a request; other schemes pass.
+func (p FilePolicy) check(field, url string) error {
+	if !strings.HasPrefix(url, "file://") {
+		return nil
+	}
+	u, err := objstore.ParseURL(url)
+	if err != nil {
+		return rft.FieldErrorf(field, "%s: %s", field, rft.PublicMessage(err))
+	}
+	path := resolve("/" + u.Key)
+	for _, dir := range p.Never {
+		if under(path, resolve(dir)) {
+			return rft.Errorf(rft.KindPermissionDenied, "%s: lies in the server's own directory", field)
+		}
+	}
+	for _, dir := range p.Roots {
+		if under(path, resolve(dir)) {
+			return nil
+		}
+	}
+	return rft.Errorf(rft.KindPermissionDenied, "%s: the operator has not allowed this directory; add it to fileRoots in config.json", field)
+}
+
+// resolve follows symbolic links as far as the path exists.
+func resolve(path string) string {
+	path = filepath.Clean(path)
+	rest := ""
+	for dir := path; ; {
+		if real, err := filepath.EvalSymlinks(dir); err == nil {
+			return filepath.Join(real, rest)
+		}
+		parent := filepath.Dir(dir)
+		if parent == dir {
+			return path
+		}
+		rest = filepath.Join(filepath.Base(dir), rest)
+		dir = parent
+	}
+}
+
+func under(path, dir string) bool {
+	return dir == "/" || path == dir || strings.HasPrefix(path, dir+"/")
+}

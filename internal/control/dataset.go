@@ -1,0 +1,179 @@
+package control
+
+import (
+	"context"
+	"io"
+
+	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/authz"
+	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/store"
+)
+
+// ListDatasets lists datasets.
+func (c *Control) ListDatasets(ctx context.Context, who Caller, account string, q ListQuery) (*api.DatasetList, error) {
+	if err := c.allow(ctx, who, authz.ListDatasets, account, rft.AccountName(account)); err != nil {
+		return nil, err
+	}
+	scope := "datasets/" + account
+	o, err := q.options(scope, "")
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.DB.ListDatasets(ctx, account, o)
+	if err != nil {
+		return nil, err
+	}
+	return &api.DatasetList{Datasets: items(p.Items, wireDataset), Page: q.page(scope, p.Next, p.Total)}, nil
+}
+
+// GetDataset returns a dataset with its pinned objects.
+func (c *Control) GetDataset(ctx context.Context, who Caller, account, id string) (*api.Dataset, error) {
+	if err := c.allow(ctx, who, authz.GetDataset, account, datasetName(account, id)); err != nil {
+		return nil, err
+	}
+	d, err := c.DB.Dataset(ctx, account, id)
+	if err != nil {
+		return nil, err
+	}
+	w := wireDataset(d)
+	_, objects, err := c.DB.DatasetByUID(ctx, d.UID)
+	if err != nil {
+		return nil, err
+	}
+	if w.Firekeep != nil && !d.Uploaded {
+		w.Firekeep.Objects = items(objects[:min(len(objects), maxObjectsShown)], wireObject)
+	}
+	return &w, nil
+}
+
+// maxObjectsShown bounds an answer about a dataset of very many objects.
+const maxObjectsShown = 1000
+
+// CreateDataset registers rows: by URL, which queues their validation, or for
+// an upload that follows.
+func (c *Control) CreateDataset(ctx context.Context, who Caller, account string, r *api.CreateDatasetRequest) (*api.Dataset, error) {
+	if err := c.allow(ctx, who, authz.CreateDataset, account, rft.AccountName(account)); err != nil {
+		return nil, err
+	}
+	if r.SourceDatasetID != "" || r.Filter != "" {
+		return nil, rft.Errorf(rft.KindUnimplemented, "sourceDatasetId: this server does not derive datasets from others")
+	}
+	d := r.Dataset
+	if d == nil {
+		d = &api.Dataset{}
+	}
+	if err := checkDisplayName(d.DisplayName); err != nil {
+		return nil, err
+	}
+	if d.ExternalURL != "" && d.UserUploaded != nil {
+		return nil, rft.FieldErrorf("dataset.externalUrl", "dataset.externalUrl and dataset.userUploaded exclude each other")
+	}
+	if d.ExternalURL == "" && c.Uploads == UploadsRefused {
+		return nil, rft.Errorf(rft.KindFailedPrecondition, "this server takes no uploads; put the rows in a bucket and give its URL as dataset.externalUrl")
+	}
+	if err := c.Files.check("dataset.externalUrl", d.ExternalURL); err != nil {
+		return nil, err
+	}
+	id, err := newID("datasetId", r.DatasetID)
+	if err != nil {
+		return nil, err
+	}
+	format := d.Format
+	if format == "FORMAT_UNSPECIFIED" {
+		format = ""
+	}
+	n := catalog.NewDataset{Account: account, ID: id, DisplayName: d.DisplayName, ExternalURL: d.ExternalURL, Format: format, CreatedBy: who.Name}
+	made, err := c.Catalog.CreateDataset(ctx, n, who.act("CreateDataset", datasetName(account, id), "externalUrl", d.ExternalURL))
+	if err != nil {
+		return nil, err
+	}
+	w := wireDataset(made)
+	return &w, nil
+}
+
+// UploadDataset seals the rows of in and queues their validation. It returns
+// the dataset and the bytes read.
+func (c *Control) UploadDataset(ctx context.Context, who Caller, account, id string, in io.Reader) (*api.Dataset, int64, error) {
+	name := datasetName(account, id)
+	if err := c.allow(ctx, who, authz.UploadDataset, account, name); err != nil {
+		return nil, 0, err
+	}
+	if c.Uploads == UploadsRefused {
+		return nil, 0, rft.Errorf(rft.KindFailedPrecondition, "this server takes no uploads; put the rows in a bucket and give its URL as dataset.externalUrl")
+	}
+	n, err := c.Catalog.Upload(ctx, account, id, in, who.act("UploadDataset", name))
+	if err != nil {
+		return nil, 0, err
+	}
+	d, err := c.DB.Dataset(ctx, account, id)
+	if err != nil {
+		return nil, 0, err
+	}
+	w := wireDataset(d)
+	return &w, n, nil
+}
+
+// ValidateUpload answers whether an uploaded dataset is in order. Validation
+// began with the upload; here its failure, if there is one, is reported.
+func (c *Control) ValidateUpload(ctx context.Context, who Caller, account, id string) error {
+	if err := c.allow(ctx, who, authz.ValidateDataset, account, datasetName(account, id)); err != nil {
+		return err
+	}
+	d, err := c.DB.Dataset(ctx, account, id)
+	if err != nil {
+		return err
+	}
+	switch {
+	case d.State != store.StateReady && d.Status.Code != "OK":
+		return rft.Errorf(rft.Kind(d.Status.Code), "%s", d.Status.Message)
+	case !d.Uploaded && d.ExternalURL == "":
+		return rft.Errorf(rft.KindFailedPrecondition, "%s has no rows yet; upload them first", d.Name())
+	}
+	return nil
+}
+
+// DeleteDataset forgets a dataset; rows in the user's bucket stay.
+func (c *Control) DeleteDataset(ctx context.Context, who Caller, account, id string) error {
+	name := datasetName(account, id)
+	owner := ""
+	if account == who.Account {
+		d, err := c.DB.Dataset(ctx, account, id)
+		if err != nil && rft.KindOf(err) != rft.KindNotFound {
+			return err
+		}
+		owner = d.CreatedBy
+	}
+	if err := c.allowOwned(ctx, who, authz.DeleteDataset, account, name, owner); err != nil {
+		return err
+	}
+	return c.Catalog.DeleteDataset(ctx, account, id, who.act("DeleteDataset", name))
+}
+
+func datasetName(account, id string) string {
+	return rft.Name{Account: account, Collection: rft.Datasets, ID: id}.String()
+}
+
+func wireDataset(d store.Dataset) api.Dataset {
+	w := api.Dataset{Name: d.Name(), DisplayName: d.DisplayName, CreateTime: api.At(d.Created), UpdateTime: api.At(d.Updated), State: d.State,
+		Status: wireStatus(d.Status), ExampleCount: api.Int64(d.Counts.Rows), ExternalURL: d.ExternalURL, Format: orElse(d.Format, "FORMAT_UNSPECIFIED"),
+		CreatedBy: d.CreatedBy}
+	if d.ExternalURL == "" {
+		w.UserUploaded = &struct{}{}
+	}
+	if d.State != store.StateReady {
+		return w
+	}
+	n := d.Counts
+	if n.Samples > 0 {
+		w.AverageTurnCount = float64(n.Turns) / float64(n.Samples)
+	}
+	w.Firekeep = &api.DatasetExtension{Digest: d.IndexDigest, Bytes: api.Int64(n.Bytes), Rows: api.Int64(n.Rows), Groups: api.Int64(n.Groups),
+		Samples: api.Int64(n.Samples), SamplesPerGroup: n.SamplesPerGroup, WithLogprobs: api.Int64(n.WithLogprobs), EvalKeys: n.EvalKeys, Warnings: n.Warnings}
+	return w
+}
+
+func wireObject(o store.Object) api.PinnedObject {
+	return api.PinnedObject{Key: o.Key, Size: api.Int64(o.Pin.Size), Version: o.Pin.Version, ETag: o.Pin.ETag, SHA256: o.SHA256}
+}

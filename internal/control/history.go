@@ -1,0 +1,210 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/authz"
+	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/store"
+)
+
+// eventBatch is how many events are read at a time.
+const eventBatch = 500
+
+// StepMetrics lists the metrics of optimiser batches with update > after.
+func (c *Control) StepMetrics(ctx context.Context, who Caller, account, id string, after int64, q ListQuery) (*api.StepMetricsList, error) {
+	if err := c.allow(ctx, who, authz.StepMetrics, account, stepName(account, id)); err != nil {
+		return nil, err
+	}
+	out := &api.StepMetricsList{Metrics: []api.StepMetrics{}}
+	next, err := c.events(ctx, account, id, q, func(e store.Event) (bool, error) {
+		if e.Kind != store.EventMetrics || e.Update <= after {
+			return false, nil
+		}
+		var m api.StepMetrics
+		if err := json.Unmarshal(e.Data, &m); err != nil {
+			return false, rft.Wrap(rft.KindDataLoss, err, "the metrics of %s cannot be read", stepName(account, id))
+		}
+		m.Time = api.At(e.Time)
+		out.Metrics = append(out.Metrics, m)
+		return true, nil
+	})
+	out.NextPageToken, out.TotalSize = next, len(out.Metrics)
+	return out, err
+}
+
+// StepEvents lists a step's history but its metrics: states, checkpoints,
+// resumes and warnings with a sequence number > after.
+func (c *Control) StepEvents(ctx context.Context, who Caller, account, id string, after int64, q ListQuery) (*api.StepEventList, error) {
+	if err := c.allow(ctx, who, authz.StepEvents, account, stepName(account, id)); err != nil {
+		return nil, err
+	}
+	out := &api.StepEventList{Events: []api.StepEvent{}}
+	next, err := c.events(ctx, account, id, q, func(e store.Event) (bool, error) {
+		if e.Kind == store.EventMetrics || e.Seq <= after {
+			return false, nil
+		}
+		w := api.StepEvent{Seq: e.Seq, Time: api.At(e.Time), Type: e.Kind, Update: e.Update}
+		var data struct{ State, Code, Message string }
+		if len(e.Data) > 0 && json.Unmarshal(e.Data, &data) == nil {
+			w.State, w.Message = data.State, data.Message
+		}
+		out.Events = append(out.Events, w)
+		return true, nil
+	})
+	out.NextPageToken, out.TotalSize = next, len(out.Events)
+	return out, err
+}
+
+// events walks a step's events until take accepted a page of them. Page tokens
+// are sequence numbers; a token never repeats, and none is given at the end.
+func (c *Control) events(ctx context.Context, account, id string, q ListQuery, take func(store.Event) (bool, error)) (next string, err error) {
+	j, err := c.DB.Job(ctx, account, store.JobStep, id)
+	if err != nil {
+		return "", err
+	}
+	seq := int64(0)
+	if q.PageToken != "" {
+		if seq, err = strconv.ParseInt(q.PageToken, 10, 64); err != nil || seq < 0 {
+			return "", rft.FieldErrorf("pageToken", "pageToken: is not a token of this list")
+		}
+	}
+	limit := q.PageSize
+	if limit == 0 || limit > 1000 {
+		limit = 1000
+	}
+	for taken := 0; ; {
+		batch, err := c.DB.Events(ctx, j.UID, seq, eventBatch)
+		if err != nil {
+			return "", err
+		}
+		for _, e := range batch {
+			if taken == limit {
+				return strconv.FormatInt(seq, 10), nil
+			}
+			ok, err := take(e)
+			if err != nil {
+				return "", err
+			}
+			if seq = e.Seq; ok {
+				taken++
+			}
+		}
+		if len(batch) < eventBatch {
+			return "", nil
+		}
+	}
+}
+
+// ExportModel queues the export of a model to a prefix of a bucket.
+func (c *Control) ExportModel(ctx context.Context, who Caller, account, id, destination string) (*api.Operation, error) {
+	name := modelName(account, id)
+	if err := c.allow(ctx, who, authz.ExportModel, account, name); err != nil {
+		return nil, err
+	}
+	if destination == "" {
+		return nil, rft.FieldErrorf("destination", "destination: is required: a prefix such as s3://bucket/models/m1/")
+	}
+	if err := c.Files.check("destination", destination); err != nil {
+		return nil, err
+	}
+	j, err := c.Jobs.Export(ctx, account, name, destination, who.Name, who.act("ExportModel", name, "destination", destination))
+	if err != nil {
+		return nil, err
+	}
+	return wireOperation(j), nil
+}
+
+// GetOperation returns an export, import or validation that goes on.
+func (c *Control) GetOperation(ctx context.Context, who Caller, account, id string) (*api.Operation, error) {
+	name := rft.AccountName(account) + "/operations/" + id
+	if err := c.allow(ctx, who, authz.GetOperation, account, name); err != nil {
+		return nil, err
+	}
+	for _, kind := range []store.JobKind{store.JobExport, store.JobImport, store.JobValidation} {
+		j, err := c.DB.Job(ctx, account, kind, id)
+		if err == nil {
+			return wireOperation(j), nil
+		}
+		if rft.KindOf(err) != rft.KindNotFound {
+			return nil, err
+		}
+	}
+	return nil, authz.NotFound(name)
+}
+
+func wireOperation(j store.Job) *api.Operation {
+	target := j.OutputModel
+	switch j.Kind {
+	case store.JobExport:
+		var spec catalog.ExportSpec
+		if json.Unmarshal(j.Spec, &spec) == nil {
+			target = spec.URL
+		}
+	case store.JobValidation:
+		target = j.Dataset
+	}
+	o := &api.Operation{Name: rft.AccountName(j.Account) + "/operations/" + j.ID, Done: j.State.Terminal(),
+		Metadata: &api.OperationState{Kind: string(j.Kind), Target: target, State: string(j.State), Percent: j.Progress.Percent}}
+	if o.Done && j.State != rft.StateCompleted {
+		s := wireStatus(j.Status)
+		o.Error = &s
+	}
+	if o.Done && j.Kind == store.JobExport {
+		o.Response = j.Result
+	}
+	return o
+}
+
+// JobCount is how many jobs of a kind are in a state.
+type JobCount struct {
+	Kind  store.JobKind
+	State rft.JobState
+	Count int
+}
+
+// CountJobs counts the jobs of all accounts; errors leave counts out.
+func (c *Control) CountJobs(ctx context.Context) []JobCount {
+	accounts, err := c.DB.ListAccounts(ctx, store.ListOptions{Limit: 200})
+	if err != nil {
+		return nil
+	}
+	var out []JobCount
+	for _, kind := range []store.JobKind{store.JobStep, store.JobValidation, store.JobImport, store.JobExport} {
+		for _, state := range rft.States() {
+			n := JobCount{Kind: kind, State: state}
+			for _, a := range accounts.Items {
+				p, err := c.DB.ListJobs(ctx, a.ID, kind, store.ListOptions{Limit: 1, Filter: []store.Term{{Field: "state", Op: "=", Value: string(state)}}})
+				if err != nil {
+					return out
+				}
+				n.Count += p.Total
+			}
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// MayReadMetrics authorises the reader of the server's own metrics.
+func (c *Control) MayReadMetrics(ctx context.Context, who Caller) error {
+	return c.allow(ctx, who, authz.ReadMetrics, who.Account, rft.AccountName(who.Account))
+}
+
+func sortedKeys(m map[string]float64) []string { return slices.Sorted(maps.Keys(m)) }
+
+// clip shortens s for an error message.
+func clip(s string, n int) string {
+	if len(s) <= n && utf8.ValidString(s) {
+		return s
+	}
+	return strings.ToValidUTF8(s[:min(n, len(s))], "?") + "..."
+}

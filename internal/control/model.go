@@ -1,0 +1,136 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+
+	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/authz"
+	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/store"
+)
+
+// ListModels lists models: the account's own, or what the operator published.
+func (c *Control) ListModels(ctx context.Context, who Caller, account string, q ListQuery) (*api.ModelList, error) {
+	if err := c.allow(ctx, who, authz.ListModels, account, rft.AccountName(account)); err != nil {
+		return nil, err
+	}
+	scope := "models/" + account
+	o, err := q.options(scope, "")
+	if err != nil {
+		return nil, err
+	}
+	if account != who.Account {
+		o.Filter = append(o.Filter, store.Term{Field: "public", Op: "=", Value: "true"})
+	}
+	p, err := c.DB.ListModels(ctx, account, o)
+	if err != nil {
+		return nil, err
+	}
+	return &api.ModelList{Models: items(p.Items, wireModel), Page: q.page(scope, p.Next, p.Total)}, nil
+}
+
+// GetModel returns a model.
+func (c *Control) GetModel(ctx context.Context, who Caller, account, id string) (*api.Model, error) {
+	name := modelName(account, id)
+	if err := c.allow(ctx, who, authz.GetModel, account, name); err != nil {
+		return nil, err
+	}
+	m, err := c.DB.Model(ctx, account, id)
+	if err != nil {
+		return nil, err
+	}
+	if account != who.Account && !m.Public {
+		return nil, authz.NotFound(name)
+	}
+	w := wireModel(m)
+	refs, err := c.DB.ListDeployedModels(ctx, who.Account, store.ListOptions{Filter: []store.Term{{Field: "model", Op: "=", Value: name}}})
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range refs.Items {
+		w.DeployedModelRefs = append(w.DeployedModelRefs, api.DeployedModelRef{Name: deployedName(d.Account, d.ID), Deployment: d.Deployment,
+			State: d.State, Default: d.Default, Public: d.Public})
+	}
+	return &w, nil
+}
+
+// CreateModel imports a model from its source. Files are never uploaded
+// through the API: they lie in a bucket, in a directory of the server, or at
+// Hugging Face.
+func (c *Control) CreateModel(ctx context.Context, who Caller, account string, r *api.CreateModelRequest) (*api.Model, error) {
+	if err := c.allow(ctx, who, authz.CreateModel, account, rft.AccountName(account)); err != nil {
+		return nil, err
+	}
+	m := r.Model
+	if m == nil {
+		m = &api.Model{}
+	}
+	source := m.ImportedFrom
+	if m.Firekeep != nil && m.Firekeep.Source != "" {
+		source = m.Firekeep.Source
+	}
+	switch {
+	case r.ModelID == "":
+		return nil, rft.FieldErrorf("modelId", "modelId: is required")
+	case source == "":
+		return nil, rft.FieldErrorf("model.firekeep.source", "model.firekeep.source: give the place to import from: file://, s3://, gs:// or hf://ORG/NAME")
+	case len(m.Description) > 1000:
+		return nil, rft.FieldErrorf("model.description", "model.description: is longer than 1000 bytes")
+	}
+	if err := checkDisplayName(m.DisplayName); err != nil {
+		return nil, err
+	}
+	if err := rft.CheckID("modelId", r.ModelID); err != nil {
+		return nil, err
+	}
+	if err := c.Files.check("model.firekeep.source", source); err != nil {
+		return nil, err
+	}
+	n := catalog.NewImport{Account: account, ID: r.ModelID, DisplayName: m.DisplayName, Description: m.Description, Source: source, CreatedBy: who.Name,
+		// What the operator's account holds is there for every account.
+		Public: m.Public || account == rft.OperatorAccount}
+	if m.PeftDetails != nil {
+		n.BaseModel = m.PeftDetails.BaseModel
+	}
+	made, _, err := c.Catalog.ImportModel(ctx, n, who.act("CreateModel", modelName(account, r.ModelID), "source", source))
+	if err != nil {
+		return nil, err
+	}
+	w := wireModel(made)
+	return &w, nil
+}
+
+// DeleteModel deletes a model and its artefact.
+func (c *Control) DeleteModel(ctx context.Context, who Caller, account, id string) error {
+	name := modelName(account, id)
+	if err := c.allow(ctx, who, authz.DeleteModel, account, name); err != nil {
+		return err
+	}
+	return c.Catalog.DeleteModel(ctx, account, id, who.act("DeleteModel", name))
+}
+
+func modelName(account, id string) string {
+	return rft.Name{Account: account, Collection: rft.Models, ID: id}.String()
+}
+
+func wireModel(m store.Model) api.Model {
+	w := api.Model{Name: m.Name(), DisplayName: m.DisplayName, Description: m.Description, CreateTime: api.At(m.Created), UpdateTime: api.At(m.Updated),
+		State: m.State, Status: wireStatus(m.Status), Kind: m.Kind, Public: m.Public, ContextLength: m.ContextLength, ImportedFrom: m.ImportedFrom,
+		FineTuningJob: m.FineTuningJob, Firekeep: &api.ModelExtension{Digest: m.Digest, Bytes: api.Int64(m.Size), HasChatTemplate: m.HasChat}}
+	if m.Kind == store.KindAdapter {
+		w.PeftDetails = &api.PeftDetails{BaseModel: m.BaseModel, R: m.Rank, TargetModules: m.Targets}
+		w.Firekeep.LoraAlpha = m.Alpha
+		w.RLTunable, w.RLLoraTunable = true, true
+		return w
+	}
+	w.SupportsLora, w.Tunable, w.RLTunable, w.RLLoraTunable = true, true, true, true
+	w.BaseModelDetails = &api.BaseModelDetails{ParameterCount: api.Int64(m.Parameters), CheckpointFormat: "HUGGINGFACE", Tunable: true}
+	var config engine.Config
+	if len(m.Config) > 0 && json.Unmarshal(m.Config, &config) == nil {
+		w.BaseModelDetails.ModelType, w.Firekeep.Family = config.Family, config.Family
+	}
+	return w
+}

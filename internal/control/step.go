@@ -1,0 +1,270 @@
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"math"
+	"strconv"
+	"strings"
+
+	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/authz"
+	"github.com/firekeep/firekeep/internal/job"
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/store"
+)
+
+// ListSteps lists reinforcement steps.
+func (c *Control) ListSteps(ctx context.Context, who Caller, account string, q ListQuery) (*api.StepList, error) {
+	if err := c.allow(ctx, who, authz.ListSteps, account, rft.AccountName(account)); err != nil {
+		return nil, err
+	}
+	scope := "rlorTrainerJobs/" + account
+	o, err := q.options(scope, "")
+	if err != nil {
+		return nil, err
+	}
+	p, err := c.DB.ListJobs(ctx, account, store.JobStep, o)
+	if err != nil {
+		return nil, err
+	}
+	return &api.StepList{Steps: items(p.Items, wireStep), Page: q.page(scope, p.Next, p.Total)}, nil
+}
+
+// GetStep returns a step.
+func (c *Control) GetStep(ctx context.Context, who Caller, account, id string) (*api.RlorTrainerJob, error) {
+	if err := c.allow(ctx, who, authz.GetStep, account, stepName(account, id)); err != nil {
+		return nil, err
+	}
+	j, err := c.DB.Job(ctx, account, store.JobStep, id)
+	if err != nil {
+		return nil, err
+	}
+	w := wireStep(j)
+	return &w, nil
+}
+
+// CreateStep queues a reinforcement step.
+func (c *Control) CreateStep(ctx context.Context, who Caller, account, id string, r *api.RlorTrainerJob) (*api.RlorTrainerJob, error) {
+	if err := c.allow(ctx, who, authz.CreateStep, account, rft.AccountName(account)); err != nil {
+		return nil, err
+	}
+	if err := c.refuseStep(r); err != nil {
+		return nil, err
+	}
+	t := r.TrainingConfig
+	if t == nil {
+		t = &api.TrainingConfig{}
+	}
+	x := r.Firekeep
+	if x == nil {
+		x = &api.StepExtension{}
+	}
+	params, err := stepParams(r, t, x)
+	if err != nil {
+		return nil, err
+	}
+	echo, err := json.Marshal(api.TrainingConfig{Region: t.Region, AcceleratorType: t.AcceleratorType, AcceleratorCount: t.AcceleratorCount})
+	if err != nil {
+		return nil, err
+	}
+	if id != "" {
+		if err := rft.CheckID("rlorTrainerJobId", id); err != nil {
+			return nil, err
+		}
+	}
+	req := job.StepRequest{Account: account, ID: id, DisplayName: r.DisplayName, Dataset: r.Dataset, BaseModel: t.BaseModel, WarmStartFrom: t.WarmStartFrom,
+		OutputModel: orElse(t.OutputModel, r.OutputModel), Params: params, AllowParameterChange: x.AllowParameterChange,
+		AllowKernelChange: x.AllowKernelChange, CreatedBy: who.Name, Echo: echo}
+	j, err := c.Jobs.CreateStep(ctx, req, who.act("CreateRlorTrainerJob", stepName(account, orElse(id, "-")), "dataset", r.Dataset, "outputModel", req.OutputModel))
+	if err != nil {
+		return nil, err
+	}
+	w := wireStep(j)
+	return &w, nil
+}
+
+// refuseStep names what a request asks for and this server does not do.
+func (c *Control) refuseStep(r *api.RlorTrainerJob) error {
+	if err := checkDisplayName(r.DisplayName); err != nil {
+		return err
+	}
+	switch {
+	case r.KeepAlive:
+		return rft.Errorf(rft.KindUnimplemented, "keepAlive: this server runs one-shot steps only")
+	case r.ServiceMode:
+		return rft.Errorf(rft.KindUnimplemented, "serviceMode: this server runs one-shot steps only")
+	case r.EvalDataset != "" || r.EvalCarveout:
+		return rft.FieldErrorf("evaluationDataset", "evaluationDataset: steps do not evaluate; sample from the checkpoint and score with your own code")
+	case r.Dataset == "":
+		return rft.FieldErrorf("dataset", "dataset: is required")
+	}
+	t := r.TrainingConfig
+	if t == nil {
+		return nil
+	}
+	if t.LoraDropout != 0 {
+		return rft.FieldErrorf("trainingConfig.loraDropout", "trainingConfig.loraDropout: only 0 is supported")
+	}
+	if c.StrictAccelerators && t.AcceleratorType != "" && t.AcceleratorType != "ACCELERATOR_TYPE_UNSPECIFIED" {
+		return rft.Errorf(rft.KindFailedPrecondition, "trainingConfig.acceleratorType: this host has no %q; leave it out, or configure accelerators: substitute", clip(t.AcceleratorType, 40))
+	}
+	return nil
+}
+
+// stepParams collects the hyper-parameters that the request gives.
+func stepParams(r *api.RlorTrainerJob, t *api.TrainingConfig, x *api.StepExtension) (job.Params, error) {
+	p := job.Params{
+		LoraRank: given(t.LoraRank), LoraAlpha: given(t.LoraAlpha), LoraTargets: t.LoraTargets, LearningRate: given(t.LearningRate),
+		WarmupSteps: t.WarmupSteps, WeightDecay: t.WeightDecay, Beta1: x.Beta1, Beta2: x.Beta2, Epsilon: x.Epsilon, MaxGradNorm: x.MaxGradNorm,
+		Epochs: given(t.Epochs), BatchSize: given(t.BatchSize), BatchSizeSamples: t.BatchSizeSamples, GradAccumulation: given(t.GradAccumulation),
+		MaxContextLength: given(t.MaxContextLength), Seed: (*int64)(x.Seed), ClipLow: x.ClipLow, ClipHigh: x.ClipHigh, DualClip: x.DualClip,
+		KLReference: given(x.KLReference), TISCap: x.TISCap, OffPolicy: x.OffPolicyThreshold, ScaleRewards: given(x.ScaleRewards),
+		Baseline: given(x.AdvantageBaseline), BaselineB: x.AdvantageConstant, OnNoSignal: given(x.OnNoSignal), ResumeEvery: x.ResumeEvery,
+		Template: given(t.JinjaTemplate),
+	}
+	if x.LoraAlpha != nil {
+		p.LoraAlpha = x.LoraAlpha
+	}
+	if x.LoraTargetModules != nil {
+		p.LoraTargets = x.LoraTargetModules
+	}
+	if l := r.LossConfig; l != nil {
+		p.KLBeta = l.KLBeta
+		if l.Method != "METHOD_UNSPECIFIED" {
+			p.Method = given(l.Method)
+		}
+	}
+	var err error
+	p.Rewards, err = rewardWeights(r.RewardWeights)
+	return p, err
+}
+
+// given is nil for a zero value, which the wire cannot tell from an absent field.
+func given[T comparable](v T) *T {
+	var zero T
+	if v == zero {
+		return nil
+	}
+	return &v
+}
+
+// rewardWeights reads entries "key=weight", or a bare key of weight 1.
+func rewardWeights(entries []string) (map[string]float64, error) {
+	if len(entries) == 0 {
+		return nil, nil
+	}
+	m := map[string]float64{}
+	for i, e := range entries {
+		bad := func(why string) error {
+			return rft.FieldErrorf("rewardWeights", "rewardWeights[%d]: %s", i, why)
+		}
+		key, weight, hasWeight := strings.Cut(e, "=")
+		key = strings.TrimSpace(key)
+		w := 1.0
+		if hasWeight {
+			var err error
+			if w, err = strconv.ParseFloat(strings.TrimSpace(weight), 64); err != nil || math.IsInf(w, 0) || math.IsNaN(w) {
+				return nil, bad(`want "key=weight" with a finite number`)
+			}
+		}
+		if key == "" || len(key) > 128 {
+			return nil, bad("want a key of 1 to 128 bytes")
+		}
+		if _, twice := m[key]; twice {
+			return nil, bad("the key is there twice")
+		}
+		m[key] = w
+	}
+	return m, nil
+}
+
+// CancelStep asks a step to end.
+func (c *Control) CancelStep(ctx context.Context, who Caller, account, id string) error {
+	name := stepName(account, id)
+	owner, err := c.stepOwner(ctx, who, account, id)
+	if err != nil {
+		return err
+	}
+	if err := c.allowOwned(ctx, who, authz.CancelStep, account, name, owner); err != nil {
+		return err
+	}
+	_, err = c.Jobs.Cancel(ctx, account, store.JobStep, id, who.act("CancelRlorTrainerJob", name))
+	return err
+}
+
+// DeleteStep removes the record of a step; its checkpoint stays.
+func (c *Control) DeleteStep(ctx context.Context, who Caller, account, id string) error {
+	name := stepName(account, id)
+	owner, err := c.stepOwner(ctx, who, account, id)
+	if err != nil {
+		return err
+	}
+	if err := c.allowOwned(ctx, who, authz.DeleteStep, account, name, owner); err != nil {
+		return err
+	}
+	return c.Jobs.Delete(ctx, account, store.JobStep, id, who.act("DeleteRlorTrainerJob", name))
+}
+
+// stepOwner is who created a step; nothing is read of another account.
+func (c *Control) stepOwner(ctx context.Context, who Caller, account, id string) (string, error) {
+	if account != who.Account {
+		return "", nil
+	}
+	j, err := c.DB.Job(ctx, account, store.JobStep, id)
+	if err != nil && rft.KindOf(err) != rft.KindNotFound {
+		return "", err
+	}
+	return j.CreatedBy, nil
+}
+
+func stepName(account, id string) string {
+	return rft.Name{Account: account, Collection: rft.Steps, ID: id}.String()
+}
+
+// wireStep shows a step with every parameter resolved.
+func wireStep(j store.Job) api.RlorTrainerJob {
+	w := api.RlorTrainerJob{Name: j.Name(), DisplayName: j.DisplayName, CreateTime: api.At(j.Created), CompletedTime: api.At(j.Completed),
+		State: string(j.State), Status: wireStatus(j.Status), CreatedBy: j.CreatedBy, Dataset: j.Dataset, RewardWeights: []string{}, NodeCount: 1,
+		JobProgress: &api.JobProgress{Percent: j.Progress.Percent, Epoch: j.Progress.Epoch}}
+	x := &api.StepExtension{Attempt: j.Attempt, Update: api.Int64(j.Progress.Update), ETASeconds: j.Progress.ETASeconds, Stage: j.Progress.Stage}
+	w.Firekeep = x
+	var spec job.StepSpec
+	if json.Unmarshal(j.Spec, &spec) != nil {
+		return w
+	}
+	w.TrainingConfig = wireTraining(spec)
+	s := spec.Train
+	w.LossConfig = &api.LossConfig{Method: s.Method, KLBeta: &s.KLBeta}
+	for _, k := range sortedKeys(s.Rewards) {
+		w.RewardWeights = append(w.RewardWeights, k+"="+strconv.FormatFloat(s.Rewards[k], 'g', -1, 64))
+	}
+	x.Seed, x.LoraAlpha, x.LoraTargetModules = (*api.Int64)(&s.Seed), &s.LoraAlpha, s.LoraTargets
+	x.ScaleRewards, x.AdvantageBaseline, x.KLReference, x.OnNoSignal = s.ScaleRewards, s.Baseline, s.KLReference, s.OnNoSignal
+	x.TISCap, x.OffPolicyThreshold, x.ClipLow, x.ClipHigh, x.DualClip = &s.TISCap, &s.OffPolicy, &s.ClipLow, &s.ClipHigh, &s.DualClip
+	x.Beta1, x.Beta2, x.Epsilon, x.MaxGradNorm, x.ResumeEvery = &s.Beta1, &s.Beta2, &s.Epsilon, &s.MaxGradNorm, &s.ResumeEvery
+	x.AllowParameterChange, x.AllowKernelChange = len(spec.Changed) > 0, spec.AllowKernelChange
+	var done job.StepResult
+	if len(j.Result) > 0 && json.Unmarshal(j.Result, &done) == nil {
+		x.Ran = &api.RanOn{Accelerator: "CPU", KernelLevel: done.Level, Precision: done.Precision}
+		x.Update = api.Int64(done.Updates)
+	}
+	return w
+}
+
+func wireTraining(spec job.StepSpec) *api.TrainingConfig {
+	t := &api.TrainingConfig{}
+	if len(spec.Echo) > 0 {
+		_ = json.Unmarshal(spec.Echo, t) // written by CreateStep
+	}
+	s := spec.Train
+	t.OutputModel = spec.OutputModel
+	if t.WarmStartFrom = spec.WarmStartFrom; t.WarmStartFrom == "" {
+		t.BaseModel = spec.BaseModel
+	}
+	t.JinjaTemplate, t.LearningRate, t.MaxContextLength, t.LoraRank, t.Epochs = s.Template, s.LearningRate, s.MaxContextLength, s.LoraRank, s.Epochs
+	t.BatchSize, t.GradAccumulation = s.BatchSize, s.GradAccumulation
+	t.BatchSizeSamples, t.WarmupSteps, t.WeightDecay = &s.BatchSizeSamples, &s.WarmupSteps, &s.WeightDecay
+	t.LoraAlpha, t.LoraTargets = s.LoraAlpha, s.LoraTargets
+	return t
+}

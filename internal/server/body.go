@@ -1,0 +1,151 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/control"
+	"github.com/firekeep/firekeep/internal/rft"
+)
+
+// readBody reads a request's body, at most limit bytes of it.
+func (rq *request) readBody(limit int64) ([]byte, error) {
+	rc := http.NewResponseController(rq.w)
+	// Servers of tests may have no deadlines; then the limit on bytes remains.
+	_ = rc.SetReadDeadline(time.Now().Add(readTimeout))
+	body, err := io.ReadAll(http.MaxBytesReader(rq.w, rq.r.Body, limit))
+	if err != nil {
+		return nil, bodyError(err, limit)
+	}
+	_ = rc.SetReadDeadline(time.Time{})
+	return body, nil
+}
+
+func bodyError(err error, limit int64) error {
+	var tooBig *http.MaxBytesError
+	if errors.As(err, &tooBig) {
+		return &statusError{http.StatusRequestEntityTooLarge, rft.Errorf(rft.KindInvalidArgument, "the request body is larger than %d MiB", limit>>20)}
+	}
+	return &statusError{http.StatusRequestTimeout, rft.Wrap(rft.KindCancelled, err, "the request body did not arrive")}
+}
+
+// decode reads a control plane body into v; an empty body is {}.
+func (rq *request) decode(v any) error {
+	body, err := rq.readBody(maxBody)
+	if err != nil {
+		return err
+	}
+	if len(body) == 0 {
+		return nil
+	}
+	return decodeError(api.Unmarshal(body, v))
+}
+
+func decodeError(err error) error {
+	var bad *api.JSONError
+	if errors.As(err, &bad) {
+		return rft.FieldErrorf(bad.Field, "%s", bad.Error())
+	}
+	if err != nil {
+		return rft.Wrap(rft.KindInvalidArgument, err, "the request body is not what this operation expects")
+	}
+	return nil
+}
+
+// list reads the list parameters of the contract.
+func (rq *request) list() (control.ListQuery, error) {
+	q := rq.r.URL.Query()
+	get := func(camel, snake string) string {
+		if v := q.Get(camel); v != "" {
+			return v
+		}
+		return q.Get(snake)
+	}
+	l := control.ListQuery{PageToken: get("pageToken", "page_token"), Filter: q.Get("filter"), OrderBy: get("orderBy", "order_by")}
+	if s := get("pageSize", "page_size"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 0 {
+			return l, rft.FieldErrorf("pageSize", "pageSize: want a whole number that is not negative")
+		}
+		l.PageSize = n
+	}
+	return l, nil
+}
+
+// reply writes v, reduced to the read mask of the request.
+func (rq *request) reply(v any, err error) error {
+	if err != nil {
+		return err
+	}
+	mask := rq.r.URL.Query().Get("readMask")
+	if mask == "" || mask == "*" || rq.r.Method != http.MethodGet {
+		rq.writeJSON(http.StatusOK, v)
+		return nil
+	}
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	var m map[string]json.RawMessage
+	if err := json.Unmarshal(b, &m); err != nil {
+		return err
+	}
+	rq.writeJSON(http.StatusOK, masked(m, strings.Split(mask, ",")))
+	return nil
+}
+
+// masked keeps the named top-level fields of a resource, or of each item of a
+// list. "name" always stays: without it an item says nothing.
+func masked(m map[string]json.RawMessage, fields []string) map[string]json.RawMessage {
+	if _, isList := m["nextPageToken"]; isList {
+		for k, raw := range m {
+			var items []map[string]json.RawMessage
+			if json.Unmarshal(raw, &items) != nil || items == nil {
+				continue
+			}
+			for i := range items {
+				items[i] = masked(items[i], fields)
+			}
+			m[k], _ = json.Marshal(items)
+		}
+		return m
+	}
+	keep := map[string]json.RawMessage{"name": m["name"]}
+	for _, f := range fields {
+		top, _, _ := strings.Cut(strings.TrimSpace(f), ".")
+		for _, spelling := range []string{top, camel(top)} {
+			if v, ok := m[spelling]; ok {
+				keep[spelling] = v
+			}
+		}
+	}
+	return keep
+}
+
+// camel is the camelCase spelling of a snake_case name.
+func camel(s string) string {
+	head, rest, found := strings.Cut(s, "_")
+	for found {
+		var part string
+		part, rest, found = strings.Cut(rest, "_")
+		if part != "" {
+			head += strings.ToUpper(part[:1]) + part[1:]
+		}
+	}
+	return head
+}
+
+// done answers {} to an operation without a result.
+func (rq *request) done(err error) error {
+	if err != nil {
+		return err
+	}
+	rq.writeJSON(http.StatusOK, struct{}{})
+	return nil
+}

@@ -1,0 +1,163 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/control"
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/wire"
+)
+
+func chat(rq *request) error     { return sample(rq, true) }
+func complete(rq *request) error { return sample(rq, false) }
+
+// sample serves both inference operations, streaming or not.
+func sample(rq *request, isChat bool) error {
+	body, err := rq.readBody(maxInference)
+	if err != nil {
+		return err
+	}
+	var r api.CompletionRequest
+	if err := json.Unmarshal(body, &r); err != nil {
+		return inferenceBodyError(err)
+	}
+	var s *control.Sampling
+	if isChat {
+		s, err = rq.s.control.Chat(rq.ctx(), rq.caller, &r)
+	} else {
+		s, err = rq.s.control.Complete(rq.ctx(), rq.caller, &r)
+	}
+	if err != nil {
+		return err
+	}
+	out := newRendering(s, isChat, "cmpl-"+rq.id, time.Now())
+	ctx, cancel := context.WithCancelCause(rq.ctx())
+	defer cancel(nil)
+	if r.Stream {
+		err = rq.stream(ctx, s, out)
+	} else {
+		err = rq.whole(ctx, s, out)
+	}
+	rq.s.metrics.tokens(out.usage())
+	return err
+}
+
+// inferenceBodyError names the field and never the value.
+func inferenceBodyError(err error) error {
+	var kind *json.UnmarshalTypeError
+	if errors.As(err, &kind) && kind.Field != "" {
+		return rft.FieldErrorf(kind.Field, "%s: has the wrong type, want %s", kind.Field, jsonTypeOf(kind))
+	}
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) || !api.IsFieldReason(err) {
+		return rft.Wrap(rft.KindInvalidArgument, err, "the request body is not the JSON of a completion request")
+	}
+	return rft.Wrap(rft.KindInvalidArgument, err, "%s", err.Error())
+}
+
+func jsonTypeOf(e *json.UnmarshalTypeError) string {
+	switch e.Type.Kind().String() {
+	case "string":
+		return "a string"
+	case "bool":
+		return "a boolean"
+	case "float64", "float32":
+		return "a number"
+	case "slice":
+		return "a list"
+	case "struct", "map":
+		return "an object"
+	}
+	return "a whole number"
+}
+
+// whole answers once all completions are there.
+func (rq *request) whole(ctx context.Context, s *control.Sampling, out *rendering) error {
+	if err := s.Run(ctx, out.add); err != nil {
+		return err
+	}
+	h := rq.w.Header()
+	prompt, _ := out.usage()
+	h.Set("Fireworks-Prompt-Tokens", strconv.Itoa(prompt))
+	h.Set("Fireworks-Server-Time-To-First-Token", out.firstTokenSeconds())
+	rq.writeJSON(http.StatusOK, out.answer())
+	return nil
+}
+
+// stream answers with server-sent events. Until the first event the HTTP status
+// is open, so that a request that cannot start fails with its real status.
+func (rq *request) stream(ctx context.Context, s *control.Sampling, out *rendering) error {
+	rc := http.NewResponseController(rq.w)
+	started := false
+	send := func(v any) error {
+		if !started {
+			started = true
+			h := rq.w.Header()
+			h.Set("Content-Type", "text/event-stream")
+			h.Set("X-Accel-Buffering", "no")
+			rq.w.WriteHeader(http.StatusOK)
+		}
+		b, err := api.Marshal(v)
+		if err != nil {
+			return err
+		}
+		_ = rc.SetWriteDeadline(time.Now().Add(writeStall))
+		if _, err = rq.w.Write(append(append([]byte("data: "), b...), "\n\n"...)); err != nil {
+			return rft.Wrap(rft.KindCancelled, err, "the client went away")
+		}
+		return rc.Flush()
+	}
+	err := s.Run(ctx, func(e wire.SampleEvent) error {
+		for _, c := range out.chunk(e) {
+			if err := send(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		if !started {
+			return err
+		}
+		return rq.breakStream(send, err)
+	}
+	if err := send(out.last()); err != nil {
+		return err
+	}
+	if _, err := rq.w.Write([]byte("data: [DONE]\n\n")); err != nil {
+		return rft.Wrap(rft.KindCancelled, err, "the client went away")
+	}
+	return rc.Flush()
+}
+
+// breakStream makes an error behind the status visible: an error event for
+// clients that look for one, then a cut connection for those that do not.
+func (rq *request) breakStream(send func(any) error, err error) error {
+	rq.s.logFailure(rq, err)
+	if rft.KindOf(err) != rft.KindCancelled {
+		_ = send(rq.inferenceError(rft.KindOf(err).HTTPStatus(), err))
+	}
+	panic(http.ErrAbortHandler)
+}
+
+func listServed(rq *request) error {
+	v, err := rq.s.control.ListServed(rq.ctx(), rq.caller)
+	return rq.reply(v, err)
+}
+
+func getServed(rq *request) error {
+	v, err := rq.s.control.GetServed(rq.ctx(), rq.caller, rq.params["model"])
+	return rq.reply(v, err)
+}
+
+func getServedByName(rq *request) error {
+	ref := rft.Name{Account: rq.params["account"], Collection: rft.Models, ID: rq.params["model"]}.String()
+	v, err := rq.s.control.GetServed(rq.ctx(), rq.caller, ref)
+	return rq.reply(v, err)
+}

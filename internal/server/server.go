@@ -1,0 +1,253 @@
+// Package server is the HTTP skin of Firekeep: it reads requests, names the
+// caller, calls the one method of package control that does the work, and
+// writes the answer or the error in the shapes of the wire contract. It holds no
+// logic of its own.
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/trace"
+	"go.opentelemetry.io/otel/trace/noop"
+
+	"github.com/firekeep/firekeep/internal/control"
+	"github.com/firekeep/firekeep/internal/rft"
+)
+
+// Limits bound what one request may cost.
+const (
+	maxBody       = 4 << 20          // a control plane request
+	maxInference  = 32 << 20         // a chat, prompts included
+	maxUpload     = 150 << 20        // a file, as in the contract
+	readTimeout   = 60 * time.Second // of a JSON body
+	uploadTimeout = 30 * time.Minute
+	writeStall    = 60 * time.Second // a client that takes no bytes for so long is gone
+)
+
+// Options configure a Server.
+type Options struct {
+	Control *control.Control
+	Log     *slog.Logger
+	// Tracer makes spans; nil = none.
+	Tracer trace.Tracer
+	// Ready reports whether the process can serve; nil = always.
+	Ready func(context.Context) error
+	// Version is shown by /metrics.
+	Version string
+}
+
+// Server is an http.Handler.
+type Server struct {
+	control *control.Control
+	log     *slog.Logger
+	tracer  trace.Tracer
+	ready   func(context.Context) error
+	table   *table
+	metrics *metrics
+	// observe wraps the context of each request; tests count with it.
+	observe func(context.Context, *route) context.Context
+}
+
+// New makes a Server.
+func New(o Options) *Server {
+	s := &Server{control: o.Control, log: o.Log, tracer: o.Tracer, ready: o.Ready, metrics: newMetrics(o.Version, o.Control)}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.tracer == nil {
+		s.tracer = noop.NewTracerProvider().Tracer("")
+	}
+	s.table = newTable(s.routes())
+	return s
+}
+
+// HTTPServer returns an http.Server for s with its timeouts set.
+func (s *Server) HTTPServer() *http.Server {
+	return &http.Server{
+		Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// request is one request on its way through a handler.
+type request struct {
+	s      *Server
+	w      *answer
+	r      *http.Request
+	id     string
+	params map[string]string
+	caller control.Caller
+	shape  errorShape
+	log    *slog.Logger
+}
+
+func (rq *request) ctx() context.Context { return rq.r.Context() }
+
+// answer remembers what was written, for logs and metrics.
+type answer struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (a *answer) WriteHeader(status int) {
+	if a.status == 0 {
+		a.status = status
+	}
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(b []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	n, err := a.ResponseWriter.Write(b)
+	a.bytes += int64(n)
+	return n, err
+}
+
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	start := time.Now()
+	rq := &request{s: s, w: &answer{ResponseWriter: w}, r: r, id: requestID(r)}
+	rq.log = s.log.With("request_id", rq.id)
+	h := w.Header()
+	h.Set("X-Request-Id", rq.id)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+
+	rt, params, allow := s.table.find(r.Method, r.URL.EscapedPath())
+	name := "unmatched"
+	if rt != nil {
+		rq.params, rq.shape, name = params, rt.Kind, rt.Pattern
+	} else {
+		rq.shape = shapeOf(r.URL.Path)
+	}
+	ctx, span := s.tracer.Start(r.Context(), r.Method+" "+name, trace.WithSpanKind(trace.SpanKindServer))
+	rq.r = r.WithContext(ctx)
+	defer func() {
+		cut := recover()
+		if cut != nil && cut != http.ErrAbortHandler {
+			s.recovered(rq, cut)
+			cut = nil
+		}
+		span.SetAttributes(attribute.String("http.route", name), attribute.Int("http.response.status_code", rq.w.status))
+		span.End()
+		s.metrics.request(r.Method, name, rq.w.status, time.Since(start))
+		rq.log.InfoContext(ctx, "request", "method", r.Method, "route", name, "status", rq.w.status, "bytes", rq.w.bytes,
+			"ms", time.Since(start).Milliseconds(), "caller", rq.caller.Principal)
+		if cut != nil {
+			panic(cut)
+		}
+	}()
+	if err := s.serve(rq, rt, allow); err != nil {
+		s.logFailure(rq, err)
+		if rq.w.status == 0 {
+			rq.writeError(err)
+		}
+	}
+}
+
+// serve authenticates, then runs the route.
+func (s *Server) serve(rq *request, rt *route, allow []string) error {
+	if rt != nil && rt.public() {
+		return rt.Handle(rq)
+	}
+	p, err := s.control.Authenticate(rq.ctx(), bearer(rq.r))
+	if err != nil {
+		return err
+	}
+	rq.caller = control.Caller{Principal: p, ClientIP: clientIP(rq.r), UserAgent: clip(rq.r.UserAgent(), 200)}
+	if rt == nil {
+		return s.unmatched(rq, allow)
+	}
+	if s.observe != nil {
+		rq.r = rq.r.WithContext(s.observe(rq.ctx(), rt))
+	}
+	return rt.Handle(rq)
+}
+
+// unmatched answers for paths that are not there.
+func (s *Server) unmatched(rq *request, allow []string) error {
+	if len(allow) > 0 {
+		rq.w.Header().Set("Allow", strings.Join(allow, ", "))
+		return &statusError{http.StatusMethodNotAllowed, rft.Errorf(rft.KindUnimplemented, "method not allowed here; use %s", strings.Join(allow, " or "))}
+	}
+	if known(rq.r.URL.Path) {
+		return rft.Errorf(rft.KindUnimplemented, "this server does not have this part of the API")
+	}
+	return rft.Errorf(rft.KindNotFound, "path not found")
+}
+
+func (s *Server) recovered(rq *request, cut any) {
+	// The value of a panic may quote content; its type and the stack do not.
+	what := fmt.Sprintf("%T", cut)
+	rq.log.ErrorContext(rq.ctx(), "panic in a handler", "type", what, "stack", string(debug.Stack()))
+	if rq.w.status == 0 {
+		rq.writeError(rft.Errorf(rft.KindInternal, "internal error"))
+	}
+}
+
+// logFailure logs the cause of an error that the answer does not show.
+func (s *Server) logFailure(rq *request, err error) {
+	kind := rft.KindOf(err)
+	level := slog.LevelDebug
+	if kind.HTTPStatus() >= 500 {
+		level = slog.LevelError
+	}
+	attrs := []any{"kind", string(kind), "message", rft.PublicMessage(err)}
+	if cause := errors.Unwrap(err); cause != nil && kind.HTTPStatus() >= 500 {
+		attrs = append(attrs, "cause", cause.Error())
+	}
+	rq.log.Log(rq.ctx(), level, "request failed", attrs...)
+}
+
+// bearer returns the key of a request, from either header of the contract.
+func bearer(r *http.Request) string {
+	if h := r.Header.Get("Authorization"); h != "" {
+		scheme, key, ok := strings.Cut(h, " ")
+		if ok && strings.EqualFold(scheme, "Bearer") {
+			return strings.TrimSpace(key)
+		}
+	}
+	return strings.TrimSpace(r.Header.Get("X-Api-Key"))
+}
+
+// requestID is the client's x-request-id when it is harmless, else a new one.
+func requestID(r *http.Request) string {
+	id := r.Header.Get("X-Request-Id")
+	if id != "" && len(id) <= 128 && strings.Trim(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:") == "" {
+		return id
+	}
+	var b [12]byte
+	rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+func clientIP(r *http.Request) string {
+	host, _, err := net.SplitHostPort(r.RemoteAddr)
+	if err != nil {
+		return ""
+	}
+	return host
+}
+
+func clip(s string, n int) string {
+	if len(s) > n {
+		s = s[:n]
+	}
+	return strings.ToValidUTF8(s, "?")
+}
