@@ -2,10 +2,10 @@ package kernel
 
 var avx512Table = table{
 	level: LevelAVX512, rows: 14, tile: tileAVX512, turn: turnAVX512, gather: gatherAVX512,
-	dot: dotGo, axpy: axpyGo, add: addGo, scale: scaleGo, sumSquares: sumSquaresGo,
-	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
-	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
-	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo,
+	dot: dot512, axpy: axpy512, add: add512, scale: scale512, sumSquares: sumSquares512,
+	normApply: normApply512, normBack: normBack512, dot3: dot3x512,
+	siluMul: siluMul512, siluMulBack: siluMulBack512,
+	rotate: rotate512, rotateBack: rotateBack512, expSub: expSub512, max: max512,
 }
 
 var avx2Table = table{
