@@ -10,8 +10,8 @@ var avx512Table = table{
 
 var avx2Table = table{
 	level: LevelAVX2, rows: 6, tile: tileAVX2, turn: turnAVX2, gather: gatherAVX2,
-	dot: dotGo, axpy: axpyGo, add: addGo, scale: scaleGo, sumSquares: sumSquaresGo,
-	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
-	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
-	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo,
+	dot: dot256, axpy: axpy256, add: add256, scale: scale256, sumSquares: sumSquares256,
+	normApply: normApply256, normBack: normBack256, dot3: dot3x256,
+	siluMul: siluMul256, siluMulBack: siluMulBack256,
+	rotate: rotate256, rotateBack: rotateBack256, expSub: expSub256, max: max256,
 }

@@ -44,3 +44,45 @@ func siluMul512(out, gate, up []float32)
 
 //go:noescape
 func siluMulBack512(dgate, dup, dout, gate, up []float32)
+
+//go:noescape
+func dot256(a, b []float32) float32
+
+//go:noescape
+func axpy256(y, x []float32, a float32)
+
+//go:noescape
+func add256(y, x []float32)
+
+//go:noescape
+func scale256(x []float32, a float32)
+
+//go:noescape
+func sumSquares256(x []float32) float64
+
+//go:noescape
+func dot3x256(a, b, c []float32) float64
+
+//go:noescape
+func normApply256(y, x, w []float32, inv float32)
+
+//go:noescape
+func normBack256(dx, dy, x, w []float32, inv, c float32)
+
+//go:noescape
+func rotate256(lo, hi, cos, sin []float32)
+
+//go:noescape
+func rotateBack256(lo, hi, cos, sin []float32)
+
+//go:noescape
+func max256(x []float32) float32
+
+//go:noescape
+func expSub256(y, x []float32, c float32) float64
+
+//go:noescape
+func siluMul256(out, gate, up []float32)
+
+//go:noescape
+func siluMulBack256(dgate, dup, dout, gate, up []float32)
