@@ -248,11 +248,12 @@ func decode(o *options) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	tok, err := token.Load(p.Tokenizer())
+	tok, err := token.New(p.Tokenizer())
 	if err != nil {
 		return nil, err
 	}
-	s := sample.New(kernel.NewPool(o.threads), m, tok, sample.Options{MaxSequences: o.sequences, MaxContext: o.context + o.tokens + 8})
+	length := o.tokens + 4*o.sequences // the first to start decode while the last are prefilled
+	s := sample.New(kernel.NewPool(o.threads), m, tok, sample.Options{MaxSequences: o.sequences, MaxContext: o.context + length + 8})
 	started, done := 0, 0
 	for i := range o.sequences {
 		prompt := make([]int32, o.context)
@@ -261,7 +262,7 @@ func decode(o *options) (map[string]any, error) {
 		}
 		seed := int64(i)
 		seen := false
-		r := sample.Request{ID: uint64(i + 1), Prompt: prompt, MaxTokens: o.tokens, Temperature: 1, TopP: 1, Seed: &seed, IgnoreEOS: true}
+		r := sample.Request{ID: uint64(i + 1), Prompt: prompt, MaxTokens: length, Temperature: 1, TopP: 1, Seed: &seed, IgnoreEOS: true}
 		if err := s.Submit(r, func(e sample.Event) {
 			if e.Generated > 0 && !seen {
 				seen = true
@@ -278,7 +279,7 @@ func decode(o *options) (map[string]any, error) {
 	}
 	begin := time.Now()
 	passes := 0
-	for done == 0 && s.Step() { // full batches only
+	for passes < o.tokens && done == 0 && s.Step() { // full batches only
 		passes++
 	}
 	return map[string]any{"tokens_per_second": float64(passes*o.sequences) / time.Since(begin).Seconds(), "passes": passes}, nil
