@@ -85,14 +85,18 @@ func (t *tiling) check(c wire.Chunk) error {
 		return bad("begins before the one before it ends")
 	}
 	end, line := c.Offset, c.FirstLine
+	size := t.sent[c.Object].Load()
 	for i, n := range c.Lengths {
 		if n <= 0 || n > wire.MaxGroup || c.Lines[i] <= 0 {
 			return bad("has a group of impossible length")
 		}
+		if end > size-n { // so that no sum overflows
+			return bad("reaches past the end of its object")
+		}
 		end, line = end+n, line+int64(c.Lines[i])
 	}
-	if end > t.sent[c.Object].Load() {
-		return bad("reaches past the end of its object")
+	if line < c.FirstLine || line > size+1 {
+		return bad("has more lines than its object")
 	}
 	t.next, t.line = end, line
 	t.groups += int64(len(c.Lengths))
