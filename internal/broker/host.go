@@ -108,6 +108,9 @@ func (c *Child) Hello() wire.Hello {
 // Report says which layers hold the child.
 func (c *Child) Report() sandbox.Report { return c.process.Report() }
 
+// Pid is the child's process id.
+func (c *Child) Pid() int { return c.process.Pid() }
+
 // SetThreads changes the child's thread count while it runs; n >= 1.
 func (c *Child) SetThreads(n int) {
 	c.mu.Lock()

@@ -46,9 +46,11 @@ type worker struct {
 	conn    *wire.Conn
 	levels  []kernel.Level
 	pool    *kernel.Pool
-	wanted  atomic.Int64    // threads; the pool follows at the next safe point
-	life    context.Context // of the connection
-	ctx     context.Context // of the task
+	wanted  atomic.Int64                // threads; the pool follows at the next safe point
+	follow  atomic.Pointer[func(n int)] // a running task's own way to follow
+	memory  int64                       // advice of the task, 0 = none
+	life    context.Context             // of the connection
+	ctx     context.Context             // of the task
 	stop    context.CancelCauseFunc
 	mu      sync.Mutex
 	revoked []uint64      // requests that were cancelled and not looked at yet
@@ -92,6 +94,9 @@ func (w *worker) urgent(m any) {
 	switch m := m.(type) {
 	case wire.Threads:
 		w.wanted.Store(int64(m.Threads))
+		if follow := w.follow.Load(); follow != nil {
+			(*follow)(m.Threads)
+		}
 	case wire.Cancel:
 		if m.ID == 0 {
 			w.stop(errCancelled)
@@ -168,6 +173,7 @@ func (w *worker) prepare(t wire.Task) error {
 		kernel.Use(l)
 	}
 	if t.MemoryBytes > 0 {
+		w.memory = t.MemoryBytes
 		debug.SetMemoryLimit(t.MemoryBytes / 10 * 9)
 	}
 	w.pool = kernel.NewPool(1)

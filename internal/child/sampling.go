@@ -49,7 +49,7 @@ func (w *worker) sample(t wire.SampleTask, weights wire.Weights) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	txt, err := newText(p, "")
+	txt, err := newText(p)
 	if err != nil {
 		return nil, err
 	}

@@ -8,36 +8,80 @@ import (
 )
 
 // checkText judges a model's tokeniser and chat template at import: a model
-// whose text cannot be read exactly is refused then, not when it is used.
+// whose text cannot be read exactly is refused then, not when it is used. A
+// base without a template is fine; its chats need one with the request.
 func checkText(tokenizer []byte, template string) error {
 	if _, err := token.New(tokenizer); err != nil {
 		return err
 	}
-	return nil
+	if template == "" {
+		return nil
+	}
+	_, err := token.ParseTemplate(template)
+	return err
 }
 
-// text turns requests into tokens.
+// text turns requests into tokens. It belongs to one goroutine.
 type text struct {
 	tokenizer *token.Tokenizer
+	source    string // of the model's own template
+	templates map[string]*token.Template
 }
 
-// newText reads tokeniser and template of prepared weights; override replaces
-// the template when it is not "".
-func newText(p *tensorfile.Prepared, override string) (*text, error) {
+// maxTemplates bounds the templates that are kept parsed.
+const maxTemplates = 16
+
+// newText reads the tokeniser of prepared weights.
+func newText(p *tensorfile.Prepared) (*text, error) {
 	tok, err := token.New(p.Tokenizer())
 	if err != nil {
 		return nil, err
 	}
-	return &text{tokenizer: tok}, nil
+	return &text{tokenizer: tok, source: p.ChatTemplate(), templates: map[string]*token.Template{}}, nil
 }
 
 // prompt is the prompt of a request in tokens.
 func (t *text) prompt(m wire.SampleRequest) ([]int32, error) {
+	given := 0
+	for _, is := range []bool{m.Messages != nil, m.Prompt != nil, m.Tokens != nil} {
+		if is {
+			given++
+		}
+	}
 	switch {
-	case m.Prompt != nil && m.Messages == nil && m.Tokens == nil:
+	case given != 1:
+		return nil, &engine.Problem{Rule: "bad-request", Message: "give exactly one of messages, prompt and tokens"}
+	case m.Prompt != nil:
 		return t.tokenizer.Encode(*m.Prompt, true), nil
-	case m.Tokens != nil && m.Messages == nil:
+	case m.Tokens != nil:
 		return m.Tokens, nil
 	}
-	return nil, &engine.Problem{Rule: "bad-request", Message: "give exactly one of messages, prompt and tokens"}
+	template, err := t.template(m.Template)
+	if err != nil {
+		return nil, err
+	}
+	rendered, err := template.RenderJSON(m.Messages, m.Tools, true, t.tokenizer)
+	if err != nil {
+		return nil, err
+	}
+	return t.tokenizer.Encode(rendered, false), nil
+}
+
+// template parses a template once; "" is the model's own.
+func (t *text) template(source string) (*token.Template, error) {
+	if source == "" {
+		source = t.source
+	}
+	if parsed, ok := t.templates[source]; ok {
+		return parsed, nil
+	}
+	parsed, err := token.ParseTemplate(source)
+	if err != nil {
+		return nil, err
+	}
+	if len(t.templates) >= maxTemplates {
+		clear(t.templates)
+	}
+	t.templates[source] = parsed
+	return parsed, nil
 }

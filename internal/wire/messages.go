@@ -278,6 +278,8 @@ type SampleRequest struct {
 	Prompt   *string         `json:"prompt,omitempty"`
 	Tokens   []int32         `json:"tokens,omitempty"`
 	N        int             `json:"n"`
+	// Template overrides the model's chat template for Messages; "" keeps it.
+	Template string `json:"template,omitempty"`
 
 	MaxTokens   int      `json:"maxTokens"` // 0 = to the context's end, < 0 = none (score the prompt with Echo)
 	Temperature float64  `json:"temperature"`
