@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/firekeep/firekeep/internal/objstore"
+	"github.com/firekeep/firekeep/internal/rft"
 )
 
 // Access is what a credential may do under its prefix.
@@ -17,6 +18,9 @@ const (
 	Read  Access = "read"
 	Write Access = "write"
 )
+
+// MaxLife is the longest life of a credential.
+const MaxLife = 15 * time.Minute
 
 // Job says for what a credential is minted: a step, validation, import, export
 // or probe.
@@ -33,6 +37,20 @@ type Credential struct {
 	Access Access
 	Expiry time.Time
 	Secret objstore.Secret // redacts itself in logs
+}
+
+// Open connects to the bucket. What the store's own policy cannot narrow, the
+// returned Bucket does: keys outside c.URL, the other kind of access and calls
+// after the expiry are refused with PERMISSION_DENIED.
+func (c Credential) Open(ctx context.Context, conf objstore.Config) (objstore.Bucket, error) {
+	if !time.Now().Before(c.Expiry) {
+		return nil, rft.Errorf(rft.KindPermissionDenied, "the credential for %s has expired", c.URL)
+	}
+	b, err := objstore.Open(ctx, c.URL, c.Secret, conf)
+	if err != nil {
+		return nil, err
+	}
+	return &narrowed{Bucket: b, c: c}, nil
 }
 
 // Source mints credentials. Implementations: the sealed connection secret
