@@ -15,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/firekeep/firekeep/internal/broker"
 	"github.com/firekeep/firekeep/internal/rft"
 )
 
@@ -52,9 +51,16 @@ func (b *Bases) path(digest string) (string, error) {
 	return filepath.Join(b.dir, strings.TrimPrefix(digest, "sha256:")+".prepared"), nil
 }
 
+// Weights is an open file of prepared weights. The caller closes File.
+type Weights struct {
+	File   *os.File
+	Size   int64
+	Digest string // sha256:hex, checked
+}
+
 // Open opens the weights of a digest for reading. The file is hashed once per
 // process, and again when size or time of it changed.
-func (b *Bases) Open(digest string, size int64) (*broker.Weights, error) {
+func (b *Bases) Open(digest string, size int64) (*Weights, error) {
 	path, err := b.path(digest)
 	if err != nil {
 		return nil, err
@@ -67,7 +73,7 @@ func (b *Bases) Open(digest string, size int64) (*broker.Weights, error) {
 		f.Close()
 		return nil, err
 	}
-	return &broker.Weights{File: f, Size: size, Digest: digest}, nil
+	return &Weights{File: f, Size: size, Digest: digest}, nil
 }
 
 func (b *Bases) check(f *os.File, digest string, size int64) error {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"strings"
 
-	"github.com/firekeep/firekeep/internal/broker"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
 )
@@ -117,7 +116,7 @@ func (c *Catalog) DeleteModel(ctx context.Context, account, id string, act store
 
 // Weights opens the prepared weights that m runs on: its own or its base's. The
 // caller closes the file.
-func (c *Catalog) Weights(ctx context.Context, m store.Model) (*broker.Weights, error) {
+func (c *Catalog) Weights(ctx context.Context, m store.Model) (*Weights, error) {
 	if m.Kind == store.KindAdapter {
 		base, err := c.db.ModelByUID(ctx, m.BaseUID)
 		if err != nil {

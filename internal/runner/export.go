@@ -1,0 +1,97 @@
+package runner
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"slices"
+
+	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/identity"
+	"github.com/firekeep/firekeep/internal/objstore"
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/store"
+)
+
+// exportManifest is the file that ends an export: a prefix without it is not whole.
+const exportManifest = "firekeep.json"
+
+// exportFiles writes files and then the manifest. An object that is there with
+// the same bytes counts as written, so that an export which died can be repeated.
+func (a *attempt) exportFiles(to objstore.URL, m store.Model, list []catalog.File) (catalog.ExportResult, error) {
+	x := a.to(to, identity.Write)
+	result := catalog.ExportResult{URL: to.String()}
+	type line struct {
+		Name   string `json:"name"`
+		Size   int    `json:"size"`
+		Digest string `json:"digest"`
+	}
+	manifest := struct {
+		Model  string `json:"model"`
+		Base   string `json:"base"`
+		Digest string `json:"digest"`
+		Files  []line `json:"files"`
+	}{Model: m.Name(), Base: m.BaseModel, Digest: m.Digest}
+	for _, f := range list {
+		manifest.Files = append(manifest.Files, line{f.Name, len(f.Data), catalog.Digest(f.Data)})
+	}
+	raw, err := json.MarshalIndent(manifest, "", "  ")
+	if err != nil {
+		return result, rft.Wrap(rft.KindInternal, err, "the export's manifest cannot be written")
+	}
+	for _, f := range append(slices.Clone(list), catalog.File{Name: exportManifest, Data: raw}) {
+		if err := x.put(a, to.Key+f.Name, f.Data); err != nil {
+			return result, err
+		}
+		result.Files = append(result.Files, f.Name)
+		result.Bytes += int64(len(f.Data))
+	}
+	return result, nil
+}
+
+// put creates an object, or finds it there with the same bytes.
+func (x *access) put(a *attempt, key string, data []byte) error {
+	b, err := x.get(a.ctx)
+	if err != nil {
+		return err
+	}
+	_, err = b.Create(a.ctx, key, bytes.NewReader(data), objstore.PutOptions{Size: int64(len(data)), SHA256: catalog.Digest(data)[len("sha256:"):]})
+	if rft.KindOf(err) != rft.KindAlreadyExists {
+		return err
+	}
+	if same, e := sameBytes(a, b, key, data); e == nil && same {
+		return nil
+	}
+	return rft.Wrap(rft.KindAlreadyExists, err, "%s exists already with other content; export to another prefix", x.prefix.Join(key[len(x.prefix.Key):]))
+}
+
+func sameBytes(a *attempt, b objstore.Bucket, key string, data []byte) (bool, error) {
+	info, err := b.Stat(a.ctx, key)
+	if err != nil || info.Pin.Size != int64(len(data)) {
+		return false, err
+	}
+	r, err := b.Open(a.ctx, key, info.Pin, 0, -1)
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	got, err := io.ReadAll(io.LimitReader(r, int64(len(data))+1))
+	return bytes.Equal(got, data), err
+}
+
+// orderTargets brings known targets into the order of adapters.
+func orderTargets(t []string) []string {
+	var out []string
+	for _, k := range engine.Targets {
+		if slices.Contains(t, k) {
+			out = append(out, k)
+		}
+	}
+	for _, k := range t {
+		if !slices.Contains(out, k) {
+			out = append(out, k) // unknown ones stay, for the engine to name
+		}
+	}
+	return out
+}

@@ -1,0 +1,336 @@
+package runner
+
+import (
+	"encoding/json"
+	"io"
+	"iter"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/firekeep/firekeep/internal/broker"
+	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/identity"
+	"github.com/firekeep/firekeep/internal/objstore"
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/store"
+	"github.com/firekeep/firekeep/internal/wire"
+)
+
+// modelFile is one file of a model's source, pinned.
+type modelFile struct {
+	name string
+	size int64
+	open func() (io.ReadCloser, error)
+}
+
+// importModel brings a model in: weights through an import child, a LoRA as it
+// is, proven by loading it.
+func (a *attempt) importModel() error {
+	var spec catalog.ImportSpec
+	if err := json.Unmarshal(a.job.Spec, &spec); err != nil {
+		return rft.Wrap(rft.KindDataLoss, err, "the job's description cannot be read")
+	}
+	m, err := a.DB.ModelByUID(a.ctx, spec.UID)
+	if err != nil {
+		return err
+	}
+	if err := a.advance(rft.StateRunning); err != nil {
+		return err
+	}
+	files, err := a.modelFiles(spec.Source)
+	if err != nil {
+		return err
+	}
+	if m.Kind == store.KindAdapter {
+		return a.importAdapter(m, files)
+	}
+	return a.importBase(m, spec, files)
+}
+
+// importBase prepares the weights of a base model.
+func (a *attempt) importBase(m store.Model, spec catalog.ImportSpec, files []modelFile) error {
+	files, err := chooseBase(files, spec.Source)
+	if err != nil {
+		return err
+	}
+	child, err := a.Host.Start(a.ctx, a.options("import", nil))
+	if err != nil {
+		return err
+	}
+	defer child.Close()
+	out, err := a.Catalog.Bases().Create()
+	if err != nil {
+		return err
+	}
+	defer out.Abort()
+	done, err := child.Import(a.ctx, wire.ImportTask{Name: baseName(m, spec), Source: spec.Source, Expects: len(files)}, sequence(files), out)
+	if err != nil {
+		return err
+	}
+	if m.Config, err = json.Marshal(done.Config); err != nil {
+		return rft.Wrap(rft.KindInternal, err, "the model's configuration cannot be stored")
+	}
+	m.Parameters, m.ContextLength, m.HasChat, m.Digest, m.Size = done.Parameters, done.Config.MaxPositions, done.HasChat, done.SHA256, done.Size
+	if err := a.advance(rft.StateWriting); err != nil {
+		return err
+	}
+	place := func() error { // the rename lies in the transaction; hashing was done while writing
+		_, _, err := out.Commit()
+		return err
+	}
+	act := runnerAct(a.job, "FinishImport", map[string]string{"model": m.Name(), "digest": m.Digest, "source": done.Source})
+	return a.DB.FinishImport(a.ctx, a.job.UID, a.lease.Fence(), m, place, nil, act)
+}
+
+// baseName is what exported adapters will name as their base: the hub's name
+// when the model came from there, else the model's own.
+func baseName(m store.Model, spec catalog.ImportSpec) string {
+	if name, ok := strings.CutPrefix(spec.Source, "hf://"); ok {
+		return name
+	}
+	return m.ID
+}
+
+// chooseBase picks the files that an import needs, in the order of names. Of a
+// directory these are the safetensors and what describes them; a GGUF stands alone.
+func chooseBase(files []modelFile, source string) ([]modelFile, error) {
+	pick := func(keep func(name string) bool) []modelFile {
+		var out []modelFile
+		for _, f := range files {
+			if keep(f.name) {
+				out = append(out, f)
+			}
+		}
+		return out
+	}
+	gguf := pick(func(n string) bool { return strings.HasSuffix(n, ".gguf") })
+	tensors := pick(func(n string) bool { return strings.HasSuffix(n, ".safetensors") })
+	switch {
+	case len(tensors) > 0:
+		return pick(func(n string) bool {
+			return strings.HasSuffix(n, ".safetensors") || strings.HasSuffix(n, ".safetensors.index.json") ||
+				slices.Contains([]string{"config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
+					"added_tokens.json", "chat_template.jinja", "chat_template.json"}, n)
+		}), nil
+	case len(gguf) == 1:
+		return gguf, nil
+	case len(gguf) > 1:
+		return nil, rft.Errorf(rft.KindInvalidArgument, "%s holds %d GGUF files; name one of them", source, len(gguf))
+	}
+	return nil, rft.Errorf(rft.KindInvalidArgument, "%s holds no model: neither .safetensors nor .gguf files (pickled .bin and .pt files are never read)", source)
+}
+
+// sequence opens one file after another.
+func sequence(files []modelFile) iter.Seq2[broker.File, error] {
+	return func(yield func(broker.File, error) bool) {
+		for _, f := range files {
+			body, err := f.open()
+			if err != nil {
+				yield(broker.File{}, err)
+				return
+			}
+			ok := yield(broker.File{Name: f.name, Size: f.size, Body: body}, nil)
+			body.Close()
+			if !ok {
+				return
+			}
+		}
+	}
+}
+
+// modelFiles lists the files of a source.
+func (a *attempt) modelFiles(source string) ([]modelFile, error) {
+	if name, ok := strings.CutPrefix(source, "hf://"); ok {
+		return a.hubFiles(name)
+	}
+	u, err := objstore.ParseURL(source)
+	if err != nil {
+		return nil, err
+	}
+	x := a.to(u, identity.Read)
+	var infos []objstore.Info
+	if u.IsPrefix() {
+		infos, err = x.listPins(a.ctx, u.Key, 10_000)
+	} else {
+		var b objstore.Bucket
+		if b, err = x.get(a.ctx); err == nil {
+			infos = make([]objstore.Info, 1)
+			infos[0], err = b.Stat(a.ctx, u.Key)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	root := u.Key[:strings.LastIndexByte(u.Key, '/')+1]
+	var out []modelFile
+	for _, i := range infos {
+		name := strings.TrimPrefix(i.Key, root)
+		if strings.Contains(name, "/") || name == "" {
+			continue // a model is one directory; subdirectories hold other formats
+		}
+		out = append(out, modelFile{name: name, size: i.Pin.Size, open: func() (io.ReadCloser, error) {
+			return x.reader(a.ctx, i.Key, i.Pin), nil
+		}})
+	}
+	return out, nil
+}
+
+// Bounds of an adapter that is imported.
+const (
+	maxAdapterConfigBytes = 1 << 20
+	maxAdapterBytes       = 4 << 30
+)
+
+// importAdapter stores a PEFT adapter after a sampling child has loaded it.
+func (a *attempt) importAdapter(m store.Model, list []modelFile) error {
+	config, err := readFile(list, catalog.FileConfig, maxAdapterConfigBytes)
+	if err != nil {
+		return err
+	}
+	tensors, err := readFile(list, catalog.FileAdapter, maxAdapterBytes)
+	if err != nil {
+		return err
+	}
+	if err := describeAdapter(&m, config); err != nil {
+		return err
+	}
+	base, err := a.DB.ModelByUID(a.ctx, m.BaseUID)
+	if err != nil {
+		return err
+	}
+	if err := a.proveAdapter(base, config, tensors); err != nil {
+		return err
+	}
+	m.ContextLength, m.HasChat, m.Parameters = base.ContextLength, base.HasChat, base.Parameters
+	if err := a.advance(rft.StateWriting); err != nil {
+		return err
+	}
+	m.Artifact = catalog.ModelPrefix(a.account, m.UID, a.lease.Fence())
+	m.Size = int64(len(config) + len(tensors))
+	manifest := catalog.Manifest{Kind: "adapter", Subject: m.UID, Job: a.job.UID, Base: base.Digest}
+	files := []catalog.File{{Name: catalog.FileConfig, Data: config}, {Name: catalog.FileAdapter, Data: tensors}}
+	if m.Digest, err = a.Catalog.Vault().Put(a.ctx, m.Artifact, manifest, files); err != nil {
+		return err
+	}
+	act := runnerAct(a.job, "FinishImport", map[string]string{"model": m.Name(), "digest": m.Digest})
+	return a.DB.FinishImport(a.ctx, a.job.UID, a.lease.Fence(), m, nil, nil, act)
+}
+
+// proveAdapter lets an engine child load the adapter: it checks every tensor's
+// name and shape against the base.
+func (a *attempt) proveAdapter(base store.Model, config, tensors []byte) error {
+	weights, err := a.Catalog.Weights(a.ctx, base)
+	if err != nil {
+		return err
+	}
+	defer weights.File.Close()
+	child, err := a.Host.Start(a.ctx, a.options("import", weights))
+	if err != nil {
+		return err
+	}
+	defer child.Close()
+	s, err := child.StartSampling(a.ctx, wire.SampleTask{MaxSequences: 1, MaxContext: 16, CacheBytes: 64 << 20})
+	if err != nil {
+		return err
+	}
+	return s.Load(a.ctx, "import", config, tensors)
+}
+
+// describeAdapter takes rank, alpha and targets from adapter_config.json.
+func describeAdapter(m *store.Model, config []byte) error {
+	var c struct {
+		PeftType string   `json:"peft_type"`
+		Rank     int      `json:"r"`
+		Alpha    *float64 `json:"lora_alpha"`
+		Targets  any      `json:"target_modules"`
+	}
+	if err := json.Unmarshal(config, &c); err != nil {
+		return rft.Errorf(rft.KindInvalidArgument, "adapter_config.json is not valid JSON of the expected shape")
+	}
+	switch {
+	case c.PeftType != "LORA":
+		return rft.Errorf(rft.KindInvalidArgument, "adapter_config.json: peft_type must be LORA")
+	case c.Rank <= 0:
+		return rft.Errorf(rft.KindInvalidArgument, "adapter_config.json: r is missing or not positive")
+	case c.Alpha == nil:
+		return rft.Errorf(rft.KindInvalidArgument, "adapter_config.json: lora_alpha is missing; loaders would silently take 8")
+	}
+	list, ok := c.Targets.([]any)
+	if !ok || len(list) == 0 {
+		return rft.Errorf(rft.KindInvalidArgument, "adapter_config.json: target_modules must be a list of module names")
+	}
+	m.Rank, m.Alpha, m.Targets = c.Rank, *c.Alpha, nil
+	for _, t := range list {
+		name, ok := t.(string)
+		if !ok {
+			return rft.Errorf(rft.KindInvalidArgument, "adapter_config.json: target_modules must hold strings")
+		}
+		m.Targets = append(m.Targets, path.Ext("." + name)[1:]) // a full module path or its suffix
+	}
+	m.Targets = orderTargets(m.Targets)
+	return nil
+}
+
+// readFile reads a named file of a source whole.
+func readFile(list []modelFile, name string, limit int64) ([]byte, error) {
+	for _, f := range list {
+		if f.name != name {
+			continue
+		}
+		if f.size > limit {
+			return nil, rft.Errorf(rft.KindInvalidArgument, "%s has %d bytes; at most %d are allowed", name, f.size, limit)
+		}
+		body, err := f.open()
+		if err != nil {
+			return nil, err
+		}
+		defer body.Close()
+		b, err := io.ReadAll(io.LimitReader(body, limit+1))
+		if err == nil && f.size >= 0 && int64(len(b)) != f.size {
+			err = rft.Errorf(rft.KindFailedPrecondition, "%s has not the %d bytes that were announced", name, f.size)
+		}
+		return b, err
+	}
+	return nil, rft.Errorf(rft.KindInvalidArgument, "the source has no %s", name)
+}
+
+// export writes an adapter to a bucket prefix as a PEFT directory: create-only,
+// the manifest last.
+func (a *attempt) export() error {
+	var spec catalog.ExportSpec
+	if err := json.Unmarshal(a.job.Spec, &spec); err != nil {
+		return rft.Wrap(rft.KindDataLoss, err, "the job's description cannot be read")
+	}
+	m, err := a.DB.ModelByUID(a.ctx, spec.UID)
+	if err != nil {
+		return err
+	}
+	if m.Kind != store.KindAdapter {
+		return rft.Errorf(rft.KindUnimplemented, "%s is a base model; only adapters can be exported", m.Name())
+	}
+	to, err := objstore.ParseURL(spec.URL)
+	if err != nil {
+		return err
+	}
+	if err := a.advance(rft.StateRunning); err != nil {
+		return err
+	}
+	config, tensors, err := a.Catalog.Adapter(a.ctx, m)
+	if err != nil {
+		return err
+	}
+	if err := a.advance(rft.StateWriting); err != nil {
+		return err
+	}
+	result, err := a.exportFiles(to, m, []catalog.File{{Name: catalog.FileConfig, Data: config}, {Name: catalog.FileAdapter, Data: tensors}})
+	if err != nil {
+		return err
+	}
+	raw, err := json.Marshal(result)
+	if err != nil {
+		return rft.Wrap(rft.KindInternal, err, "the export's result cannot be stored")
+	}
+	act := runnerAct(a.job, "FinishExport", map[string]string{"model": m.Name(), "digest": m.Digest, "url": spec.URL})
+	return a.DB.Finish(a.ctx, a.job.UID, a.lease.Fence(), store.OK(), raw, act)
+}

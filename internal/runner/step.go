@@ -1,0 +1,323 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"sync"
+	"time"
+
+	"github.com/firekeep/firekeep/internal/broker"
+	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/job"
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/store"
+	"github.com/firekeep/firekeep/internal/wire"
+)
+
+// keepPoints is how many resume points a job keeps: the last, and one more in
+// case that does not open.
+const keepPoints = 2
+
+// stepRun is one attempt at a step.
+type stepRun struct {
+	*attempt
+	spec  job.StepSpec
+	base  store.Model
+	model engine.Config
+	data  store.Dataset
+	input broker.TrainInput
+	from  cursorStart
+
+	mu       sync.Mutex
+	progress store.Progress
+	told     time.Time // of the last progress that was stored
+	groups   int64     // of all epochs
+}
+
+// cursorStart says where the attempt begins.
+type cursorStart struct {
+	position int64
+	level    string // kernel level of the resume point, "" = none
+}
+
+// step runs a reinforcement step from its last resume point to its checkpoint.
+func (a *attempt) step() error {
+	s := &stepRun{attempt: a}
+	if err := json.Unmarshal(a.job.Spec, &s.spec); err != nil {
+		return rft.Wrap(rft.KindDataLoss, err, "the job's description cannot be read")
+	}
+	var objects []store.Object
+	var err error
+	if s.data, objects, err = a.DB.DatasetByUID(a.ctx, s.spec.DatasetUID); err != nil {
+		return err
+	}
+	if err := s.loadBase(); err != nil {
+		return err
+	}
+	src, err := a.source(a.ctx, s.data, objects)
+	if err != nil {
+		return err
+	}
+	if err := s.startingState(); err != nil {
+		return err
+	}
+	done, state, err := s.train(src)
+	if err != nil {
+		return err
+	}
+	if done.NoSignal && s.spec.Train.OnNoSignal == "fail" {
+		return rft.Errorf(rft.KindFailedPrecondition, "%s", noSignal(done))
+	}
+	return s.commit(done, state)
+}
+
+// loadBase reads the row of the base and its architecture.
+func (s *stepRun) loadBase() error {
+	var err error
+	if s.base, err = s.DB.ModelByUID(s.ctx, s.spec.BaseUID); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(s.base.Config, &s.model); err != nil {
+		return rft.Wrap(rft.KindDataLoss, err, "the configuration of %s cannot be read", s.base.Name())
+	}
+	return nil
+}
+
+// startingState fills in what the step begins with: the newest resume point
+// that opens, else the LoRA that it continues, else nothing.
+func (s *stepRun) startingState() error {
+	s.input = broker.TrainInput{Model: s.model}
+	s.input.Task = wire.TrainTask{Spec: s.spec.Train, BaseName: s.model.Name, Format: s.data.Format}
+	var original *catalog.Artifact
+	if s.spec.WarmUID != "" {
+		m, err := s.DB.ModelByUID(s.ctx, s.spec.WarmUID)
+		if err != nil {
+			return err
+		}
+		if original, err = s.Catalog.Vault().Open(s.ctx, m.Artifact, m.Digest); err != nil {
+			return err
+		}
+	}
+	resumed, err := s.resume(original)
+	if err != nil || resumed || original == nil {
+		return err
+	}
+	return s.read(original, original.Has(catalog.FileOptimizer))
+}
+
+// read takes the incoming state from an artefact.
+func (s *stepRun) read(a *catalog.Artifact, moments bool) (err error) {
+	if s.input.Config, err = a.Read(s.ctx, catalog.FileConfig); err != nil {
+		return err
+	}
+	if s.input.Adapter, err = a.Read(s.ctx, catalog.FileAdapter); err != nil || !moments {
+		return err
+	}
+	s.input.Optimizer, err = a.Read(s.ctx, catalog.FileOptimizer)
+	return err
+}
+
+// resume takes up the newest resume point that opens. One that does not is
+// reported and passed over: the one before it is only some updates older.
+func (s *stepRun) resume(original *catalog.Artifact) (bool, error) {
+	points, err := s.DB.ResumePoints(s.ctx, s.job.UID)
+	if err != nil {
+		return false, err
+	}
+	for i := len(points) - 1; i >= 0; i-- {
+		p := points[i]
+		err := s.takeUp(p, original)
+		switch rft.KindOf(err) {
+		case "":
+			data, _ := json.Marshal(map[string]any{"update": p.Update, "attempt": s.job.Attempt, "position": s.from.position})
+			return true, s.report(nil, store.Event{Kind: store.EventResume, Update: p.Update, Data: data})
+		case rft.KindDataLoss:
+			data, _ := json.Marshal(map[string]string{"message": "a resume point does not open and is passed over: " + rft.PublicMessage(err)})
+			if err := s.report(nil, store.Event{Kind: store.EventWarning, Update: p.Update, Data: data}); err != nil {
+				return false, err
+			}
+		default:
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+func (s *stepRun) takeUp(p store.ResumePoint, original *catalog.Artifact) error {
+	a, err := s.Catalog.Vault().Open(s.ctx, p.Artifact, p.Digest)
+	if err != nil {
+		return err
+	}
+	var mark wire.Mark
+	if err := json.Unmarshal(p.Mark, &mark); err != nil || mark.Position < 0 {
+		return rft.Wrap(rft.KindDataLoss, err, "the mark of a resume point cannot be read")
+	}
+	if err := s.read(a, true); err != nil {
+		return err
+	}
+	if original != nil {
+		if s.input.Original, err = original.Read(s.ctx, catalog.FileAdapter); err != nil {
+			return err
+		}
+	}
+	s.input.Task.Resume = &mark
+	s.from = cursorStart{position: mark.Position, level: a.Manifest.Level}
+	return nil
+}
+
+// train runs the child.
+func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
+	fail := func(err error) (wire.TrainDone, broker.State, error) { return wire.TrainDone{}, broker.State{}, err }
+	weights, err := s.Catalog.Weights(s.ctx, s.base)
+	if err != nil {
+		return fail(err)
+	}
+	defer weights.File.Close()
+	o := s.options("step", weights)
+	if s.from.level != "" && !s.spec.AllowKernelChange {
+		o.Level = s.from.level // the rest of the job must give the same bytes
+	}
+	child, err := s.Host.Start(s.ctx, o)
+	if err != nil {
+		return fail(err)
+	}
+	defer child.Close()
+	ord := order{index: src.index, seed: s.spec.Train.Seed, epochs: s.spec.Train.Epochs}
+	s.groups = src.index.Groups * int64(ord.epochs)
+	s.input.Task.GroupsPerEpoch = src.index.Groups
+	s.input.Feed = func(ctx context.Context, f *broker.Feed) error { return src.feed(ctx, ord, s.from.position, f) }
+	if err := s.advance(rft.StateRunning); err != nil {
+		return fail(err)
+	}
+	level := child.Hello().Level
+	return child.Train(s.ctx, s.input, broker.TrainSink{
+		Metrics:  s.metrics,
+		Progress: s.sign,
+		Warning:  s.warning,
+		Mark:     func(m wire.Mark, st broker.State) error { return s.mark(m, st, level) },
+	})
+}
+
+func (s *stepRun) report(p *store.Progress, events ...store.Event) error {
+	return s.DB.Report(s.ctx, s.job.UID, s.lease.Fence(), p, events...)
+}
+
+// metrics stores the numbers of one optimiser batch.
+func (s *stepRun) metrics(m wire.Metrics) error {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return rft.Wrap(rft.KindInternal, err, "the engine's metrics are not finite")
+	}
+	s.progress.Epoch, s.progress.Update = m.Epoch, m.Update
+	p := s.progress
+	return s.report(&p, store.Event{Kind: store.EventMetrics, Update: m.Update, Data: data})
+}
+
+// sign stores a sign of life, at most once per second.
+func (s *stepRun) sign(p wire.Progress) error {
+	s.progress.Stage, s.progress.ETASeconds = p.Stage, p.ETASeconds
+	s.progress.Percent = int(100 * min(max(p.Fraction, 0), 0.99))
+	if time.Since(s.told) < time.Second {
+		return nil
+	}
+	s.told = time.Now()
+	now := s.progress
+	return s.report(&now)
+}
+
+func (s *stepRun) warning(w wire.Warning) error {
+	data, err := json.Marshal(map[string]string{"message": w.Message})
+	if err != nil {
+		return rft.Wrap(rft.KindInternal, err, "a warning cannot be stored")
+	}
+	s.Log.Warn("engine warning", "job", s.job.Name(), "message", w.Message)
+	return s.report(nil, store.Event{Kind: store.EventWarning, Data: data})
+}
+
+// mark commits a resume point: content, manifest, row. Its predecessors beyond
+// keepPoints go last.
+func (s *stepRun) mark(m wire.Mark, st broker.State, level string) error {
+	if s.groups > 0 {
+		s.progress.Percent = int(min(99, 100*m.Position/s.groups))
+	}
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return rft.Wrap(rft.KindInternal, err, "a resume point cannot be described")
+	}
+	p := store.ResumePoint{Update: m.Update, Mark: raw, Artifact: catalog.ResumePrefix(s.account, s.job.UID, s.lease.Fence(), m.Update)}
+	manifest := catalog.Manifest{Kind: "resume-point", Subject: s.job.UID, Job: s.job.UID, Base: s.base.Digest, Level: level}
+	if p.Digest, err = s.Catalog.Vault().Put(s.ctx, p.Artifact, manifest, files(st)); err != nil {
+		return err
+	}
+	dropped, err := s.DB.AddResumePoint(s.ctx, s.job.UID, s.lease.Fence(), p, keepPoints)
+	if err != nil {
+		return err
+	}
+	s.removePoints(dropped)
+	return nil
+}
+
+// removePoints removes artefacts that no row names any more; what a failure
+// leaves is an orphan for fsck.
+func (s *stepRun) removePoints(points []store.ResumePoint) {
+	for _, p := range points {
+		if err := s.Catalog.Vault().Remove(context.WithoutCancel(s.ctx), p.Artifact); err != nil {
+			s.Log.Warn("an old resume point cannot be removed", "artefact", p.Artifact, "error", err)
+		}
+	}
+}
+
+func files(st broker.State) []catalog.File {
+	return []catalog.File{
+		{Name: catalog.FileConfig, Data: st.Config.Data, SHA256: st.Config.SHA256},
+		{Name: catalog.FileAdapter, Data: st.Adapter.Data, SHA256: st.Adapter.SHA256},
+		{Name: catalog.FileOptimizer, Data: st.Optimizer.Data, SHA256: st.Optimizer.SHA256},
+	}
+}
+
+// noSignal is the sentence that nobody may overlook.
+func noSignal(done wire.TrainDone) string {
+	m := done.Message
+	if m == "" {
+		m = "no sample carried a gradient"
+	}
+	return "NO TRAINING SIGNAL: nothing was learned and the new model equals the one that was trained from: " + m
+}
+
+// commit makes the checkpoint: content first, manifest last, then the one
+// transaction that shows it to the world.
+func (s *stepRun) commit(done wire.TrainDone, st broker.State) error {
+	if err := s.advance(rft.StateWriting); err != nil {
+		return err
+	}
+	out, err := s.DB.ModelByUID(s.ctx, s.spec.OutputUID)
+	if err != nil {
+		return err
+	}
+	out.Artifact = catalog.ModelPrefix(s.account, out.UID, s.lease.Fence())
+	manifest := catalog.Manifest{Kind: "adapter", Subject: out.UID, Job: s.job.UID, Base: s.base.Digest, Level: done.Level, Precision: done.Precision}
+	if out.Digest, err = s.Catalog.Vault().Put(s.ctx, out.Artifact, manifest, files(st)); err != nil {
+		return err
+	}
+	out.Size = int64(len(st.Config.Data) + len(st.Adapter.Data) + len(st.Optimizer.Data))
+	result, err := json.Marshal(job.StepResult{Model: out.Name(), Digest: out.Digest, Updates: done.Updates, Samples: done.Samples, Tokens: done.Tokens,
+		NoSignal: done.NoSignal, Level: done.Level, Precision: done.Precision, Report: done.Report})
+	if err != nil {
+		return rft.Wrap(rft.KindInternal, err, "the step's result cannot be stored")
+	}
+	status := store.OK()
+	if done.NoSignal {
+		status.Message = noSignal(done)
+	}
+	act := runnerAct(s.job, "FinishStep", map[string]string{"model": out.Name(), "digest": out.Digest, "adapter": st.Adapter.SHA256})
+	if err := s.DB.FinishStep(s.ctx, s.job.UID, s.lease.Fence(), out, status, result, act); err != nil {
+		return err
+	}
+	dropped, err := s.DB.DropResumePoints(context.WithoutCancel(s.ctx), s.job.UID)
+	if err != nil {
+		s.Log.Warn("the resume points of a completed job stay", "job", s.job.Name(), "error", err)
+	}
+	s.removePoints(dropped)
+	return nil
+}
