@@ -157,6 +157,8 @@ func (w *worker) run(t wire.Task) (any, error) {
 	switch {
 	case t.Kind == "import" && t.Import != nil:
 		return w.importModel(*t.Import)
+	case t.Kind == "validate" && t.Validate != nil:
+		return w.validate(*t.Validate)
 	case t.Kind == "sample" && t.Sample != nil && t.Weights != nil:
 		return w.sample(*t.Sample, *t.Weights)
 	}

@@ -33,6 +33,8 @@ type start struct {
 	ready   chan struct{} // closed when sampler or err is set
 	sampler *broker.Sampler
 	err     error
+	// unopened: the base could not be opened, so no child was to blame.
+	unopened bool
 }
 
 func newReplica(r *Router, t Target) *replica {
@@ -83,7 +85,7 @@ func (p *replica) started(ctx context.Context) (*broker.Sampler, error) {
 
 // live starts the child and stays until it ends.
 func (p *replica) live(s *start) {
-	s.sampler, s.err = p.launch()
+	s.sampler, s.err = p.launch(s)
 	close(s.ready)
 	if s.err == nil {
 		p.router.log.Info("sampling child started", slog.String("account", p.target.Account), slog.String("base", p.target.Base))
@@ -97,7 +99,7 @@ func (p *replica) live(s *start) {
 	defer p.mu.Unlock()
 	p.now = nil
 	p.adapters.reset()
-	if !p.stopped {
+	if !p.stopped && !s.unopened {
 		p.crashes++
 		p.retry = time.Now().Add(backoff(p.crashes))
 	}
@@ -113,11 +115,12 @@ func backoff(n int) time.Duration {
 }
 
 // launch starts a sampling child.
-func (p *replica) launch() (*broker.Sampler, error) {
+func (p *replica) launch(s *start) (*broker.Sampler, error) {
 	ctx, cancel := context.WithTimeout(p.router.ctx, p.router.opt.StartTimeout)
 	defer cancel()
 	base, err := p.router.source.OpenBase(ctx, p.target)
 	if err != nil {
+		s.unopened = true
 		return nil, err
 	}
 	defer base.File.Close()
@@ -175,7 +178,8 @@ func (p *replica) status() Status {
 		select {
 		case <-p.now.ready:
 			if p.now.err == nil {
-				st.Running, st.Level = true, p.now.sampler.Child().Hello().Level
+				child := p.now.sampler.Child()
+				st.Running, st.Pid, st.Level = true, child.Pid(), child.Hello().Level
 			}
 		default:
 		}

@@ -165,6 +165,7 @@ type Status struct {
 	Account  string
 	Base     string
 	Running  bool
+	Pid      int // 0 = not running
 	Requests int // in work or waiting
 	Adapters int // loaded
 	Crashes  int // one behind another
