@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"os"
 	"reflect"
 	"testing"
 
@@ -112,13 +113,14 @@ func TestAnswerIsTheSameInAnyCompany(t *testing.T) {
 			sameAnswers(t, serve(t, newTiny(t, threads, Options{MaxSequences: 64}), mixed()...), want)
 		})
 	}
-	t.Run("one after another arriving", func(t *testing.T) {
+	t.Run("one after another arriving, threads changing", func(t *testing.T) {
 		s, got := newTiny(t, 2, Options{MaxSequences: 7}), map[string]*answer{}
 		for _, r := range mixed() {
 			if err := s.Submit(r, collect(got)); err != nil {
 				t.Fatal(err)
 			}
 			s.Step()
+			s.pool.SetThreads(1 + int(r.ID)%4)
 			s.Step()
 		}
 		drain(t, s)
@@ -464,9 +466,12 @@ func TestSchedulerAlwaysEnds(t *testing.T) {
 	if testing.Short() {
 		rounds = 8
 	}
+	if os.Getenv("FIREKEEP_LONG") == "1" {
+		rounds = 500
+	}
 	for round := range rounds {
 		rng := rand.New(rand.NewPCG(uint64(round), 5))
-		s := newTiny(t, 1, Options{MaxSequences: 1 + rng.IntN(6), MaxContext: 160, CacheBytes: int64(6+rng.IntN(6)) * blockBytes})
+		s := newTiny(t, 1, Options{MaxSequences: 1 + rng.IntN(6), MaxContext: 160, CacheBytes: int64(6+rng.IntN(4)) * blockBytes})
 		out, want := map[string]*answer{}, 0
 		for id := range uint64(12) {
 			r := Request{ID: id, Prompt: prompt(id, 1+rng.IntN(90)), N: 1 + rng.IntN(5), MaxTokens: 1 + rng.IntN(60), IgnoreEOS: true, Echo: rng.IntN(4) == 0, Logprobs: rng.IntN(2) == 0}

@@ -101,7 +101,7 @@ func (p *planner) continueCompletion(i int, c *completion) {
 // fillTrunk plans a chunk of a prompt.
 func (p *planner) fillTrunk(i int, r *request) {
 	if !r.filling {
-		if p.blocked || p.places >= p.opts.MaxSequences || !p.admit(i, blocksFor(r.target())-len(r.trunk)+1) {
+		if p.blocked || p.places >= p.opts.MaxSequences || !p.admit(i, blocksFor(r.target())-len(r.trunk)+p.reserve()) {
 			p.blocked = true
 			return
 		}
@@ -137,7 +137,7 @@ func (p *planner) resume(i int, c *completion) {
 	if r.computed < full*blockTokens {
 		return
 	}
-	if p.blocked || p.places >= p.opts.MaxSequences || !p.admit(i, blocksFor(c.length())-full+1) {
+	if p.blocked || p.places >= p.opts.MaxSequences || !p.admit(i, blocksFor(c.length())-full+p.reserve()) {
 		p.blocked = true
 		return
 	}
@@ -146,6 +146,11 @@ func (p *planner) resume(i int, c *completion) {
 	p.places++
 	p.continueCompletion(i, c)
 }
+
+// reserve is what must stay free when something is admitted: a block, so that
+// it does not give its place back at once. What has the memory to itself needs
+// none, and might not find one.
+func (p *planner) reserve() int { return min(p.places, 1) }
 
 // pause takes the memory of a running completion away.
 func (s *Sampler) pause(c *completion) {

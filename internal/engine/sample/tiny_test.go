@@ -13,9 +13,15 @@ import (
 	"github.com/firekeep/firekeep/internal/engine/token"
 )
 
-// TestMain runs the package's tests on the best kernel level of the machine.
+// TestMain runs the package's tests on the best kernel level of the machine,
+// or on the one that FIREKEEP_KERNEL names.
 func TestMain(m *testing.M) {
-	kernel.Use(kernel.Detect()[0])
+	for _, level := range kernel.Detect() {
+		if want := os.Getenv("FIREKEEP_KERNEL"); (want == "" || want == level.String()) && kernel.SelfTest(level) == nil {
+			kernel.Use(level)
+			break
+		}
+	}
 	os.Exit(m.Run())
 }
 
