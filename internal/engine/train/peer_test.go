@@ -30,7 +30,11 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	if torch.in != nil {
 		torch.in.Close()
+		if code != 0 {
+			os.Stderr.Write(torch.stderr.Bytes())
+		}
 	}
+	os.RemoveAll(fixtures.dir)
 	os.Exit(code)
 }
 
@@ -66,8 +70,9 @@ func demoGGUF(t testing.TB) string {
 // torch is one oracle.py for all tests: importing PyTorch takes seconds.
 var torch struct {
 	sync.Mutex
-	in  io.WriteCloser
-	out *bufio.Reader
+	in     io.WriteCloser
+	out    *bufio.Reader
+	stderr bytes.Buffer // shown when a test failed
 }
 
 // ask sends a request to oracle.py and decodes its answer.
@@ -77,7 +82,7 @@ func ask(t testing.TB, answer any, command string, fields map[string]any) {
 	defer torch.Unlock()
 	if torch.in == nil {
 		cmd := exec.Command(python(t), "testdata/oracle.py")
-		cmd.Stderr = os.Stderr
+		cmd.Stderr = &torch.stderr
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -160,8 +165,8 @@ var fixtures struct {
 	made   map[string]bool
 }
 
-// fixtureDir outlives a single test; the operating system's temporary directory
-// is cleaned when the process ends.
+// fixture returns the path of a file or directory that create makes once for
+// all tests.
 func fixture(t testing.TB, name string, create func(path string)) string {
 	t.Helper()
 	fixtures.Lock()

@@ -29,7 +29,7 @@ func (r *recorder) Mark(m Mark) error {
 // sourceOf yields groups for the given epochs, beginning at position from.
 func sourceOf(groups []*rows.Encoded, epochs int, from int64) Source {
 	n := int64(len(groups))
-	at, ended := from, int(from/n)
+	at, ended := from, int(max(0, from-1)/n) // at a border the epoch's end comes first, once more
 	return func(ctx context.Context) (Group, error) {
 		if at == n*int64(ended+1) {
 			ended++
