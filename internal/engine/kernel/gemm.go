@@ -87,33 +87,21 @@ const serialWork = 1 << 15
 // multiply runs g on all threads. Only the result is partitioned, never the
 // depth: by panels, or by rows where that balances better.
 func (p *Pool) multiply(g product) {
+	g.check()
+	panels, strips := (g.n+Panel-1)/Panel, (g.m+g.t.rows-1)/g.t.rows
 	threads := p.Threads()
 	if threads == 1 || g.m*g.n*g.k < serialWork || !p.busy.CompareAndSwap(false, true) {
-		g.serial()
+		g.run(0, g.m, 0, panels)
 		return
 	}
-	panels, strips := (g.n+Panel-1)/Panel, (g.m+g.t.rows-1)/g.t.rows
-	p.byRows = balance(strips, threads) > balance(panels, threads)+0.05
 	p.product = g
-	p.product.checkReleasing(p)
+	p.byRows = balance(strips, threads) > balance(panels, threads)+0.05
 	if p.byRows {
-		p.do(g.m, g.t.rows, p.productPart)
+		p.parts(g.m, g.t.rows, p.productPart)
 	} else {
-		p.do(panels, 1, p.productPart)
+		p.parts(panels, 1, p.productPart)
 	}
-	p.product = product{}
-}
-
-// checkReleasing is check that gives the pool back when it panics.
-func (g *product) checkReleasing(p *Pool) {
-	ok := false
-	defer func() {
-		if !ok {
-			p.busy.Store(false)
-		}
-	}()
-	g.check()
-	ok = true
+	p.end()
 }
 
 // balance is the fraction of threads kept busy by units of equal work.

@@ -77,11 +77,22 @@ func (p *Pool) Do(n, align int, f func(worker, lo, hi int)) {
 		f(0, 0, n)
 		return
 	}
-	p.do(n, align, f)
+	p.parts(n, align, f)
+	p.end()
 }
 
-// do is Do for a caller that has set busy.
-func (p *Pool) do(n, align int, f func(worker, lo, hi int)) {
+// end gives the pool back and raises the panic of a part.
+func (p *Pool) end() {
+	failure := p.failure
+	p.part, p.failure, p.product = nil, nil, product{}
+	p.busy.Store(false)
+	if failure != nil {
+		panic(failure)
+	}
+}
+
+// parts runs every part. The caller has set busy and calls end afterwards.
+func (p *Pool) parts(n, align int, f func(worker, lo, hi int)) {
 	p.n, p.align, p.part = n, align, f
 	p.pending.Add(len(p.workers))
 	for _, w := range p.workers {
@@ -89,12 +100,6 @@ func (p *Pool) do(n, align int, f func(worker, lo, hi int)) {
 	}
 	p.runPart(0)
 	p.pending.Wait()
-	failure := p.failure
-	p.part, p.failure = nil, nil
-	p.busy.Store(false)
-	if failure != nil {
-		panic(failure)
-	}
 }
 
 func (p *Pool) serve(w *worker, index int) {

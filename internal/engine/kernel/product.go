@@ -70,6 +70,9 @@ func (g *product) check() {
 // slab of panels and each block of the depth, the right operand is gathered (or
 // used in place), then every tile of rows meets every panel.
 func (g *product) run(i0, i1, p0, p1 int) {
+	if i0 == i1 || p0 == p1 {
+		return
+	}
 	s := takeScratch()
 	width := evenly(p1-p0, slabPanels, 1)
 	depth := evenly(g.k, depthBlock, Panel)
@@ -92,10 +95,10 @@ func (g *product) run(i0, i1, p0, p1 int) {
 }
 
 // evenly returns the size of the fewest equal blocks of at most most that cover
-// n, rounded up to a multiple of align.
+// n, rounded up to a multiple of align; at least align.
 func evenly(n, most, align int) int {
 	blocks := max(1, (n+most-1)/most)
-	return min(most, ((n+blocks-1)/blocks+align-1)/align*align)
+	return min(most, max(align, ((n+blocks-1)/blocks+align-1)/align*align))
 }
 
 // strip computes rows of the panels [p0, p1) for one block of the depth.

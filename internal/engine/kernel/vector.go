@@ -40,13 +40,15 @@ func LogSumExp(x []float32) float64 {
 	if math.IsInf(float64(c), -1) {
 		return math.Inf(-1)
 	}
-	var y [256]float32
+	s := takeScratch()
+	y := s.rows[:256]
 	sum := 0.0
 	for len(x) > 0 {
 		n := min(len(x), len(y))
 		sum += active.expSub(y[:n], x[:n], c)
 		x = x[n:]
 	}
+	s.release()
 	return float64(c) + math.Log(sum)
 }
 

@@ -1,0 +1,189 @@
+package kernel
+
+import (
+	"fmt"
+	"math"
+	"testing"
+)
+
+// TestSameBitsForAnyM computes every product for 70 rows serially and then for
+// every smaller number of rows and several pools: each row must have the bits
+// it had, in Forward, Backward and the general products, with and without acc.
+func TestSameBitsForAnyM(t *testing.T) {
+	const most, n, k, gap = 70, 75, 410, 3
+	c := check{state: 11}
+	x, dy := c.filled(most*(k+gap)).x, c.filled(most*(n+gap)).x
+	w := c.filled(n * k).x
+	packed := &Packed{N: n, K: k, Data: make([]float32, PackedLen(n, k))}
+	Pack(packed.Data, w, n, k)
+	turned := make([]float32, k*n) // w as [k, n]
+	tall := make([]float32, k*most)
+	for i := range k {
+		for j := range n {
+			turned[i*n+j] = w[j*k+i]
+		}
+		for j := range most {
+			tall[i*most+j] = x[j*(k+gap)+i]
+		}
+	}
+	products := []struct {
+		name  string
+		width int
+		run   func(p *Pool, y []float32, m int, acc bool)
+	}{
+		{"Forward", n, func(p *Pool, y []float32, m int, acc bool) { p.Forward(y, n+gap, x, k+gap, packed, m, acc) }},
+		{"Backward", k, func(p *Pool, y []float32, m int, acc bool) { p.Backward(y, k+gap, dy, n+gap, packed, m, acc) }},
+		{"NT", n, func(p *Pool, y []float32, m int, acc bool) { p.NT(y, n+gap, x, k+gap, w, k, m, n, k, 0.3, acc) }},
+		{"NN", n, func(p *Pool, y []float32, m int, acc bool) { p.NN(y, n+gap, x, k+gap, turned, n, m, n, k, 1, acc) }},
+		{"TN", n, func(p *Pool, y []float32, m int, acc bool) { p.TN(y, n+gap, tall, most, turned, n, m, n, k, 0.3, acc) }},
+	}
+	pools := []*Pool{NewPool(1), NewPool(2), NewPool(4)}
+	for _, p := range pools {
+		defer p.Close()
+	}
+	step := 1
+	if testing.Short() {
+		step = 7
+	}
+	everyLevel(t, func(t *testing.T, l Level) {
+		for _, g := range products {
+			for _, acc := range []bool{false, true} {
+				old := newGuarded(most * (g.width + gap))
+				for i := range most {
+					for j := range g.width {
+						old.x[i*(g.width+gap)+j] = float32(i-j) / 64
+					}
+				}
+				want := old.clone()
+				g.run(pools[0], want.x, most, acc)
+				for m := 1; m <= most; m += step {
+					for _, p := range pools {
+						got := old.clone()
+						g.run(p, got.x, m, acc)
+						rows := m * (g.width + gap)
+						if !sameBits(got.x[:rows], want.x[:rows]) || !sameBits(got.x[rows:], old.x[rows:]) || got.broken() {
+							t.Fatalf("%s acc %v: %d rows on %d threads differ from the same rows among %d", g.name, acc, m, p.Threads(), most)
+						}
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestChainStartsAtC pins the k-order rule: a product done in two halves of the
+// depth, the second added to the first, has the bits of the whole.
+func TestChainStartsAtC(t *testing.T) {
+	everyLevel(t, func(t *testing.T, l Level) {
+		const m, n, k, half = 17, 64, 500, 223
+		a, b := randomSlice(m*k), randomSlice(n*k)
+		whole, parts := make([]float32, m*n), make([]float32, m*n)
+		GemmNT(whole, n, a, k, b, k, m, n, k, 0.7, false)
+		GemmNT(parts, n, a, k, b, k, m, n, half, 0.7, false)
+		GemmNT(parts, n, a[half:], k, b[half:], k, m, n, k-half, 0.7, true)
+		if !sameBits(whole, parts) {
+			t.Error("two halves of the depth differ from the whole")
+		}
+	})
+}
+
+func TestRangesAddUpToTheWhole(t *testing.T) {
+	const m, n, k, cut = 5, 150, 70, 96
+	p := NewPool(2)
+	defer p.Close()
+	everyLevel(t, func(t *testing.T, l Level) {
+		w := &Packed{N: n, K: k, Data: make([]float32, PackedLen(n, k))}
+		Pack(w.Data, randomSlice(n*k), n, k)
+		x := randomSlice(m * k)
+		whole, parts := make([]float32, m*n), make([]float32, m*n)
+		p.Forward(whole, n, x, k, w, m, false)
+		p.ForwardRange(parts, n, x, k, w, 0, cut, m, false)
+		p.ForwardRange(parts[cut:], n, x, k, w, cut, n, m, false)
+		if !sameBits(whole, parts) {
+			t.Error("forward ranges differ from the whole")
+		}
+		dx, dxParts := make([]float32, m*k), make([]float32, m*k)
+		p.Backward(dx, k, whole, n, w, m, false)
+		p.BackwardRange(dxParts, k, whole, n, w, 0, cut, m, false)
+		p.BackwardRange(dxParts, k, whole[cut:], n, w, cut, n, m, true)
+		if !sameBits(dx, dxParts) {
+			t.Error("backward ranges differ from the whole")
+		}
+	})
+}
+
+// TestProductsAgainstFloat64 holds every level to the bound of the package
+// comment, at the shapes of attention, of LoRA and of odd sizes.
+func TestProductsAgainstFloat64(t *testing.T) {
+	shapes := [][3]int{{1, 64, 129}, {3, 5, 1000}, {16, 33, 577}, {31, 8, 64}, {64, 4, 100}, {2, 100, 1}, {30, 130, 385}}
+	p := NewPool(2)
+	defer p.Close()
+	everyLevel(t, func(t *testing.T, l Level) {
+		for _, s := range shapes {
+			m, n, k := s[0], s[1], s[2]
+			a, b := randomSlice(m*k), randomSlice(n*k)
+			c := randomSlice(m * n)
+			got := append([]float32(nil), c...)
+			const alpha = 0.37
+			p.NT(got, n, a, k, b, k, m, n, k, alpha, true)
+			for i := range m {
+				for j := range n {
+					want, size := float64(c[i*n+j]), math.Abs(float64(c[i*n+j]))
+					for q := range k {
+						v := float64(a[i*k+q]) * alpha * float64(b[j*k+q])
+						want += v
+						size += math.Abs(v)
+					}
+					if d := math.Abs(float64(got[i*n+j]) - want); d > 2*float64(k+1)*0x1p-24*size {
+						t.Fatalf("%dx%dx%d: element %d,%d is off by %g", m, n, k, i, j, d)
+					}
+				}
+			}
+		}
+	})
+}
+
+func TestEmptyProducts(t *testing.T) {
+	everyLevel(t, func(t *testing.T, l Level) {
+		for _, acc := range []bool{false, true} {
+			c := []float32{1, 2, 3, 4, 5, 6}
+			GemmNN(c, 3, nil, 0, nil, 3, 2, 3, 0, 1, acc)
+			if want := fmt.Sprint([]float32{1, 2, 3, 4, 5, 6}); acc && fmt.Sprint(c) != want {
+				t.Errorf("adding nothing gives %v", c)
+			}
+			if !acc && !sameBits(c, make([]float32, 6)) {
+				t.Errorf("an empty sum is %v", c)
+			}
+			GemmNN(nil, 3, nil, 0, nil, 3, 0, 3, 4, 1, acc)
+			GemmNN(nil, 3, nil, 4, nil, 3, 2, 0, 4, 1, acc)
+		}
+	})
+}
+
+func TestShortOperandsPanic(t *testing.T) {
+	p := NewPool(2)
+	defer p.Close()
+	const m, n, k = 64, 64, 64
+	full := make([]float32, m*n)
+	w := &Packed{N: n, K: k, Data: make([]float32, PackedLen(n, k))}
+	short := &Packed{N: n, K: k, Data: w.Data[1:]}
+	calls := map[string]func(){
+		"result":  func() { p.Forward(full[1:], n, full, k, w, m, false) },
+		"input":   func() { p.Forward(full, n, full[1:], k, w, m, false) },
+		"weights": func() { p.Backward(full, k, full, n, short, m, false) },
+		"b":       func() { GemmNT(full, n, full, k, full[1:], k, m, n, k, 1, false) },
+		"ldc":     func() { GemmNT(full, n-1, full, k, full, k, m, n, k, 1, false) },
+		"range":   func() { p.ForwardRange(full, n, full, k, w, 16, 64, m, false) },
+	}
+	for name, f := range calls {
+		func() {
+			defer func() {
+				if recover() == nil {
+					t.Errorf("a short %s is accepted", name)
+				}
+			}()
+			f()
+		}()
+	}
+	p.Forward(full, n, full, k, w, m, false) // the pool is still good
+}
