@@ -1,7 +1,7 @@
 package kernel
 
 var avx512Table = table{
-	level: LevelAVX512, rows: 14, tile: tileAVX512, turn: turnAVX512, gather: gatherAVX512,
+	level: LevelAVX512, rows: 14, tile: tileAVX512, turn: turnAVX512, gather: gatherAVX512, upright: uprightAVX512,
 	dot: dot512, axpy: axpy512, add: add512, scale: scale512, sumSquares: sumSquares512,
 	normApply: normApply512, normBack: normBack512, dot3: dot3x512,
 	siluMul: siluMul512, siluMulBack: siluMulBack512,
@@ -9,7 +9,7 @@ var avx512Table = table{
 }
 
 var avx2Table = table{
-	level: LevelAVX2, rows: 6, tile: tileAVX2, turn: turnAVX2, gather: gatherAVX2,
+	level: LevelAVX2, rows: 6, tile: tileAVX2, turn: turnAVX2, gather: gatherAVX2, upright: uprightGo,
 	dot: dot256, axpy: axpy256, add: add256, scale: scale256, sumSquares: sumSquares256,
 	normApply: normApply256, normBack: normBack256, dot3: dot3x256,
 	siluMul: siluMul256, siluMulBack: siluMulBack256,

@@ -23,6 +23,9 @@ const (
 	// slabPanels bounds the panels done at a time: their part of the depth
 	// (576 KiB) stays in the second-level cache while the rows pass by.
 	slabPanels = 12
+	// rowBlock is the depth done at a time where rows of b are the depth and are
+	// read in order of memory: as many streams as a prefetcher follows.
+	rowBlock = 32
 )
 
 // product is one matrix product c[m, n] (+)= a * b.
@@ -76,15 +79,16 @@ func (g *product) run(i0, i1, p0, p1 int) {
 	s := takeScratch()
 	width := evenly(p1-p0, slabPanels, 1)
 	depth := evenly(g.k, depthBlock, Panel)
+	if g.kind == rowsAreDepth && g.inPlace(p0) {
+		depth = rowBlock
+	}
 	rows := evenly(i1-i0, g.t.rows, 1)
 	for p := p0; p < p1; p += width {
 		last := min(p+width, p1)
 		for k0 := 0; k0 == 0 || k0 < g.k; k0 += depth {
 			kn := min(depth, g.k-k0)
-			for q := p; q < last; q++ {
-				if kn > 0 && !g.inPlace(q) {
-					g.gather(s.slab[(q-p)*kn*Panel:], q, k0, kn)
-				}
+			if kn > 0 {
+				g.gatherSlab(s, p, last, k0, kn)
 			}
 			for i := i0; i < i1; i += rows {
 				g.strip(s, i, min(rows, i1-i), p, last, k0, kn)
@@ -107,7 +111,7 @@ func (g *product) strip(s *scratch, i, rows, p0, p1, k0, kn int) {
 	rs, ks := g.rs, g.ks
 	if kn > 0 {
 		a = g.a[i*rs+k0*ks:]
-		if p1-p0 >= copyPanels {
+		if p1-p0 >= copyPanels || ks != 1 {
 			a, rs, ks = s.copyRows(g.t, a, rs, ks, rows, kn)
 		}
 	}
@@ -125,7 +129,8 @@ func (g *product) strip(s *scratch, i, rows, p0, p1, k0, kn int) {
 	}
 }
 
-// copyPanels is the number of panels from which copying a tile's rows of a pays.
+// copyPanels is the number of panels from which copying a tile's rows of a pays;
+// where a is read down its columns it always does, given a fast copy.
 const copyPanels = 4
 
 // copyRows copies a tile's part of a next to each other, so that neither a
@@ -137,7 +142,23 @@ func (s *scratch) copyRows(t *table, a []float32, rs, ks, rows, kn int) ([]float
 		}
 		return s.rows[:], rowStride, 1
 	}
-	return a, rs, ks
+	t.upright(s.rows[:], a, ks, kn, rows)
+	return s.rows[:], 1, uprightStride
+}
+
+// gatherSlab gathers the panels [p0, p1) that are not used in place.
+func (g *product) gatherSlab(s *scratch, p0, p1, k0, kn int) {
+	step := kn
+	if g.kind == rowsAreDepth {
+		step = rowBlock
+	}
+	for k := 0; k < kn; k += step {
+		for p := p0; p < p1; p++ {
+			if !g.inPlace(p) {
+				g.gather(s.slab[((p-p0)*kn+k)*Panel:], p, k0+k, min(step, kn-k))
+			}
+		}
+	}
 }
 
 // inPlace says whether columns of panel p of b are used where they lie: packed
@@ -183,6 +204,14 @@ func gatherGo(dst, src []float32, lds, rows, cols int, alpha float32) {
 		for j, v := range src[i*lds : i*lds+cols] {
 			d[j] = alpha * v
 		}
+	}
+}
+
+// uprightGo copies a tile of a that lies on its side: dst[k*uprightStride+i] =
+// src[k*lds+i], k < depth, i < rows <= mostRows.
+func uprightGo(dst, src []float32, lds, depth, rows int) {
+	for k := range depth {
+		copy(dst[k*uprightStride:k*uprightStride+rows], src[k*lds:])
 	}
 }
 

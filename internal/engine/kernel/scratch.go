@@ -5,12 +5,13 @@ import "sync"
 // scratch is the working memory of one part of a product.
 type scratch struct {
 	slab [slabPanels * depthBlock * Panel]float32 // gathered panels of b, each [kn, Panel]
-	rows [mostRows * rowStride]float32            // a tile's rows of a
+	rows [uprightStride * rowStride]float32       // a tile's rows of a
 	next *scratch
 }
 
 const (
-	mostRows = 14 // of any tile
+	mostRows      = 14 // of any tile
+	uprightStride = 16 // between k's of a copied tile of a^T
 	// rowStride is one cache line more than depthBlock: rows do not collide.
 	rowStride = depthBlock + 16
 )

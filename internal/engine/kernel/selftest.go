@@ -8,7 +8,7 @@ import (
 // SelfTest runs every kernel of a level at odd shapes and offsets between guard
 // bands and compares it with the Go reference. An error means the level must
 // not be used: the processor, a hypervisor or this program is wrong about it.
-// It takes a few milliseconds. A kernel that faults ends the process, so a
+// It takes about a tenth of a second. A kernel that faults ends the process, so a
 // careful caller runs it in a throw-away child first.
 func SelfTest(l Level) error {
 	t := tableOf(l)

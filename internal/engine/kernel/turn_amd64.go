@@ -48,3 +48,8 @@ func gatherAVX2(dst []float32, src []float32, lds, rows, cols int, alpha float32
 	}
 	copy256(&dst[0], &src[0], Panel*4, lds*4, rows, alpha)
 }
+
+// uprightAVX512 is uprightGo with one masked register per k.
+func uprightAVX512(dst, src []float32, lds, depth, rows int) {
+	copy512(&dst[0], &src[0], uprightStride*4, lds*4, depth, uint32(1<<rows-1), 1)
+}
