@@ -8,8 +8,9 @@ import (
 
 // Causal attention over trees. A query of the prompt sees the prompt up to
 // itself; a query of a branch sees the whole prompt and its branch up to
-// itself. The unit of work is one query head of one tree: units write disjoint
-// memory, so the result is the same for any number of threads.
+// itself. The unit of work is one query head of one prompt or branch (backward:
+// of one tree): units write disjoint memory, so the result is the same for any
+// number of threads.
 //
 // Scores of a block of queries are two small products, against the prompt's
 // keys and against the branch's own, side by side in one row per query; each
@@ -33,22 +34,16 @@ func (w *Workspace) scratch(worker, n int) *attnScratch {
 	return s
 }
 
-// unitOf splits a unit of work into tree and query head.
-func (w *Workspace) unitOf(unit int) (tree treeSpan, head int) {
-	heads := w.model.Config.Heads
-	return w.forest.trees[unit/heads], unit % heads
-}
-
 // attend sets s.o and s.lse from s.q, s.k and s.v.
 func (w *Workspace) attend(s *acts) {
-	w.pool.Do(len(w.forest.trees)*w.model.Config.Heads, 1, func(worker, lo, hi int) {
+	heads := w.model.Config.Heads
+	w.pool.Do(len(w.forest.segments)*heads, 1, func(worker, lo, hi int) {
 		for unit := lo; unit < hi; unit++ {
-			tree, head := w.unitOf(unit)
-			prompt := w.forest.segments[tree.prompt]
-			w.attendSegment(s, worker, head, segment{}, prompt)
-			for _, branch := range w.forest.segments[tree.prompt+1 : tree.end] {
-				w.attendSegment(s, worker, head, prompt, branch)
+			own, prompt := w.forest.segments[unit/heads], segment{}
+			if own.prompt >= 0 {
+				prompt = w.forest.segments[own.prompt]
 			}
+			w.attendSegment(s, worker, unit%heads, prompt, own)
 		}
 	})
 }

@@ -11,9 +11,10 @@ import "github.com/firekeep/firekeep/internal/engine/kernel"
 //
 //	dv = pᵀ do    dp = do vᵀ    ds = p (dp - D)    dq = scale ds k    dk = scale dsᵀ q
 func (w *Workspace) attendBackward(s *acts) {
-	w.pool.Do(len(w.forest.trees)*w.model.Config.Heads, 1, func(worker, lo, hi int) {
+	heads := w.model.Config.Heads
+	w.pool.Do(len(w.forest.trees)*heads, 1, func(worker, lo, hi int) {
 		for unit := lo; unit < hi; unit++ {
-			tree, head := w.unitOf(unit)
+			tree, head := w.forest.trees[unit/heads], unit%heads
 			prompt := w.forest.segments[tree.prompt]
 			w.clearKeyGradients(head, prompt)
 			w.attendSegmentBackward(s, worker, head, segment{}, prompt)

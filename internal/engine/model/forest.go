@@ -20,6 +20,7 @@ type forest struct {
 // segment is a run of rows at consecutive positions.
 type segment struct {
 	row, n, pos int
+	prompt      int // index of the segment it attends to besides itself, -1 for a prompt
 }
 
 // treeSpan is a tree: segments[prompt] and segments[first:end].
@@ -41,10 +42,10 @@ func (f *forest) lay(trees []*Tree) {
 	f.maxKeys = 0
 	for t, tree := range trees {
 		span := treeSpan{prompt: len(f.segments)}
-		prompt := f.append(tree.Prompt, 0)
+		prompt := f.append(tree.Prompt, 0, -1)
 		for b := range tree.Branches {
 			branch := &tree.Branches[b]
-			s := f.append(branch.Tokens[:branch.inputs()], len(tree.Prompt))
+			s := f.append(branch.Tokens[:branch.inputs()], len(tree.Prompt), span.prompt)
 			f.maxKeys = max(f.maxKeys, prompt.n+s.n)
 			f.score(t, b, branch, prompt, s)
 		}
@@ -54,8 +55,8 @@ func (f *forest) lay(trees []*Tree) {
 	}
 }
 
-func (f *forest) append(tokens []int32, pos int) segment {
-	s := segment{row: len(f.tokens), n: len(tokens), pos: pos}
+func (f *forest) append(tokens []int32, pos, prompt int) segment {
+	s := segment{row: len(f.tokens), n: len(tokens), pos: pos, prompt: prompt}
 	f.tokens = append(f.tokens, tokens...)
 	for i := range tokens {
 		f.positions = append(f.positions, int32(pos+i))

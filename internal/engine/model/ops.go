@@ -51,17 +51,15 @@ func (w *Workspace) siluMulBackward(gate, up, dout []float32) {
 const elementAlign = 1024
 
 // rotate applies the rotary embedding to x [T, heads x head dimension].
-func (w *Workspace) rotate(x []float32, heads int) { w.rotary.apply(w, x, heads, kernel.Rope) }
+func (w *Workspace) rotate(x []float32, heads int) { w.turn(x, heads, kernel.Rope) }
 
 // rotateBackward is the gradient of rotate.
-func (w *Workspace) rotateBackward(x []float32, heads int) {
-	w.rotary.apply(w, x, heads, kernel.RopeBackward)
-}
+func (w *Workspace) rotateBackward(x []float32, heads int) { w.turn(x, heads, kernel.RopeBackward) }
 
-func (r *Rotary) apply(w *Workspace, x []float32, heads int, turn func(x, cos, sin []float32)) {
-	dim := 2 * r.Half
+func (w *Workspace) turn(x []float32, heads int, turn func(x, cos, sin []float32)) {
+	dim := w.model.Config.HeadDim
 	w.rows(func(row int) {
-		cos, sin := r.At(int(w.forest.positions[row]))
+		cos, sin := w.rotary.At(int(w.forest.positions[row]))
 		for h := range heads {
 			turn(x[(row*heads+h)*dim:(row*heads+h+1)*dim], cos, sin)
 		}

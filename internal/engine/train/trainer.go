@@ -75,7 +75,7 @@ func New(pool *kernel.Pool, base *model.Model, spec engine.Spec, o Options) (*Tr
 			return nil, err
 		}
 	}
-	t.work = model.NewWorkspace(pool, base, spec.MaxContextLength)
+	t.work = model.NewWorkspace(pool, base, min(spec.MaxContextLength, base.Config.MaxPositions))
 	t.work.Between = t.applyThreads
 	t.work.MaxBytes = orDefault(o.MaxBytes, defaultMaxBytes)
 	t.microTokens = orDefault(o.MicroTokens, defaultMicroTokens)
