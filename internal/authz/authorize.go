@@ -15,6 +15,9 @@ type Principal struct {
 	Email   string
 	Role    Role
 	KeyID   string
+	// Operator marks an admin of the operator's own account, who keeps what is
+	// published under accounts/fireworks.
+	Operator bool
 }
 
 // LogValue keeps logs to ids.
@@ -40,13 +43,19 @@ func Authorize(ctx context.Context, p Principal, action Action, r Resource) erro
 	if p.Account == "" {
 		return rft.Errorf(rft.KindUnauthenticated, "an API key is required")
 	}
-	if r.Account != p.Account && !(r.Account == rft.OperatorAccount && shared[action]) {
+	if r.Account != p.Account && !reaches(p, action, r) {
 		return NotFound(r.Name)
 	}
 	if !allowed(p, action, r) {
 		return rft.Errorf(rft.KindPermissionDenied, "the role %s may not do %s; ask an admin of the account", p.Role, action)
 	}
 	return nil
+}
+
+// reaches reports whether p may do action to what the operator published: look
+// and sample for everybody, keep for the operator.
+func reaches(p Principal, action Action, r Resource) bool {
+	return r.Account == rft.OperatorAccount && (shared[action] || (p.Operator && published[action]))
 }
 
 // NotFound is the one answer for a resource that is absent, or that the caller

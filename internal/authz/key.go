@@ -13,6 +13,8 @@ import (
 // Keys authenticates API keys against the store.
 type Keys struct {
 	DB *store.DB
+	// Operator is the account whose admins operate the server; "" = none.
+	Operator string
 
 	mu      sync.Mutex
 	touched map[string]time.Time // key id -> when its use was last recorded
@@ -44,7 +46,8 @@ func (k *Keys) Authenticate(ctx context.Context, key string) (Principal, error) 
 		return Principal{}, errKey()
 	}
 	k.touch(ctx, row.ID)
-	return Principal{Account: row.Account, User: u.ID, Name: u.Principal(), Email: u.Email, Role: Role(u.Role), KeyID: row.ID}, nil
+	return Principal{Account: row.Account, User: u.ID, Name: u.Principal(), Email: u.Email, Role: Role(u.Role), KeyID: row.ID,
+		Operator: row.Account == k.Operator && Role(u.Role) == Admin}, nil
 }
 
 // touch records that a key was used, now and then; a failure to do so stops

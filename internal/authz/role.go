@@ -177,3 +177,6 @@ var table = map[Action][4]grant{
 // shared are the actions that every account may do to what the operator
 // published under accounts/fireworks.
 var shared = map[Action]bool{GetModel: true, ListModels: true, Chat: true, Complete: true, GetServed: true}
+
+// published are the actions that operators may do to accounts/fireworks.
+var published = map[Action]bool{CreateModel: true, DeleteModel: true, ExportModel: true, GetOperation: true}

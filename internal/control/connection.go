@@ -8,6 +8,7 @@ import (
 
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/authz"
+	"github.com/firekeep/firekeep/internal/identity"
 	"github.com/firekeep/firekeep/internal/objstore"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/seal"
@@ -66,8 +67,11 @@ func (c *Control) CreateConnection(ctx context.Context, who Caller, account, id 
 	if u.Scheme == objstore.File {
 		return nil, rft.FieldErrorf("connection.url", "connection.url: files need no credential; the operator allows their directories in config.json")
 	}
-	if u.Key != "" && !strings.HasSuffix(u.Key, "/") {
+	if !u.IsPrefix() {
 		return nil, rft.FieldErrorf("connection.url", "connection.url: a prefix must end in '/'")
+	}
+	if err := u.CheckScope("connection.url"); err != nil {
+		return nil, err
 	}
 	secret, err := connectionSecret(u.Scheme, r.Secret)
 	if err != nil {
@@ -77,8 +81,8 @@ func (c *Control) CreateConnection(ctx context.Context, who Caller, account, id 
 		return nil, err
 	}
 	row := store.Connection{UID: store.NewUID(), Account: account, ID: id, DisplayName: r.DisplayName, Kind: string(u.Scheme), URLPrefix: u.String(), CreatedBy: who.Name}
-	if row.Sealed, err = seal.SealBytes(c.KEK, secret, connectionAAD(account, row.UID)); err != nil {
-		return nil, rft.Wrap(rft.KindInternal, err, "the secret cannot be sealed")
+	if row.Sealed, err = identity.SealSecret(c.KEK, account, id, u, secret); err != nil {
+		return nil, err
 	}
 	made, err := c.DB.CreateConnection(ctx, row, who.act("CreateConnection", connectionName(account, id), "url", row.URLPrefix))
 	if err != nil {
@@ -88,31 +92,47 @@ func (c *Control) CreateConnection(ctx context.Context, who Caller, account, id 
 	return &w, nil
 }
 
-// connectionSecret checks that a secret has the fields of its kind. Errors name
-// fields, never values.
-func connectionSecret(s objstore.Scheme, m map[string]any) ([]byte, error) {
-	if len(m) == 0 {
-		return nil, rft.FieldErrorf("connection.secret", "connection.secret: is required")
-	}
-	need := []string{"access_key_id", "secret_access_key"}
-	if s == objstore.GS {
-		need = []string{"type", "client_email", "private_key"}
-	}
-	for _, k := range need {
-		if v, ok := m[k].(string); !ok || v == "" {
-			return nil, rft.FieldErrorf("connection.secret", "connection.secret: %q must be there and be a string", k)
-		}
-	}
-	b, err := json.Marshal(m)
-	if err != nil || len(b) > maxSecretBytes {
-		return nil, rft.FieldErrorf("connection.secret", "connection.secret: is larger than %d KiB", maxSecretBytes>>10)
-	}
-	return b, nil
+// secretFields lists, per kind of store, the fields of a secret and how else
+// users have them written: AWS' own names, the keys of a service account's file.
+var secretFields = map[objstore.Scheme][]struct {
+	name     string
+	aliases  []string
+	required bool
+}{
+	objstore.S3: {
+		{"accessKeyId", []string{"access_key_id", "aws_access_key_id"}, true},
+		{"secretAccessKey", []string{"secret_access_key", "aws_secret_access_key"}, true},
+		{"sessionToken", []string{"session_token", "aws_session_token"}, false},
+		{"region", nil, false},
+		{"bucketOwner", []string{"bucket_owner"}, false},
+	},
+	objstore.GS: {
+		{"type", nil, true},
+		{"client_email", []string{"clientEmail"}, true},
+		{"private_key_id", []string{"privateKeyId"}, false},
+		{"private_key", []string{"privateKey"}, true},
+	},
 }
 
-// connectionAAD binds a sealed secret to its connection.
-func connectionAAD(account, uid string) []byte {
-	return []byte("firekeep/connection\x00" + account + "\x00" + uid)
+// connectionSecret brings a secret into the form that package objstore reads.
+// Errors name fields, never values; fields that no store needs are dropped.
+func connectionSecret(scheme objstore.Scheme, m map[string]any) (seal.Secret, error) {
+	out := map[string]string{}
+	for _, f := range secretFields[scheme] {
+		for _, name := range append([]string{f.name}, f.aliases...) {
+			if v, ok := m[name].(string); ok && v != "" {
+				out[f.name] = v
+			}
+		}
+		if f.required && out[f.name] == "" {
+			return seal.Secret{}, rft.FieldErrorf("connection.secret", "connection.secret: %q must be there and be a string", f.name)
+		}
+	}
+	b, err := json.Marshal(out)
+	if err != nil || len(b) > maxSecretBytes {
+		return seal.Secret{}, rft.FieldErrorf("connection.secret", "connection.secret: is larger than %d KiB", maxSecretBytes>>10)
+	}
+	return seal.NewSecret(string(b)), nil
 }
 
 // DeleteConnection forgets a credential. Jobs that hold it end with their lease.

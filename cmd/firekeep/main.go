@@ -1,0 +1,28 @@
+// Command firekeep is the server and its command line.
+package main
+
+import (
+	"context"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/mattn/go-isatty"
+
+	"github.com/firekeep/firekeep/internal/cli"
+	"github.com/firekeep/firekeep/internal/sandbox"
+)
+
+// version is set by the linker.
+var version = "unknown"
+
+func main() {
+	sandbox.Init() // in a sandbox's first stage this does not return
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	code := cli.Run(ctx, cli.Invocation{
+		Args: os.Args[1:], Env: os.Getenv, Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
+		Version: version, Terminal: isatty.IsTerminal(os.Stderr.Fd()),
+	})
+	stop()
+	os.Exit(code)
+}

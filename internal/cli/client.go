@@ -1,0 +1,99 @@
+package cli
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/rft"
+)
+
+// defaultURL is where `firekeep serve` listens by default.
+const defaultURL = "http://127.0.0.1:8080"
+
+// adminKeyFile is the file of a home that holds the first key.
+const adminKeyFile = "admin.key"
+
+func (a *app) defaultHome() string {
+	if h := a.Env("FIREKEEP_HOME"); h != "" {
+		return h
+	}
+	return filepath.Join(a.Env("HOME"), ".firekeep")
+}
+
+// client is the client of the configured server.
+func (a *app) client() (*api.Client, error) {
+	if a.clientOnce != nil {
+		return a.clientOnce, nil
+	}
+	base := a.url
+	if base == "" {
+		base = a.Env("FIREKEEP_BASE_URL")
+	}
+	if base == "" {
+		base = defaultURL
+	}
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.User != nil {
+		return nil, rft.FieldErrorf("base-url", "the base URL must look like http://127.0.0.1:8080, without a key in it")
+	}
+	key := a.Env("FIREKEEP_API_KEY")
+	if key == "" && loopback(u.Hostname()) {
+		if key, err = readKey(filepath.Join(a.home, adminKeyFile)); err != nil {
+			return nil, err
+		}
+	}
+	if key == "" {
+		return nil, rft.Errorf(rft.KindUnauthenticated, "no API key: FIREKEEP_API_KEY is not set")
+	}
+	a.clientOnce = &api.Client{BaseURL: base, Key: key, UserAgent: "firekeep-cli/" + a.Version}
+	return a.clientOnce, nil
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+// readKey reads a key file; an absent one is no key.
+func readKey(path string) (string, error) {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	}
+	if err != nil {
+		return "", rft.Wrap(rft.KindUnauthenticated, err, "the key file %s cannot be read", path)
+	}
+	return strings.TrimSpace(string(b)), nil
+}
+
+// session is the client and the account of its key.
+func (a *app) session() (*api.Client, string, error) {
+	c, err := a.client()
+	if err != nil {
+		return nil, "", err
+	}
+	if a.account == "" {
+		who, err := c.Verify(a.ctx)
+		if err != nil {
+			return nil, "", err
+		}
+		a.account = who.Account
+	}
+	return c, a.account, nil
+}
+
+// named splits a bare id or a full resource name into account and id.
+func (a *app) named(field, ref string, c rft.Collection) (*api.Client, string, string, error) {
+	client, account, err := a.session()
+	if err != nil {
+		return nil, "", "", err
+	}
+	n, err := rft.ParseName(field, ref, account, c)
+	return client, n.Account, n.ID, err
+}

@@ -1,0 +1,134 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/rft"
+)
+
+type datasetCmd struct {
+	Create datasetCreateCmd `cmd:"" help:"Register rows in a bucket, or upload a file."`
+	List   datasetListCmd   `cmd:"" help:"List datasets."`
+	Get    datasetGetCmd    `cmd:"" help:"Show a dataset: its state, counts and pinned objects."`
+	Delete datasetDeleteCmd `cmd:"" help:"Forget a dataset; rows in your bucket stay."`
+}
+
+type datasetCreateCmd struct {
+	Name   string `arg:"" help:"Id of the new dataset."`
+	From   string `xor:"rows" required:"" help:"An object, or a prefix ending in '/': s3://, gs:// or file://." placeholder:"URL"`
+	Upload string `xor:"rows" required:"" help:"Upload this .jsonl file; it is kept sealed." placeholder:"PATH" type:"existingfile"`
+	Format string `help:"RL or CHAT; by default the first row tells." enum:"RL,CHAT," default:""`
+	Wait   bool   `default:"true" negatable:"" help:"Wait until the rows are validated."`
+}
+
+// Run implements a command.
+func (c *datasetCreateCmd) Run(a *app) error {
+	client, account, id, err := a.named("NAME", c.Name, rft.Datasets)
+	if err != nil {
+		return err
+	}
+	d := &api.Dataset{ExternalURL: c.From, Format: c.Format}
+	var content []byte
+	if c.Upload != "" {
+		d.UserUploaded = &struct{}{}
+		if content, err = os.ReadFile(c.Upload); err != nil {
+			return rft.Wrap(rft.KindNotFound, err, "%s cannot be read", c.Upload)
+		}
+	} else if !strings.Contains(c.From, "://") {
+		if d.ExternalURL, err = sourceURL(c.From); err != nil {
+			return err
+		}
+	}
+	made, err := client.CreateDataset(a.ctx, account, id, d)
+	if err != nil {
+		return err
+	}
+	if c.Upload != "" {
+		if _, err := client.Upload(a.ctx, account, id, filepath.Base(c.Upload), content); err != nil {
+			return err
+		}
+	}
+	for c.Wait && made.State != "READY" {
+		if made.Status.Code != "" && made.Status.Code != "OK" {
+			return rft.Errorf(rft.Kind(made.Status.Code), "%s", made.Status.Message)
+		}
+		a.progress("validating %s", made.Name)
+		if err := a.pause(pollEvery); err != nil {
+			return err
+		}
+		if made, err = client.GetDataset(a.ctx, account, id); err != nil {
+			return err
+		}
+	}
+	a.progressEnd()
+	if made.Firekeep != nil {
+		for _, w := range made.Firekeep.Warnings {
+			fmt.Fprintln(a.Stderr, "warning:", w)
+		}
+	}
+	return a.show(made)
+}
+
+type datasetListCmd struct{}
+
+// Run implements a command.
+func (c *datasetListCmd) Run(a *app) error {
+	client, account, err := a.session()
+	if err != nil {
+		return err
+	}
+	sets, err := all(func(o api.ListOptions) ([]api.Dataset, api.Page, error) {
+		l, err := client.ListDatasets(a.ctx, account, o)
+		return l.Datasets, l.Page, err
+	})
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, d := range sets {
+		from := d.ExternalURL
+		if from == "" {
+			from = "(uploaded)"
+		}
+		rows = append(rows, []string{id(d.Name), d.State, d.Format, strconv.FormatInt(int64(d.ExampleCount), 10), from, at(d.CreateTime)})
+	}
+	return a.table(sets, "ID STATE FORMAT ROWS FROM CREATED", rows)
+}
+
+type datasetGetCmd struct {
+	Name string `arg:"" help:"The dataset."`
+}
+
+// Run implements a command.
+func (c *datasetGetCmd) Run(a *app) error {
+	client, account, id, err := a.named("NAME", c.Name, rft.Datasets)
+	if err != nil {
+		return err
+	}
+	d, err := client.GetDataset(a.ctx, account, id)
+	if err != nil {
+		return err
+	}
+	return a.show(d)
+}
+
+type datasetDeleteCmd struct {
+	Name string `arg:"" help:"The dataset."`
+}
+
+// Run implements a command.
+func (c *datasetDeleteCmd) Run(a *app) error {
+	client, account, id, err := a.named("NAME", c.Name, rft.Datasets)
+	if err != nil {
+		return err
+	}
+	if err := client.DeleteDataset(a.ctx, account, id); err != nil {
+		return err
+	}
+	return a.done("deleted %s", rft.Name{Account: account, Collection: rft.Datasets, ID: id})
+}

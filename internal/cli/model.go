@@ -1,0 +1,232 @@
+package cli
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/rft"
+)
+
+type modelCmd struct {
+	Import modelImportCmd `cmd:"" help:"Import a model from a path, file://, s3://, gs:// or hf://ORG/NAME."`
+	Export modelExportCmd `cmd:"" help:"Write a LoRA checkpoint in PEFT's form to a prefix of a bucket."`
+	List   modelListCmd   `cmd:"" help:"List models."`
+	Get    modelGetCmd    `cmd:"" help:"Show a model."`
+	Delete modelDeleteCmd `cmd:"" help:"Delete a model."`
+}
+
+type modelImportCmd struct {
+	Name        string `arg:"" help:"Id of the new model, or accounts/fireworks/models/ID to publish it to every account."`
+	Source      string `arg:"" help:"GGUF file or Hugging Face directory: a path on the server's host, or a URL."`
+	Base        string `help:"The source is a LoRA of this base model." placeholder:"MODEL"`
+	Description string `help:"Shown with the model."`
+	Wait        bool   `help:"Wait until the model is ready."`
+}
+
+// Run implements a command.
+func (c *modelImportCmd) Run(a *app) error {
+	client, account, id, err := a.named("NAME", c.Name, rft.Models)
+	if err != nil {
+		return err
+	}
+	source, err := sourceURL(c.Source)
+	if err != nil {
+		return err
+	}
+	m := &api.Model{Description: c.Description, Firekeep: &api.ModelExtension{Source: source}}
+	if c.Base != "" {
+		m.PeftDetails = &api.PeftDetails{BaseModel: c.Base}
+	}
+	made, err := client.CreateModel(a.ctx, account, id, m)
+	if err != nil {
+		return err
+	}
+	if c.Wait {
+		if made, err = a.waitModel(client, account, id); err != nil {
+			return err
+		}
+	}
+	return a.show(made)
+}
+
+// sourceURL turns a path of this host into a URL; a directory ends in '/'.
+func sourceURL(s string) (string, error) {
+	if strings.Contains(s, "://") {
+		return s, nil
+	}
+	path, err := filepath.Abs(s)
+	if err != nil {
+		return "", rft.FieldErrorf("SOURCE", "%s is not a path", s)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return "", rft.Errorf(rft.KindNotFound, "%s: there is no such file or directory", s)
+	}
+	if info.IsDir() {
+		path += "/"
+	}
+	return "file://" + path, nil
+}
+
+// pollEvery is how often the CLI asks for the state of something.
+const pollEvery = 200 * time.Millisecond
+
+func (a *app) waitModel(c *api.Client, account, id string) (*api.Model, error) {
+	for begin := time.Now(); ; {
+		m, err := c.GetModel(a.ctx, account, id)
+		if err != nil {
+			return nil, err
+		}
+		if m.State == "READY" {
+			a.progressEnd()
+			return m, nil
+		}
+		if m.Status.Code != "" && m.Status.Code != "OK" {
+			a.progressEnd()
+			return nil, rft.Errorf(rft.Kind(m.Status.Code), "%s", m.Status.Message)
+		}
+		a.progress("importing %s, %.0f s", m.Name, time.Since(begin).Seconds())
+		if err := a.pause(pollEvery); err != nil {
+			return nil, err
+		}
+	}
+}
+
+type modelExportCmd struct {
+	Name string `arg:"" help:"The model."`
+	To   string `required:"" help:"Prefix of a bucket, such as s3://bucket/models/m1/." placeholder:"URL"`
+	Wait bool   `default:"true" negatable:"" help:"Wait until the export is done."`
+}
+
+// Run implements a command.
+func (c *modelExportCmd) Run(a *app) error {
+	client, account, id, err := a.named("NAME", c.Name, rft.Models)
+	if err != nil {
+		return err
+	}
+	to := c.To
+	if !strings.Contains(to, "://") {
+		path, err := filepath.Abs(to)
+		if err != nil {
+			return rft.FieldErrorf("to", "--to: %s is not a path", to)
+		}
+		to = "file://" + path
+	}
+	if !strings.HasSuffix(to, "/") {
+		to += "/"
+	}
+	op, err := client.ExportModel(a.ctx, account, id, to)
+	for err == nil && c.Wait && !op.Done {
+		a.progress("exporting to %s", to)
+		if err = a.pause(pollEvery); err == nil {
+			op, err = client.GetOperation(a.ctx, account, lastSegment(op.Name))
+		}
+	}
+	a.progressEnd()
+	if err != nil {
+		return err
+	}
+	if op.Error != nil {
+		return rft.Errorf(rft.Kind(op.Error.Code), "%s", op.Error.Message)
+	}
+	return a.show(op)
+}
+
+func lastSegment(name string) string { return id(name) }
+
+type modelListCmd struct {
+	Account string `help:"Account whose models to list; fireworks holds what the operator published." placeholder:"ID"`
+}
+
+// Run implements a command.
+func (c *modelListCmd) Run(a *app) error {
+	client, account, err := a.session()
+	if err != nil {
+		return err
+	}
+	accounts := []string{account, rft.OperatorAccount}
+	if c.Account != "" {
+		accounts = []string{c.Account}
+	}
+	var models []api.Model
+	for _, account := range accounts {
+		some, err := all(func(o api.ListOptions) ([]api.Model, api.Page, error) {
+			l, err := client.ListModels(a.ctx, account, o)
+			return l.Models, l.Page, err
+		})
+		if err != nil {
+			return err
+		}
+		models = append(models, some...)
+	}
+	var rows [][]string
+	for _, m := range models {
+		base := "-"
+		if m.PeftDetails != nil {
+			base = id(m.PeftDetails.BaseModel)
+		}
+		rows = append(rows, []string{m.Name, m.Kind, m.State, base, at(m.CreateTime)})
+	}
+	return a.table(models, "NAME KIND STATE BASE CREATED", rows)
+}
+
+type modelGetCmd struct {
+	Name string `arg:"" help:"The model."`
+}
+
+// Run implements a command.
+func (c *modelGetCmd) Run(a *app) error {
+	client, account, id, err := a.named("NAME", c.Name, rft.Models)
+	if err != nil {
+		return err
+	}
+	m, err := client.GetModel(a.ctx, account, id)
+	if err != nil {
+		return err
+	}
+	return a.show(m)
+}
+
+type modelDeleteCmd struct {
+	Name string `arg:"" help:"The model."`
+}
+
+// Run implements a command.
+func (c *modelDeleteCmd) Run(a *app) error {
+	client, account, id, err := a.named("NAME", c.Name, rft.Models)
+	if err != nil {
+		return err
+	}
+	if err := client.DeleteModel(a.ctx, account, id); err != nil {
+		return err
+	}
+	return a.done("deleted %s", rft.Name{Account: account, Collection: rft.Models, ID: id})
+}
+
+// progress redraws the progress line of a terminal; elsewhere it is silent but
+// for what changed, see step.go.
+func (a *app) progress(format string, args ...any) {
+	if a.Terminal && !a.json {
+		fmt.Fprintf(a.Stderr, "\r\x1b[K"+format, args...)
+	}
+}
+
+func (a *app) progressEnd() {
+	if a.Terminal && !a.json {
+		fmt.Fprint(a.Stderr, "\r\x1b[K")
+	}
+}
+
+// pause waits, or fails when the command was interrupted.
+func (a *app) pause(d time.Duration) error {
+	select {
+	case <-a.ctx.Done():
+		return rft.Errorf(rft.KindCancelled, "interrupted; the server goes on")
+	case <-time.After(d):
+		return nil
+	}
+}
