@@ -125,3 +125,12 @@ func (v *Vault) Index(ctx context.Context, d store.Dataset) (*Index, error) {
 	}
 	return ParseIndex(raw)
 }
+
+// Parts are the keys of the sealed parts of uploaded rows.
+func Parts(o store.Object) []string {
+	var keys []string
+	for i := int64(0); i*partBytes < o.Pin.Size; i++ {
+		keys = append(keys, partKey(o.Key, i))
+	}
+	return keys
+}

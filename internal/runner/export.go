@@ -20,7 +20,7 @@ const exportManifest = "firekeep.json"
 // exportFiles writes files and then the manifest. An object that is there with
 // the same bytes counts as written, so that an export which died can be repeated.
 func (a *attempt) exportFiles(to objstore.URL, m store.Model, list []catalog.File) (catalog.ExportResult, error) {
-	x := a.to(to, identity.Write)
+	b := a.to(to, identity.Write)
 	result := catalog.ExportResult{URL: to.String()}
 	type line struct {
 		Name   string `json:"name"`
@@ -41,7 +41,7 @@ func (a *attempt) exportFiles(to objstore.URL, m store.Model, list []catalog.Fil
 		return result, rft.Wrap(rft.KindInternal, err, "the export's manifest cannot be written")
 	}
 	for _, f := range append(slices.Clone(list), catalog.File{Name: exportManifest, Data: raw}) {
-		if err := x.put(a, to.Key+f.Name, f.Data); err != nil {
+		if err := a.put(b, to, f); err != nil {
 			return result, err
 		}
 		result.Files = append(result.Files, f.Name)
@@ -51,22 +51,19 @@ func (a *attempt) exportFiles(to objstore.URL, m store.Model, list []catalog.Fil
 }
 
 // put creates an object, or finds it there with the same bytes.
-func (x *access) put(a *attempt, key string, data []byte) error {
-	b, err := x.get(a.ctx)
-	if err != nil {
-		return err
-	}
-	_, err = b.Create(a.ctx, key, bytes.NewReader(data), objstore.PutOptions{Size: int64(len(data)), SHA256: catalog.Digest(data)[len("sha256:"):]})
+func (a *attempt) put(b objstore.Bucket, to objstore.URL, f catalog.File) error {
+	at, data := to.Join(f.Name), f.Data
+	_, err := b.Create(a.ctx, at.Key, bytes.NewReader(data), objstore.PutOptions{Size: int64(len(data)), SHA256: catalog.Digest(data)[len("sha256:"):]})
 	if rft.KindOf(err) != rft.KindAlreadyExists {
 		return err
 	}
-	if same, e := sameBytes(a, b, key, data); e == nil && same {
+	if same, e := a.sameBytes(a.to(to, identity.Read), at.Key, data); e == nil && same {
 		return nil
 	}
-	return rft.Wrap(rft.KindAlreadyExists, err, "%s exists already with other content; export to another prefix", x.prefix.Join(key[len(x.prefix.Key):]))
+	return rft.Wrap(rft.KindAlreadyExists, err, "%s exists already with other content; export to another prefix", at)
 }
 
-func sameBytes(a *attempt, b objstore.Bucket, key string, data []byte) (bool, error) {
+func (a *attempt) sameBytes(b objstore.Bucket, key string, data []byte) (bool, error) {
 	info, err := b.Stat(a.ctx, key)
 	if err != nil || info.Pin.Size != int64(len(data)) {
 		return false, err

@@ -148,17 +148,8 @@ func (a *attempt) modelFiles(source string) ([]modelFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := a.to(u, identity.Read)
-	var infos []objstore.Info
-	if u.IsPrefix() {
-		infos, err = x.listPins(a.ctx, u.Key, 10_000)
-	} else {
-		var b objstore.Bucket
-		if b, err = x.get(a.ctx); err == nil {
-			infos = make([]objstore.Info, 1)
-			infos[0], err = b.Stat(a.ctx, u.Key)
-		}
-	}
+	b := a.to(u, identity.Read)
+	infos, err := a.find(b, u, maxModelFiles)
 	if err != nil {
 		return nil, err
 	}
@@ -170,11 +161,14 @@ func (a *attempt) modelFiles(source string) ([]modelFile, error) {
 			continue // a model is one directory; subdirectories hold other formats
 		}
 		out = append(out, modelFile{name: name, size: i.Pin.Size, open: func() (io.ReadCloser, error) {
-			return x.reader(a.ctx, i.Key, i.Pin), nil
+			return b.Open(a.ctx, i.Key, i.Pin, 0, -1)
 		}})
 	}
 	return out, nil
 }
+
+// maxModelFiles bounds the files under the prefix of a model.
+const maxModelFiles = 10_000
 
 // Bounds of an adapter that is imported.
 const (

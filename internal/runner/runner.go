@@ -32,7 +32,7 @@ type Config struct {
 	DB       *store.DB
 	Catalog  *catalog.Catalog
 	Identity identity.Source
-	Open     func(ctx context.Context, c identity.Credential) (objstore.Bucket, error)
+	Objects  objstore.Config
 	Host     *broker.Host
 	Log      *slog.Logger
 
@@ -159,8 +159,8 @@ type attempt struct {
 	account string // UID of the account, the root of its artefacts
 	ctx     context.Context
 
-	mu     sync.Mutex
-	access []*access
+	mu      sync.Mutex
+	buckets []objstore.Bucket
 }
 
 // settle records how a job ended that did not complete.

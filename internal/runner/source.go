@@ -7,6 +7,8 @@ import (
 
 	"github.com/firekeep/firekeep/internal/broker"
 	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/identity"
+	"github.com/firekeep/firekeep/internal/objstore"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
 	"github.com/firekeep/firekeep/internal/wire"
@@ -35,12 +37,13 @@ func (a *attempt) dataset(d store.Dataset, objects []store.Object) (opener, []st
 			return a.Catalog.Vault().OpenRows(ctx, objects[i], offset, length)
 		}, names, nil
 	}
-	x, err := a.datasetAccess(d.ExternalURL)
+	u, err := objstore.ParseURL(d.ExternalURL)
 	if err != nil {
 		return nil, nil, err
 	}
+	b := a.to(u, identity.Read)
 	return func(ctx context.Context, i int, offset, length int64) (io.ReadCloser, error) {
-		return x.open(ctx, objects[i].Key, objects[i].Pin, offset, length)
+		return b.Open(ctx, objects[i].Key, objects[i].Pin, offset, length)
 	}, names, nil
 }
 

@@ -22,15 +22,6 @@ import (
 // maxDatasetObjects bounds a dataset that is a prefix.
 const maxDatasetObjects = 100_000
 
-// datasetAccess is read access to what a dataset's URL names.
-func (a *attempt) datasetAccess(url string) (*access, error) {
-	u, err := objstore.ParseURL(url)
-	if err != nil {
-		return nil, err
-	}
-	return a.to(u, identity.Read), nil
-}
-
 // validate streams a dataset once: the child checks the rows and says where
 // groups lie, this side pins the objects and takes the digests.
 func (a *attempt) validate() error {
@@ -100,20 +91,7 @@ func (a *attempt) pin(url string) ([]store.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	x, err := a.datasetAccess(url)
-	if err != nil {
-		return nil, err
-	}
-	var infos []objstore.Info
-	if u.IsPrefix() {
-		infos, err = x.listPins(a.ctx, u.Key, maxDatasetObjects)
-	} else {
-		var b objstore.Bucket
-		if b, err = x.get(a.ctx); err == nil {
-			infos = make([]objstore.Info, 1)
-			infos[0], err = b.Stat(a.ctx, u.Key)
-		}
-	}
+	infos, err := a.find(a.to(u, identity.Read), u, maxDatasetObjects)
 	if err != nil {
 		return nil, err
 	}
@@ -168,10 +146,11 @@ type registration struct {
 func (r *registration) files() iter.Seq2[broker.File, error] {
 	return func(yield func(broker.File, error) bool) {
 		for i, o := range r.objects {
-			body := &segments{ctx: r.ctx, size: o.Pin.Size, open: func(offset, length int64) (io.ReadCloser, error) {
-				b, err := r.open(r.ctx, i, offset, length)
-				return b, changed(err, o.Key)
-			}}
+			body, err := r.open(r.ctx, i, 0, -1)
+			if err != nil {
+				yield(broker.File{}, changed(err, o.Key))
+				return
+			}
 			r.digests[i] = newBlockHash()
 			ok := yield(broker.File{Name: o.Key, Size: o.Pin.Size, Body: io.TeeReader(namedReader{body, o.Key}, r.digests[i])}, nil)
 			body.Close()

@@ -1,0 +1,361 @@
+package runner
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/identity"
+	"github.com/firekeep/firekeep/internal/job"
+	"github.com/firekeep/firekeep/internal/objstore"
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/store"
+)
+
+// Finding is something that fsck found wrong.
+type Finding struct {
+	// Kind is stable: "database", "account", "connection", "base", "adapter",
+	// "resume-point", "dataset", "job", "reserved-name", "orphan", "unfinished-file".
+	Kind     string `json:"kind"`
+	Resource string `json:"resource"` // name of the row, or key of the object
+	Message  string `json:"message"`
+	// Harmless: nothing acknowledged is affected, and Repair removes it.
+	Harmless bool `json:"harmless"`
+	Repaired bool `json:"repaired,omitempty"`
+}
+
+// Fsck verifies everything durable: the rows against each other, and the home
+// against the rows, every byte of it. No server may use the home meanwhile:
+// what a running job writes would look like an orphan.
+type Fsck struct {
+	DB      *store.DB
+	Catalog *catalog.Catalog
+	// Identity opens the secrets of connections; nil leaves them out.
+	Identity identity.Source
+	// BucketDir is the directory of the home bucket, searched for files that a
+	// crash left unfinished; "" when the bucket is not a directory.
+	BucketDir string
+	// Repair removes what is harmless.
+	Repair bool
+
+	found []Finding
+	snap  store.Snapshot
+	named map[string]bool // keys of the home bucket that rows account for, and prefixes of artefacts
+}
+
+// Run returns what is wrong; an error means that it could not look.
+func (f *Fsck) Run(ctx context.Context) ([]Finding, error) {
+	f.found, f.named = nil, map[string]bool{}
+	problems, err := f.DB.Check(ctx)
+	if err != nil {
+		f.add("database", "database", "the database cannot be read: "+rft.PublicMessage(err))
+		return f.found, nil
+	}
+	for _, p := range problems {
+		f.add("database", "database", p)
+	}
+	if f.snap, err = f.DB.Snapshot(ctx); err != nil {
+		f.add("database", "database", "rows cannot be read: "+rft.PublicMessage(err))
+		return f.found, nil
+	}
+	for _, check := range []func(context.Context) error{f.connections, f.models, f.points, f.datasets, f.jobs, f.strangers, f.unfinished} {
+		if err := check(ctx); err != nil {
+			return f.found, err
+		}
+		if ctx.Err() != nil {
+			return f.found, rft.Wrap(rft.KindCancelled, ctx.Err(), "fsck was cancelled")
+		}
+	}
+	return f.found, nil
+}
+
+func (f *Fsck) add(kind, resource, message string) {
+	f.found = append(f.found, Finding{Kind: kind, Resource: resource, Message: message})
+}
+
+// harmless reports something that repair removes.
+func (f *Fsck) harmless(kind, resource, message string, repair func() error) {
+	n := Finding{Kind: kind, Resource: resource, Message: message, Harmless: true}
+	if f.Repair {
+		if err := repair(); err != nil {
+			n.Message += "; it could not be removed: " + rft.PublicMessage(err)
+		} else {
+			n.Repaired = true
+		}
+	}
+	f.found = append(f.found, n)
+}
+
+// wrong reports err unless it is nil.
+func (f *Fsck) wrong(kind, resource string, err error) {
+	if err != nil {
+		f.add(kind, resource, rft.PublicMessage(err))
+	}
+}
+
+func (f *Fsck) connections(ctx context.Context) error {
+	if f.Identity == nil {
+		return nil
+	}
+	for _, c := range f.snap.Connections {
+		name := rft.Name{Account: c.Account, Collection: rft.Connections, ID: c.ID}.String()
+		u, err := objstore.ParseURL(c.URLPrefix)
+		if err == nil {
+			_, err = f.Identity.Credential(ctx, identity.Job{Account: c.Account, Kind: "probe", ID: "fsck"}, u.Join("fsck"), identity.Read)
+		}
+		f.wrong("connection", name, err)
+	}
+	return nil
+}
+
+func (f *Fsck) models(ctx context.Context) error {
+	live := map[string]bool{}
+	for _, j := range f.snap.Jobs {
+		live[j.UID] = !j.State.Terminal()
+	}
+	byUID := map[string]store.Model{}
+	for _, m := range f.snap.Models {
+		byUID[m.UID] = m
+	}
+	for _, m := range f.snap.Models {
+		switch {
+		case m.State == store.StateReserved && !live[m.JobUID]:
+			f.harmless("reserved-name", m.Name(), "the name is reserved by a step that is over", func() error {
+				return f.DB.FreeReserved(ctx, m.UID, store.Act{Account: m.Account, Actor: "fsck", Method: "FreeReserved", Resource: m.Name()})
+			})
+		case m.State == store.StateReady && m.Kind == store.KindBase:
+			f.wrong("base", m.Name(), f.Catalog.Bases().Verify(m.Digest, m.Size))
+			if !json.Valid(m.Config) {
+				f.add("base", m.Name(), "its configuration cannot be read")
+			}
+		case m.State == store.StateReady && m.Kind == store.KindAdapter:
+			f.wrong("adapter", m.Name(), f.adapter(ctx, m, byUID))
+		case m.State != store.StateUploading && m.State != store.StateReserved:
+			f.add("adapter", m.Name(), fmt.Sprintf("it has the impossible state %q", m.State))
+		}
+	}
+	return nil
+}
+
+// adapter opens every file of a checkpoint.
+func (f *Fsck) adapter(ctx context.Context, m store.Model, byUID map[string]store.Model) error {
+	a, err := f.artifact(ctx, m.Artifact, m.Digest)
+	if err != nil {
+		return err
+	}
+	base, ok := byUID[m.BaseUID]
+	switch {
+	case a.Manifest.Subject != m.UID:
+		return rft.Errorf(rft.KindDataLoss, "its manifest is that of another model")
+	case !ok:
+		return rft.Errorf(rft.KindDataLoss, "its base model is gone")
+	case a.Manifest.Base != base.Digest:
+		return rft.Errorf(rft.KindDataLoss, "it was trained on other weights than those of %s", base.Name())
+	case !a.Has(catalog.FileConfig) || !a.Has(catalog.FileAdapter):
+		return rft.Errorf(rft.KindDataLoss, "its manifest names no adapter")
+	}
+	return nil
+}
+
+// artifact opens an artefact with all its files.
+func (f *Fsck) artifact(ctx context.Context, prefix, digest string) (*catalog.Artifact, error) {
+	f.named[prefix] = true // all below it: files of a damaged artefact are no orphans
+	a, err := f.Catalog.Vault().Open(ctx, prefix, digest)
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range a.Manifest.Files {
+		if _, err := a.Read(ctx, file.Name); err != nil {
+			return nil, err
+		}
+	}
+	return a, nil
+}
+
+func (f *Fsck) points(ctx context.Context) error {
+	for _, p := range f.snap.Points {
+		i := slices.IndexFunc(f.snap.Jobs, func(j store.Job) bool { return j.UID == p.JobUID })
+		if i < 0 {
+			f.add("resume-point", p.Artifact, "its job is gone")
+			continue
+		}
+		j := f.snap.Jobs[i]
+		name := fmt.Sprintf("%s, update %d", j.Name(), p.Update)
+		a, err := f.artifact(ctx, p.Artifact, p.Digest)
+		if err == nil && a.Manifest.Subject != p.JobUID {
+			err = rft.Errorf(rft.KindDataLoss, "its manifest is that of another job")
+		}
+		f.wrong("resume-point", name, err)
+		if j.State.Terminal() {
+			f.harmless("resume-point", name, "its job is over", func() error {
+				_, err := f.DB.DropResumePoints(ctx, j.UID)
+				if err == nil {
+					err = f.Catalog.Vault().Remove(ctx, p.Artifact)
+				}
+				return err
+			})
+		}
+	}
+	return nil
+}
+
+func (f *Fsck) datasets(ctx context.Context) error {
+	for _, d := range f.snap.Datasets {
+		objects := f.snap.Objects[d.UID]
+		if d.Uploaded {
+			for _, o := range objects {
+				f.wrong("dataset", d.Name(), f.rows(ctx, o))
+			}
+		}
+		if d.State != store.StateReady {
+			continue
+		}
+		f.named[d.Index] = true
+		index, err := f.Catalog.Vault().Index(ctx, d)
+		switch {
+		case err != nil:
+		case len(index.Objects) != len(objects):
+			err = rft.Errorf(rft.KindDataLoss, "its index describes %d objects, %d are pinned", len(index.Objects), len(objects))
+		case index.Groups != d.Counts.Groups:
+			err = rft.Errorf(rft.KindDataLoss, "its index holds %d groups, %d were counted", index.Groups, d.Counts.Groups)
+		default:
+			for i, o := range objects {
+				if o.Pin.Size != index.Objects[i].Size {
+					err = rft.Errorf(rft.KindDataLoss, "object %q is pinned with %d bytes and indexed with %d", o.Key, o.Pin.Size, index.Objects[i].Size)
+				}
+			}
+		}
+		f.wrong("dataset", d.Name(), err)
+	}
+	return nil
+}
+
+// rows reads uploaded rows whole.
+func (f *Fsck) rows(ctx context.Context, o store.Object) error {
+	for _, k := range catalog.Parts(o) {
+		f.named[k] = true
+	}
+	r, err := f.Catalog.Vault().OpenRows(ctx, o, 0, -1)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, r); err != nil {
+		return err
+	}
+	if hex.EncodeToString(h.Sum(nil)) != o.SHA256 {
+		return rft.Errorf(rft.KindDataLoss, "%s does not have its digest any more", o.Key)
+	}
+	return nil
+}
+
+func (f *Fsck) jobs(context.Context) error {
+	models, datasets := map[string]bool{}, map[string]bool{}
+	for _, m := range f.snap.Models {
+		models[m.UID] = true
+	}
+	for _, d := range f.snap.Datasets {
+		datasets[d.UID] = true
+	}
+	for _, j := range f.snap.Jobs {
+		f.wrong("job", j.Name(), jobState(j))
+		if j.Kind != store.JobStep {
+			continue
+		}
+		var spec job.StepSpec
+		switch err := json.Unmarshal(j.Spec, &spec); {
+		case err != nil:
+			f.add("job", j.Name(), "its description cannot be read")
+		case j.State.Terminal():
+		case !datasets[spec.DatasetUID]:
+			f.add("job", j.Name(), "its dataset is gone")
+		case !models[spec.BaseUID]:
+			f.add("job", j.Name(), "its base model is gone")
+		case spec.WarmUID != "" && !models[spec.WarmUID]:
+			f.add("job", j.Name(), "the LoRA that it continues is gone")
+		case !models[spec.OutputUID]:
+			f.add("job", j.Name(), "the name of its output is not reserved")
+		}
+	}
+	return nil
+}
+
+// jobState checks a job's state against its lease and its times.
+func jobState(j store.Job) error {
+	bad := func(format string, args ...any) error { return rft.Errorf(rft.KindDataLoss, format, args...) }
+	switch {
+	case !slices.Contains(rft.States(), j.State):
+		return bad("it has the impossible state %q", j.State)
+	case j.State.Terminal() && j.Completed.IsZero():
+		return bad("it is %s without a time of completion", j.State)
+	case !j.State.Terminal() && !j.Completed.IsZero():
+		return bad("it is %s but has a time of completion", j.State)
+	case (j.State.Terminal() || j.State.Queued()) && j.Owner != "":
+		return bad("it is %s but %s holds a lease", j.State, j.Owner)
+	case !j.State.Terminal() && !j.State.Queued() && j.Owner == "":
+		return bad("it is %s but nobody holds a lease", j.State)
+	case j.Fence < int64(j.Attempt):
+		return bad("its fence %d is behind its %d attempts", j.Fence, j.Attempt)
+	}
+	return nil
+}
+
+// strangers finds objects and weights that no row names: what crashes leave.
+func (f *Fsck) strangers(ctx context.Context) error {
+	home := f.Catalog.Vault().Home()
+	var orphans []string
+	err := home.List(ctx, "", "", func(i objstore.Info) error {
+		if !f.named[i.Key] && !f.named[i.Key[:strings.LastIndexByte(i.Key, '/')+1]] {
+			orphans = append(orphans, i.Key)
+		}
+		return nil
+	})
+	for _, k := range orphans {
+		f.harmless("orphan", k, "no row names this object", func() error { return home.Delete(ctx, k) })
+	}
+	if err != nil {
+		return err
+	}
+	digests, others, err := f.Catalog.Bases().Files()
+	if err != nil {
+		return err
+	}
+	used := map[string]bool{}
+	for _, m := range f.snap.Models {
+		used[m.Digest] = used[m.Digest] || m.Kind == store.KindBase
+	}
+	for _, d := range digests {
+		if !used[d] {
+			f.harmless("orphan", d, "no model has these prepared weights", func() error { return f.Catalog.Bases().Remove(d) })
+		}
+	}
+	for _, name := range others {
+		f.harmless("unfinished-file", name, "a file in the directory of models that is no prepared weights", func() error { return f.Catalog.Bases().RemoveOther(name) })
+	}
+	return nil
+}
+
+// unfinished finds temporary files that a crash left in the home bucket.
+func (f *Fsck) unfinished(context.Context) error {
+	if f.BucketDir == "" {
+		return nil
+	}
+	return filepath.WalkDir(f.BucketDir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() || !strings.HasPrefix(e.Name(), ".firekeep-") {
+			return err
+		}
+		rel, _ := filepath.Rel(f.BucketDir, path) // path lies below BucketDir
+		f.harmless("unfinished-file", rel, "a write that was never finished", func() error { return os.Remove(path) })
+		return nil
+	})
+}
