@@ -58,11 +58,12 @@ var ggmlTypes = map[uint32]block{
 	6:  {"Q5_0", 32, 22, blocks(22, q5_0)},
 	7:  {"Q5_1", 32, 24, blocks(24, q5_1)},
 	8:  {"Q8_0", 32, 34, blocks(34, q8_0)},
+	14: {"Q6_K", 256, 210, q6_K},
 	30: {"BF16", 1, 2, decodeBF16},
 }
 
 var ggmlNames = map[uint32]string{
-	9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 14: "Q6_K", 15: "Q8_K",
+	9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 15: "Q8_K",
 	16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS",
 	24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
 }
@@ -117,5 +118,24 @@ func q8_0(dst []float32, b []byte) {
 	d := half(b)
 	for i, q := range b[2:34] {
 		dst[i] = d * float32(int8(q))
+	}
+}
+
+// q6_K: blocks of 256: 128 bytes of low nibbles, 64 of upper bit pairs, 16
+// signed scales, then d; value (d * scale) * (q - 32).
+func q6_K(dst []float32, src []byte) {
+	for ; len(dst) > 0; dst, src = dst[256:], src[210:] {
+		d := half(src[208:])
+		for half := range 2 {
+			low, high, scales, out := src[64*half:], src[128+32*half:], src[192+8*half:], dst[128*half:]
+			for l := range 32 {
+				for quarter := range 4 {
+					q := low[l+quarter%2*32] >> (quarter / 2 * 4) & 15
+					q |= high[l] >> (2 * quarter) & 3 << 4
+					scale := d * float32(int8(scales[l/16+2*quarter]))
+					out[l+32*quarter] = scale * float32(int(q)-32)
+				}
+			}
+		}
 	}
 }
