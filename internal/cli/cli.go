@@ -110,7 +110,8 @@ func (a *app) report(err error, command string) {
 	if errors.As(err, &remote) {
 		message = remote.Error()
 	}
-	if a.json {
+	var said *quiet
+	if a.json && !(errors.As(err, &said) && said.printed) {
 		_ = a.printJSON(map[string]any{"error": map[string]any{"kind": kindOf(err), "message": message}})
 	}
 	fmt.Fprintf(a.Stderr, "firekeep: %s\n", message)

@@ -17,7 +17,6 @@ import (
 	"github.com/firekeep/firekeep/internal/broker"
 	"github.com/firekeep/firekeep/internal/catalog"
 	"github.com/firekeep/firekeep/internal/control"
-	"github.com/firekeep/firekeep/internal/identity"
 	"github.com/firekeep/firekeep/internal/job"
 	"github.com/firekeep/firekeep/internal/objstore"
 	"github.com/firekeep/firekeep/internal/rft"
@@ -205,10 +204,9 @@ func openCatalog(home string, db *store.DB, kek seal.KEK) (*catalog.Catalog, err
 }
 
 func (s *service) runnerConfig(cat *catalog.Catalog, kek seal.KEK, host *broker.Host) runner.Config {
-	credentials := control.Credentials{DB: s.db}
 	return runner.Config{
 		DB: s.db, Catalog: cat, Host: host, Log: s.log, Objects: s.config.objstore(),
-		Identity: &identity.Sealed{Connections: credentials, KEK: kek, Audit: credentials.Audit},
+		Identity: catalog.Credentials(s.db, kek),
 		// The lock on the home makes the name unique.
 		ID: "embedded", Steps: s.config.Steps, Threads: s.config.Cores, MemoryBytes: s.config.StepMemoryBytes, Level: s.config.KernelLevel, HubURL: s.config.HubURL,
 	}

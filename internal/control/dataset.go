@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"io"
+	"time"
 
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/authz"
@@ -107,7 +108,7 @@ func (c *Control) UploadDataset(ctx context.Context, who Caller, account, id str
 	if err != nil {
 		return nil, 0, err
 	}
-	d, err := c.DB.Dataset(ctx, account, id)
+	d, err := c.validated(ctx, account, id)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -115,23 +116,47 @@ func (c *Control) UploadDataset(ctx context.Context, who Caller, account, id str
 	return &w, n, nil
 }
 
+// validationWait bounds how long an upload's answer waits for the verdict. It is
+// shorter than the silence after which clients repeat a request.
+const validationWait = 30 * time.Second
+
+// validated returns a dataset once it is READY, or as it is when the wait is
+// over; rows that were found wrong are an error. Clients that upload do not ask
+// again, and need the line that is wrong in the answer.
+func (c *Control) validated(ctx context.Context, account, id string) (store.Dataset, error) {
+	ctx, cancel := context.WithTimeout(ctx, validationWait)
+	defer cancel()
+	for {
+		changed := c.DB.JobsChanged()
+		d, err := c.DB.Dataset(context.WithoutCancel(ctx), account, id)
+		switch {
+		case err != nil || d.State == store.StateReady:
+			return d, err
+		case d.Status.Code != "OK":
+			return d, rft.Errorf(rft.Kind(d.Status.Code), "%s", d.Status.Message)
+		case !d.Uploaded && d.ExternalURL == "":
+			return d, nil
+		}
+		select {
+		case <-ctx.Done():
+			return d, nil
+		case <-changed:
+		case <-time.After(time.Second): // a runner of another process
+		}
+	}
+}
+
 // ValidateUpload answers whether an uploaded dataset is in order. Validation
-// began with the upload; here its failure, if there is one, is reported.
+// began with the upload; here its end is awaited.
 func (c *Control) ValidateUpload(ctx context.Context, who Caller, account, id string) error {
 	if err := c.allow(ctx, who, authz.ValidateDataset, account, datasetName(account, id)); err != nil {
 		return err
 	}
-	d, err := c.DB.Dataset(ctx, account, id)
-	if err != nil {
-		return err
+	d, err := c.validated(ctx, account, id)
+	if err == nil && !d.Uploaded && d.ExternalURL == "" {
+		err = rft.Errorf(rft.KindFailedPrecondition, "%s has no rows yet; upload them first", d.Name())
 	}
-	switch {
-	case d.State != store.StateReady && d.Status.Code != "OK":
-		return rft.Errorf(rft.Kind(d.Status.Code), "%s", d.Status.Message)
-	case !d.Uploaded && d.ExternalURL == "":
-		return rft.Errorf(rft.KindFailedPrecondition, "%s has no rows yet; upload them first", d.Name())
-	}
-	return nil
+	return err
 }
 
 // DeleteDataset forgets a dataset; rows in the user's bucket stay.
