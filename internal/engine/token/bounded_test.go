@@ -22,6 +22,8 @@ var hostileTemplates = map[string]string{
 	"recursion":  "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
 	"tree":       "{% macro f(n) %}{% if n > 0 %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}{% endmacro %}{{ f(50) }}",
 	"nested set": "{% set ns = namespace(a=[]) %}{% for i in range(1000) %}{% set ns.a = [ns.a] %}{% endfor %}{{ ns.a }}",
+	"compare":    "{% set a = namespace(v=[]) %}{% set b = namespace(v=[]) %}{% for i in range(150) %}{% set a.v = [a.v, a.v] %}{% set b.v = [b.v, b.v] %}{% endfor %}{{ a.v == b.v }}",
+	"deep value": "{% set a = namespace(v=[]) %}{% set b = namespace(v=[]) %}{% for i in range(9000) %}{% set a.v = [a.v] %}{% set b.v = [b.v] %}{% endfor %}{{ a.v == b.v }}",
 	"width":      "{{ 'x'.ljust(99999999999) }}",
 	"replace":    "{% set ns = namespace(s='aaaaaaaaaa') %}{% for i in range(30) %}{% set ns.s = ns.s.replace('a', 'aaaaaaaaaa') %}{% endfor %}",
 	"range":      "{{ range(99999999999) | length }}",

@@ -139,17 +139,17 @@ func (e *compare) eval(s *scope) any {
 func (st *state) compare(op string, a, b any) bool {
 	switch op {
 	case "==":
-		return equal(a, b)
+		return st.equal(a, b)
 	case "!=":
-		return !equal(a, b)
+		return !st.equal(a, b)
 	case "<":
-		return less(a, b)
+		return st.less(a, b)
 	case ">":
-		return less(b, a)
+		return st.less(b, a)
 	case "<=":
-		return equal(a, b) || less(a, b)
+		return st.equal(a, b) || st.less(a, b)
 	case ">=":
-		return equal(a, b) || less(b, a)
+		return st.equal(a, b) || st.less(b, a)
 	case "in":
 		return st.contains(b, a)
 	}

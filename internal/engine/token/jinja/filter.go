@@ -223,10 +223,10 @@ func (st *state) sorted(items []any, reverse bool, key func(any) any) []any {
 		if reverse {
 			x, y = y, x
 		}
-		if less(x, y) {
+		if st.less(x, y) {
 			return -1
 		}
-		if less(y, x) {
+		if st.less(y, x) {
 			return 1
 		}
 		return 0
@@ -416,7 +416,7 @@ func groupbyFilter(st *state, v any, a args) any {
 	var last any
 	for i, item := range st.sorted(st.wantItems(v), false, key) {
 		k := key(item)
-		if i == 0 || !equal(k, last) {
+		if i == 0 || !st.equal(k, last) {
 			out = append(out, tuple(st.path(item, name), NewList(nil)))
 			last = k
 		}
@@ -427,7 +427,7 @@ func groupbyFilter(st *state, v any, a args) any {
 }
 
 func tojson(st *state, v any, a args) any {
-	w := &jsonWriter{item: ", ", key: ": ", ascii: truth(a.or(0, "ensure_ascii", false)), sortKeys: truth(a.or(3, "sort_keys", false))}
+	w := &jsonWriter{st: st, item: ", ", key: ": ", ascii: truth(a.or(0, "ensure_ascii", false)), sortKeys: truth(a.or(3, "sort_keys", false))}
 	if indent := a.or(1, "indent", nil); indent != nil {
 		w.item, w.newlines = ",", true
 		if s, ok := text(indent); ok {

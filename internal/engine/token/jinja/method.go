@@ -45,7 +45,7 @@ func init() {
 		},
 		"index": func(st *state, self any, a args) any {
 			for i, v := range self.(*List).Items {
-				if equal(v, a.want(0, "value", "index")) {
+				if st.equal(v, a.want(0, "value", "index")) {
 					return int64(i)
 				}
 			}
@@ -55,7 +55,7 @@ func init() {
 		"count": func(st *state, self any, a args) any {
 			n := int64(0)
 			for _, v := range self.(*List).Items {
-				if equal(v, a.want(0, "value", "count")) {
+				if st.equal(v, a.want(0, "value", "count")) {
 					n++
 				}
 			}

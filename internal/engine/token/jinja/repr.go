@@ -143,6 +143,7 @@ func writeQuoted(b *strings.Builder, s string) {
 
 // jsonWriter is json.dumps.
 type jsonWriter struct {
+	st        *state
 	b         strings.Builder
 	ascii     bool
 	sortKeys  bool
@@ -226,10 +227,10 @@ func (w *jsonWriter) dict(v *Dict, depth int) {
 	}
 	if w.sortKeys {
 		slices.SortStableFunc(order, func(i, j int) int {
-			if less(v.keys[i], v.keys[j]) {
+			if w.st.less(v.keys[i], v.keys[j]) {
 				return -1
 			}
-			if less(v.keys[j], v.keys[i]) {
+			if w.st.less(v.keys[j], v.keys[i]) {
 				return 1
 			}
 			return 0

@@ -19,13 +19,15 @@ const maxCallDepth = 60
 
 // state is one rendering.
 type state struct {
-	limits  Limits
-	steps   int
-	bytes   int
-	depth   int
-	out     *strings.Builder
-	globals map[string]any
-	now     func() time.Time
+	limits Limits
+	steps  int
+	bytes  int
+	depth  int
+	// valueDepth is how deep a comparison is inside nested values.
+	valueDepth int
+	out        *strings.Builder
+	globals    map[string]any
+	now        func() time.Time
 }
 
 // step counts work.
@@ -54,6 +56,14 @@ func (st *state) write(s string) {
 func (st *state) enter() {
 	if st.depth++; st.depth > maxCallDepth {
 		panic(&Error{Message: "calls are nested too deep", Limit: true})
+	}
+}
+
+// enterValue bounds comparisons of nested values, which a template can make
+// deeper than any stack and wider than any time.
+func (st *state) enterValue() {
+	if st.valueDepth++; st.valueDepth > maxNesting {
+		panic(&Error{Message: "values are nested too deep to be compared", Limit: true})
 	}
 }
 

@@ -231,7 +231,7 @@ func (l *loop) attr(name string) (any, bool) {
 			v := &List{a.positional, listTuple}
 			was := l.changed
 			l.changed = v
-			return was == nil || !equal(was, v)
+			return was == nil || !st.equal(was, v)
 		}}, true
 	}
 	return nil, false

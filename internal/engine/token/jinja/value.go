@@ -266,7 +266,10 @@ func (st *state) wantItems(v any) []any {
 }
 
 // equal is Python's ==.
-func equal(a, b any) bool {
+func (st *state) equal(a, b any) bool {
+	st.step(1)
+	st.enterValue()
+	defer func() { st.valueDepth-- }()
 	if x, ok := number(a); ok {
 		if y, ok := number(b); ok {
 			i, iok := integer(a)
@@ -286,7 +289,7 @@ func equal(a, b any) bool {
 			return false
 		}
 		for i := range x.Items {
-			if !equal(x.Items[i], y.Items[i]) {
+			if !st.equal(x.Items[i], y.Items[i]) {
 				return false
 			}
 		}
@@ -297,7 +300,7 @@ func equal(a, b any) bool {
 			return false
 		}
 		for i, k := range x.keys {
-			if v, ok := y.Get(k); !ok || !equal(x.values[i], v) {
+			if v, ok := y.Get(k); !ok || !st.equal(x.values[i], v) {
 				return false
 			}
 		}
@@ -310,7 +313,10 @@ func equal(a, b any) bool {
 }
 
 // less is Python's <; it fails where Python does.
-func less(a, b any) bool {
+func (st *state) less(a, b any) bool {
+	st.step(1)
+	st.enterValue()
+	defer func() { st.valueDepth-- }()
 	touch(a)
 	touch(b)
 	if x, ok := number(a); ok {
@@ -327,8 +333,8 @@ func less(a, b any) bool {
 	y, ok2 := b.(*List)
 	if ok && ok2 && x.kind == y.kind {
 		for i := range min(len(x.Items), len(y.Items)) {
-			if !equal(x.Items[i], y.Items[i]) {
-				return less(x.Items[i], y.Items[i])
+			if !st.equal(x.Items[i], y.Items[i]) {
+				return st.less(x.Items[i], y.Items[i])
 			}
 		}
 		return len(x.Items) < len(y.Items)
@@ -360,7 +366,7 @@ func (st *state) contains(container, v any) bool {
 	}
 	st.step(len(items))
 	for _, item := range items {
-		if equal(item, v) {
+		if st.equal(item, v) {
 			return true
 		}
 	}
