@@ -78,6 +78,13 @@ func (n *normaliser) value(t reflect.Type, path string, depth int) error {
 		return n.object(t, path, depth)
 	case reflect.Slice:
 		return n.array(t, path, depth)
+	case reflect.Interface: // any: as it stands
+		var raw json.RawMessage
+		if err := n.dec.Decode(&raw); err != nil {
+			return &JSONError{path, "not valid JSON"}
+		}
+		n.out.Write(raw)
+		return nil
 	}
 	return n.scalar(t, path)
 }
