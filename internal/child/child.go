@@ -159,6 +159,8 @@ func (w *worker) run(t wire.Task) (any, error) {
 		return w.importModel(*t.Import)
 	case t.Kind == "validate" && t.Validate != nil:
 		return w.validate(*t.Validate)
+	case t.Kind == "train" && t.Train != nil && t.Weights != nil:
+		return w.train(*t.Train, *t.Weights)
 	case t.Kind == "sample" && t.Sample != nil && t.Weights != nil:
 		return w.sample(*t.Sample, *t.Weights)
 	}

@@ -1,7 +1,11 @@
 package child
 
 import (
+	"errors"
+	"fmt"
+
 	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/engine/rows"
 	"github.com/firekeep/firekeep/internal/engine/tensorfile"
 	"github.com/firekeep/firekeep/internal/engine/token"
 	"github.com/firekeep/firekeep/internal/wire"
@@ -84,4 +88,40 @@ func (t *text) template(source string) (*token.Template, error) {
 	}
 	t.templates[source] = parsed
 	return parsed, nil
+}
+
+// encoder turns groups of rows into tokens.
+type encoder struct{ rows *rows.Encoder }
+
+func newEncoder(p *tensorfile.Prepared, spec *engine.Spec) (*encoder, error) {
+	tok, err := token.New(p.Tokenizer())
+	if err != nil {
+		return nil, err
+	}
+	source := spec.Template
+	if source == "" {
+		source = p.ChatTemplate()
+	}
+	template, err := token.ParseTemplate(source)
+	if err != nil {
+		return nil, err
+	}
+	return &encoder{rows.NewEncoder(tok, template, spec)}, nil
+}
+
+// group parses and tokenises one group. Problems name the object by number: the
+// engine does not know its name.
+func (e *encoder) group(g wire.Group) (*rows.Encoded, error) {
+	parsed, err := rows.ParseGroup(g.Rows, g.Line)
+	var encoded *rows.Encoded
+	if err == nil {
+		encoded, err = e.rows.Encode(parsed)
+	}
+	var p *engine.Problem
+	if errors.As(err, &p) && p.Object == "" {
+		named := *p
+		named.Object = fmt.Sprintf("object %d", g.Object+1)
+		return nil, &named
+	}
+	return encoded, err
 }
