@@ -2,7 +2,6 @@ package broker_test
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"io"
 	"iter"
@@ -50,10 +49,14 @@ func buildEngine(path string) (*sandbox.Program, error) {
 	return sandbox.OpenProgram(path)
 }
 
+func host(t *testing.T) *broker.Host {
+	return &broker.Host{Launcher: sandbox.New(), Engine: program, Build: "test", Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+}
+
 // start starts an engine child that the test's end closes.
 func start(t *testing.T, o broker.Options) *broker.Child {
 	t.Helper()
-	h := &broker.Host{Launcher: sandbox.New(), Engine: program, Build: "test", Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	h := host(t)
 	if o.Name == "" {
 		o.Name = "test"
 	}
@@ -138,5 +141,3 @@ func TestImportDemoModel(t *testing.T) {
 		t.Errorf("prepared file begins with %q, %v", head, err)
 	}
 }
-
-var _ = context.Background

@@ -137,12 +137,12 @@ func (e *peer) stream(t *testing.T, name string, size int) {
 	_ = e.SendStream(t.Context(), wire.Open{Name: name, Size: -1}, bytes.NewReader(make([]byte, size)))
 }
 
-var tiny = engine.Config{Layers: 1, Hidden: 8, Inter: 16, Heads: 2, KVHeads: 1, HeadDim: 4}
+var oneLayer = engine.Config{Layers: 1, Hidden: 8, Inter: 16, Heads: 2, KVHeads: 1, HeadDim: 4}
 
 func trainInput() broker.TrainInput {
 	spec := engine.DefaultSpec("GRPO")
 	spec.LoraRank = 1
-	return broker.TrainInput{Task: wire.TrainTask{Spec: spec}, Model: tiny,
+	return broker.TrainInput{Task: wire.TrainTask{Spec: spec}, Model: oneLayer,
 		Feed: func(_ context.Context, f *broker.Feed) error { return f.EndEpoch(0, true) }}
 }
 

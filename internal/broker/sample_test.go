@@ -63,7 +63,7 @@ func sampler(t *testing.T, w *broker.Weights, task wire.SampleTask) *broker.Samp
 
 // TestSamplerRefusesAndCancels: a refused or cancelled request ends alone.
 func TestSamplerRefusesAndCancels(t *testing.T) {
-	w, _ := demoWeights(t)
+	w, _ := tinyWeights(t)
 	s := sampler(t, w, wire.SampleTask{MaxContext: 512, CacheBytes: 64 << 20})
 	hello := "hello"
 	endless := wire.SampleRequest{Prompt: &hello, IgnoreEOS: true, TopP: 1}
@@ -76,6 +76,7 @@ func TestSamplerRefusesAndCancels(t *testing.T) {
 		var once sync.Once
 		ended <- s.Generate(ctx, endless, func(wire.SampleEvent) error {
 			once.Do(func() { close(started) })
+			<-ctx.Done()
 			return nil
 		})
 	}()
@@ -99,13 +100,13 @@ func TestSamplerRefusesAndCancels(t *testing.T) {
 		t.Errorf("afterwards: %v", err)
 	}
 	// A child that dies costs its requests, with a reason.
-	go func() {
-		ended <- s.Generate(t.Context(), endless, func(wire.SampleEvent) error { return nil })
-	}()
-	if err := syscall.Kill(s.Child().Pid(), syscall.SIGKILL); err != nil {
-		t.Fatal(err)
-	}
-	if err := <-ended; rft.KindOf(err) != rft.KindUnavailable {
+	endless.N = 64
+	var once sync.Once
+	err = s.Generate(t.Context(), endless, func(wire.SampleEvent) (err error) {
+		once.Do(func() { err = syscall.Kill(s.Child().Pid(), syscall.SIGKILL) })
+		return err
+	})
+	if rft.KindOf(err) != rft.KindUnavailable {
 		t.Errorf("killed: %v", err)
 	}
 	<-s.Ended()

@@ -198,6 +198,9 @@ func (s *Sampler) drop(id uint64) {
 // wait returns the next event.
 func (a *answer) wait(ctx context.Context, s *Sampler) (wire.SampleEvent, error) {
 	for {
+		if ctx.Err() != nil { // also when more is queued: nobody wants it
+			return wire.SampleEvent{}, contextError(ctx)
+		}
 		a.mu.Lock()
 		if len(a.events) > 0 {
 			e := a.events[0]

@@ -215,7 +215,7 @@ func TestCrash(t *testing.T) {
 	pid := r.Status()[0].Pid
 	hello := "hello"
 	var once sync.Once
-	err := r.Generate(t.Context(), target(1), wire.SampleRequest{Prompt: &hello, TopP: 1, IgnoreEOS: true}, func(wire.SampleEvent) (err error) {
+	err := r.Generate(t.Context(), target(1), wire.SampleRequest{Prompt: &hello, N: 64, TopP: 1, IgnoreEOS: true}, func(wire.SampleEvent) (err error) {
 		once.Do(func() { err = syscall.Kill(pid, syscall.SIGKILL) })
 		return err
 	})
