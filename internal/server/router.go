@@ -82,19 +82,17 @@ func newTable(routes []route) *table {
 // find returns the route of a request; other methods of the same path, for
 // 405, when there is none.
 func (t *table) find(method, escapedPath string) (r *route, params map[string]string, allow []string) {
-	path := segmentsOf(escapedPath)
-	for _, split := range verbSplits(path) {
-		for i := range t.routes {
-			p, ok := t.patterns[i].match(split.path, split.verb)
-			if !ok {
-				continue
-			}
-			if t.routes[i].Method == method || (method == http.MethodHead && t.routes[i].Method == http.MethodGet) {
-				return &t.routes[i], p, nil
-			}
-			if !slices.Contains(allow, t.routes[i].Method) {
-				allow = append(allow, t.routes[i].Method)
-			}
+	path, verb := cutVerb(segmentsOf(escapedPath))
+	for i := range t.routes {
+		p, ok := t.patterns[i].match(path, verb)
+		if !ok {
+			continue
+		}
+		if t.routes[i].Method == method || (method == http.MethodHead && t.routes[i].Method == http.MethodGet) {
+			return &t.routes[i], p, nil
+		}
+		if !slices.Contains(allow, t.routes[i].Method) {
+			allow = append(allow, t.routes[i].Method)
 		}
 	}
 	return nil, nil, allow
@@ -109,21 +107,15 @@ func segmentsOf(escapedPath string) []string {
 	return strings.Split(strings.TrimPrefix(escapedPath, "/"), "/")
 }
 
-type verbSplit struct {
-	path []string
-	verb string
-}
-
-// verbSplits returns the two readings of a path: with the last segment split
-// at its last colon, and whole, for ids that hold one.
-func verbSplits(path []string) []verbSplit {
-	whole := verbSplit{path, ""}
+// cutVerb takes the verb off the last segment: what stands behind its last
+// colon. Ids of resources hold none.
+func cutVerb(path []string) ([]string, string) {
 	last := path[len(path)-1]
 	i := strings.LastIndexByte(last, ':')
 	if i <= 0 {
-		return []verbSplit{whole}
+		return path, ""
 	}
-	split := slices.Clone(path)
-	split[len(split)-1] = last[:i]
-	return []verbSplit{{split, last[i+1:]}, whole}
+	path = slices.Clone(path)
+	path[len(path)-1] = last[:i]
+	return path, last[i+1:]
 }

@@ -1,0 +1,364 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"log/slog"
+	"mime/multipart"
+	"net/http"
+	"net/http/httptest"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/firekeep/firekeep/internal/authz"
+	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/control"
+	"github.com/firekeep/firekeep/internal/job"
+	"github.com/firekeep/firekeep/internal/objstore"
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/seal"
+	"github.com/firekeep/firekeep/internal/serving"
+	"github.com/firekeep/firekeep/internal/store"
+)
+
+// fixture is a server over a real store, a real home bucket and a router that
+// could start children but is not asked to.
+type fixture struct {
+	t    *testing.T
+	srv  *Server
+	http *httptest.Server
+	db   *store.DB
+	logs *bytes.Buffer
+	keys map[string]string // "account/user" -> key
+}
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	ctx, dir := context.Background(), t.TempDir()
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	db, err := store.Open(ctx, filepath.Join(dir, "db"))
+	must(err)
+	t.Cleanup(func() { db.Close() })
+	kek, err := seal.OpenOrCreateKeyring(filepath.Join(dir, "keyring.json"))
+	must(err)
+	bucket, err := objstore.OpenDir(t.TempDir())
+	must(err)
+	bases, err := catalog.NewBases(filepath.Join(dir, "models"))
+	must(err)
+	cat := catalog.New(db, catalog.NewVault(bucket, kek), bases)
+	logs := &bytes.Buffer{}
+	log := slog.New(slog.NewJSONHandler(logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	f := &fixture{t: t, db: db, logs: logs, keys: map[string]string{}}
+	f.srv = New(Options{Log: log, Ready: db.Ping, Version: "test", Control: &control.Control{DB: db, Keys: &authz.Keys{DB: db, Operator: "main"}, Catalog: cat,
+		Jobs: job.New(cat), Router: (*serving.Router)(nil), KEK: kek, Log: log, Files: control.FilePolicy{Roots: []string{"/data"}, Never: []string{"/data/home"}}}})
+	f.http = httptest.NewServer(f.srv)
+	t.Cleanup(f.http.Close)
+	for _, a := range []string{"main", "acme", rft.OperatorAccount} {
+		_, err := db.CreateAccount(ctx, store.Account{ID: a}, store.Act{})
+		must(err)
+	}
+	for _, u := range []struct{ account, id, role string }{
+		{"main", "admin", "admin"}, {"main", "ann", "user"}, {"main", "carl", "contributor"}, {"main", "ina", "inference-user"}, {"acme", "admin", "admin"}} {
+		_, err := db.CreateUser(ctx, store.User{Account: u.account, ID: u.id, Role: u.role}, store.Act{})
+		must(err)
+		f.keys[u.account+"/"+u.id] = f.key(u.account, u.id, time.Now().Add(time.Hour))
+	}
+	_, err = db.CreateModel(ctx, store.Model{Account: "main", ID: "base", Kind: store.KindBase, State: store.StateReady, Status: store.OK(), ContextLength: 64}, nil, store.Act{})
+	must(err)
+	return f
+}
+
+func (f *fixture) key(account, user string, expires time.Time) string {
+	f.t.Helper()
+	k := seal.NewAPIKey()
+	if _, err := f.db.CreateAPIKey(context.Background(), authz.KeyRow(k, account, user, "test", expires), store.Act{}); err != nil {
+		f.t.Fatal(err)
+	}
+	return k.Text.Reveal()
+}
+
+// do sends a request as a user ("" = without a key).
+func (f *fixture) do(as, method, path, body string, header ...string) (int, http.Header, string) {
+	f.t.Helper()
+	req, err := http.NewRequest(method, f.http.URL+path, strings.NewReader(body))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if as != "" {
+		req.Header.Set("Authorization", "Bearer "+f.keys[as])
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	return resp.StatusCode, resp.Header, string(b)
+}
+
+func TestHTTP(t *testing.T) {
+	f := newFixture(t)
+	const a = "/v1/accounts/main"
+	for _, c := range []struct {
+		as, method, path, body string
+		status                 int
+		contains               string
+	}{
+		{"", "GET", "/healthz", "", 200, `"ok"`},
+		{"", "GET", "/readyz", "", 200, `"ready"`},
+		{"", "GET", "/metrics", "", 401, `"code":16`},
+		{"main/admin", "GET", "/metrics", "", 200, "firekeep_http_requests_total"},
+		{"main/ina", "GET", "/metrics", "", 403, `"code":7`},
+
+		{"", "GET", a, "", 401, `"details":[]`},
+		{"main/admin", "GET", a, "", 200, `"name":"accounts/main"`},
+		{"main/admin", "GET", "/inference" + a, "", 200, `"name":"accounts/main"`},
+		{"main/admin", "GET", "/v1/accounts?pageSize=2", "", 200, `"totalSize":1`},
+		{"acme/admin", "GET", a, "", 404, "accounts/main not found"},
+		{"acme/admin", "GET", a + "/models/base", "", 404, `"code":5`},
+		{"acme/admin", "DELETE", a + "/datasets/nothing", "", 404, "not found"},
+		{"main/admin", "GET", "/v1/nonsense", "", 404, "not found"},
+		{"main/admin", "PATCH", a, "", 405, "use GET"},
+		{"main/admin", "GET", a + "/secrets", "", 501, `"code":12`},
+		{"main/admin", "POST", a + "/rlorTrainerJobs/x:resume", "", 501, `"code":12`},
+
+		{"main/admin", "GET", a + "/models", "", 200, `"models":[{"name":"accounts/main/models/base"`},
+		{"main/admin", "GET", a + "/models?filter=kind=HF_PEFT_ADDON", "", 200, `"models":[]`},
+		{"main/admin", "GET", a + `/models?filter=kind+is`, "", 400, "filter"},
+		{"main/admin", "GET", a + "/models?orderBy=colour", "", 400, "orderBy"},
+		{"main/admin", "GET", a + "/models?pageSize=-1", "", 400, "pageSize"},
+		{"main/admin", "GET", a + "/models?pageToken=AAAAAAAAAAAAAAAA", "", 400, "pageToken"},
+		{"main/admin", "GET", a + "/models/accounts%2Fmain%2Fmodels%2Fbase", "", 200, `"kind":"HF_BASE_MODEL"`},
+		{"main/admin", "GET", a + "/models/accounts%2Facme%2Fmodels%2Fbase", "", 404, "not found"},
+		{"main/admin", "GET", a + "/models/base?readMask=state", "", 200, `{"name":"accounts/main/models/base","state":"READY"}`},
+		{"main/admin", "POST", a + "/models", `{"model_id":"m"}`, 400, "model.firekeep.source"},
+		{"main/admin", "POST", a + "/models", `{"modelId":"m","model":{"firekeep":{"source":"file:///etc/passwd"}}}`, 403, "fileRoots"},
+		{"main/admin", "POST", a + "/models", `{"modelId":"m","model":{"firekeep":{"source":"file:///data/home/admin.key"}}}`, 403, "own directory"},
+		{"main/admin", "POST", a + "/models", `{"modelId":"M!","model":{"firekeep":{"source":"file:///data/m/"}}}`, 400, "modelId"},
+		{"main/carl", "POST", a + "/models", `{"modelId":"m"}`, 403, "contributor"},
+		{"acme/admin", "POST", "/v1/accounts/fireworks/models", `{"modelId":"m"}`, 404, "not found"},
+		{"main/admin", "POST", "/v1/accounts/fireworks/models", `{"modelId":"m","model":{"firekeep":{"source":"file:///data/m/"}}}`, 200, `"public":true`},
+
+		{"main/admin", "POST", a + "/datasets", `{"datasetId":"d1","dataset":{"externalUrl":"s3://bucket/rows.jsonl"}}`, 200, `"state":"UPLOADING"`},
+		{"main/admin", "POST", a + "/datasets", `{"dataset_id":"d1","dataset":{"external_url":"s3://bucket/rows.jsonl"}}`, 409, `"code":6`},
+		{"main/admin", "POST", a + "/datasets", `{"datasetId":"d2","dataset":{"externalUrl":"ftp://x"}}`, 400, "externalUrl"},
+		{"main/admin", "POST", a + "/datasets", `{"datasetId":"d2","dataset":{"exampleCount":"many"}}`, 400, "dataset.exampleCount"},
+		{"main/admin", "POST", a + "/datasets", `{"datasetId":7}`, 400, "datasetId: want a string"},
+		{"main/admin", "POST", a + "/datasets", `{"datasetId":`, 400, "not valid JSON"},
+		{"main/admin", "GET", a + "/datasets/d1", "", 200, `"externalUrl":"s3://bucket/rows.jsonl"`},
+		{"main/admin", "GET", a + "/datasets", "", 200, `"nextPageToken":""`},
+		{"main/admin", "POST", a + "/datasets/d1:upload", "x", 400, "multipart"},
+		{"main/ina", "GET", a + "/datasets", "", 403, "inference-user"},
+
+		{"main/admin", "POST", a + "/rlorTrainerJobs", `{}`, 400, "dataset: is required"},
+		{"main/admin", "POST", a + "/rlorTrainerJobs", `{"dataset":"d1","trainingConfig":{"baseModel":"base"}}`, 400, "not READY"},
+		{"main/admin", "POST", a + "/rlorTrainerJobs", `{"dataset":"d1","training_config":{"base_model":"base","warm_start_from":"x"}}`, 400, "exclude each other"},
+		{"main/admin", "POST", a + "/rlorTrainerJobs", `{"dataset":"d1","trainingConfig":{"baseModel":"base"},"rewardWeights":["score=x"]}`, 400, "rewardWeights[0]"},
+		{"main/admin", "POST", a + "/rlorTrainerJobs", `{"dataset":"d1","trainingConfig":{"baseModel":"base"},"keepAlive":true}`, 501, "keepAlive"},
+		{"main/admin", "GET", a + "/rlorTrainerJobs/none", "", 404, "not found"},
+		{"main/admin", "DELETE", a + "/rlorTrainerJobs/none", "", 404, "not found"},
+		{"main/admin", "GET", a + "/rlorTrainerJobs/none/metrics?after=x", "", 400, "after"},
+
+		{"main/admin", "POST", a + "/users/ann/apiKeys", `{"apiKey":{}}`, 200, `"key":"fk_`},
+		{"main/ann", "POST", a + "/users/admin/apiKeys", `{"apiKey":{}}`, 403, "user"},
+		{"main/ann", "POST", a + "/users/ann/apiKeys", `{}`, 200, `"secure":true`},
+		{"main/ann", "POST", a + "/users/ann/apiKeys", `{"apiKey":{"expireTime":"2001-01-01T00:00:00Z"}}`, 400, "expireTime"},
+		{"main/admin", "POST", a + "/users?userId=bob", `{"role":"emperor"}`, 400, "role"},
+		{"main/admin", "POST", a + "/users?userId=bob", `{"role":"user"}`, 200, `accounts/main/users/bob`},
+
+		{"main/admin", "POST", a + "/connections", `{"connectionId":"c","connection":{"url":"s3://bucket/p/","secret":{"access_key_id":"AK","secret_access_key":"planted-secret"}}}`, 200, `"state":"READY"`},
+		{"main/admin", "GET", a + "/connections/c", "", 200, `"url":"s3://bucket/p/"`},
+		{"main/admin", "POST", a + "/connections", `{"connectionId":"c2","connection":{"url":"s3://bucket/p/","secret":{"access_key_id":"AK"}}}`, 400, "secretAccessKey"},
+		{"main/ann", "POST", a + "/connections", `{}`, 403, "user"},
+
+		{"main/admin", "POST", a + "/deployments?deploymentId=dep", `{"baseModel":"base","acceleratorType":"NVIDIA_H100_80GB","autoscalingPolicy":{"scaleToZeroWindow":"300s"}}`, 200, `"acceleratorType":"NVIDIA_H100_80GB"`},
+		{"main/admin", "GET", a + "/deployments/dep", "", 200, `"scaleToZeroWindow":"300s"`},
+		{"main/admin", "POST", a + "/deployments", `{"baseModel":"absent"}`, 404, "not found"},
+		{"main/admin", "POST", a + "/deployedModels", `{"model":"base","deployment":"dep"}`, 200, `"state":"DEPLOYED"`},
+		{"main/admin", "GET", a + `/deployedModels?filter=model%3D%22accounts/main/models/base%22`, "", 200, `"totalSize":1`},
+
+		{"", "POST", "/v1/chat/completions", `{}`, 401, `"error":{"code":"UNAUTHORIZED"`},
+		{"main/admin", "POST", "/v1/chat/completions", `{"model":"none","messages":[{"role":"user","content":"x"}]}`, 404, `"code":"NOT_FOUND"`},
+		{"acme/admin", "POST", "/inference/v1/chat/completions", `{"model":"accounts/main/models/base","messages":[{"role":"user","content":"x"}]}`, 404, "Model not found, inaccessible, and/or not deployed"},
+		{"main/admin", "POST", "/v1/chat/completions", `{"model":"base"}`, 400, `"invalid_request_error"`},
+		{"main/admin", "POST", "/v1/chat/completions", `{"model":"base","messages":[{"role":"user","content":"x"}],"logprobs":true,"top_logprobs":20}`, 400, "top_logprobs must be between 0 and 5: 20"},
+		{"main/admin", "POST", "/v1/chat/completions", `{"model":"base","messages":[{"role":"user","content":"x"}],"temperature":3}`, 400, "temperature"},
+		{"main/admin", "POST", "/v1/chat/completions", `{"model":"base","messages":[{"role":"user","content":"x"}],"n":"two"}`, 400, "n: has the wrong type"},
+		{"main/admin", "POST", "/v1/chat/completions", `{"model":"base","messages":[{"role":"wizard","content":"x"}]}`, 400, "messages[0].role"},
+		{"main/admin", "POST", "/v1/chat/completions", `{"model":"base","messages":[{"role":"user","content":[{"type":"image_url"}]}]}`, 400, "images"},
+		{"main/admin", "POST", "/v1/chat/completions", `{"model":"base","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_object"}}`, 400, "response_format"},
+		{"main/admin", "POST", "/v1/chat/completions", `{"model":"base","messages":[{"role":"user","content":"x"}],"frequency_penalty":1}`, 400, "frequency_penalty"},
+		{"main/admin", "POST", "/v1/completions", `{"model":"base"}`, 400, "prompt: is required"},
+		{"main/admin", "POST", "/v1/completions", `{"model":"base","prompt":["a","b"],"n":100}`, 400, "more than 128"},
+		{"main/admin", "GET", "/v1/models", "", 200, `"object":"list"`},
+		{"main/admin", "GET", "/inference/v1/models/accounts/main/models/base", "", 200, `"context_length":64`},
+		{"main/admin", "POST", "/v1/embeddings", `{}`, 501, `"error"`},
+	} {
+		status, h, body := f.do(c.as, c.method, c.path, c.body)
+		if status != c.status || !strings.Contains(body, c.contains) {
+			t.Errorf("%s %s %s as %q: %d %s\nwant %d and %q", c.method, c.path, c.body, c.as, status, body, c.status, c.contains)
+		}
+		if h.Get("X-Request-Id") == "" {
+			t.Errorf("%s %s: no X-Request-Id", c.method, c.path)
+		}
+	}
+}
+
+func TestVerifyKey(t *testing.T) {
+	f := newFixture(t)
+	status, h, body := f.do("main/ina", "GET", "/verifyApiKey", "")
+	if status != 200 || body != "" || h.Get("X-Fireworks-Account-Id") != "main" {
+		t.Errorf("%d %q %v", status, body, h)
+	}
+	f.keys["expired"] = f.key("main", "ann", time.Now().Add(-time.Second))
+	f.keys["other"] = seal.NewAPIKey().Text.Reveal()
+	for _, as := range []string{"", "expired", "other"} {
+		if status, _, _ := f.do(as, "GET", "/verifyApiKey", ""); status != 401 {
+			t.Errorf("%s: %d", as, status)
+		}
+	}
+	if status, _, _ := f.do("", "GET", "/verifyApiKey", "", "X-Api-Key", f.keys["main/ann"]); status != 200 {
+		t.Errorf("X-Api-Key: %d", status)
+	}
+}
+
+func TestRetryAdvice(t *testing.T) {
+	f := newFixture(t)
+	f.do("main/admin", "POST", "/v1/accounts/main/datasets", `{"datasetId":"d"}`)
+	if status, h, _ := f.do("main/admin", "POST", "/v1/accounts/main/datasets", `{"datasetId":"d"}`); status != 409 || h.Get("X-Should-Retry") != "false" {
+		t.Errorf("%d %q", status, h.Get("X-Should-Retry"))
+	}
+}
+
+func TestPages(t *testing.T) {
+	f := newFixture(t)
+	for _, id := range []string{"a", "b", "c"} {
+		f.do("main/admin", "POST", "/v1/accounts/main/datasets", `{"datasetId":"`+id+`"}`)
+	}
+	var seen []string
+	for token, pages := "", 0; pages < 5; pages++ {
+		_, _, body := f.do("main/admin", "GET", "/v1/accounts/main/datasets?pageSize=2&pageToken="+token, "")
+		var l struct {
+			Datasets      []struct{ Name string }
+			NextPageToken string
+			TotalSize     int
+		}
+		if err := json.Unmarshal([]byte(body), &l); err != nil || l.TotalSize != 3 {
+			t.Fatalf("%v %s", err, body)
+		}
+		for _, d := range l.Datasets {
+			seen = append(seen, d.Name[len(d.Name)-1:])
+		}
+		if token = l.NextPageToken; token == "" {
+			break
+		}
+		if status, _, _ := f.do("main/admin", "GET", "/v1/accounts/main/datasets?pageSize=1&pageToken="+token, ""); status != 400 {
+			t.Errorf("a token of another query: %d", status)
+		}
+	}
+	if strings.Join(seen, "") != "abc" {
+		t.Errorf("pages hold %v", seen)
+	}
+}
+
+// TestSecretsStayOut plants secrets in every place a request has and looks for
+// them in logs, answers and the metrics.
+func TestSecretsStayOut(t *testing.T) {
+	f := newFixture(t)
+	const planted = "zq-planted-zq"
+	key := f.keys["main/admin"]
+	f.do("main/admin", "POST", "/v1/accounts/main/connections", `{"connectionId":"c","connection":{"url":"s3://bucket/p/","secret":{"access_key_id":"`+planted+`","secret_access_key":"`+planted+`"}}}`)
+	f.do("main/admin", "POST", "/v1/accounts/main/connections", `{"connection":{"url":"s3://bucket/p/","secret":{"access_key_id":"`+planted+`"}}}`)
+	f.do("main/admin", "POST", "/v1/accounts/main/connections", `{"connection":{"url":7,"secret":"`+planted+`"}}`)
+	f.do("main/admin", "POST", "/v1/chat/completions", `{"model":"none","messages":[{"role":"user","content":"`+planted+`"}]}`)
+	f.do("main/admin", "POST", "/v1/chat/completions", `{"model":"base","messages":[{"role":"user","content":{"`+planted+`":1}}]}`)
+	f.do("main/admin", "POST", "/v1/completions", `{"model":"base","prompt":{"`+planted+`":1}}`)
+	f.do("", "GET", "/v1/accounts", "", "Authorization", "Bearer "+planted)
+	f.do("", "GET", "/v1/accounts?key="+planted, "", "X-Api-Key", key+planted)
+	_, _, metrics := f.do("main/admin", "GET", "/metrics", "")
+	_, _, conn := f.do("main/admin", "GET", "/v1/accounts/main/connections/c", "")
+	for where, text := range map[string]string{"logs": f.logs.String(), "metrics": metrics, "connection": conn} {
+		if text == "" {
+			t.Errorf("%s are empty", where)
+		}
+		if strings.Contains(text, planted) || strings.Contains(text, key) {
+			t.Errorf("%s hold a secret", where)
+		}
+	}
+}
+
+func TestUpload(t *testing.T) {
+	f := newFixture(t)
+	f.do("main/admin", "POST", "/v1/accounts/main/datasets", `{"datasetId":"up","dataset":{"userUploaded":{}}}`)
+	var body bytes.Buffer
+	w := multipart.NewWriter(&body)
+	part, _ := w.CreateFormFile("other", "x")
+	part.Write([]byte("ignored"))
+	w.Close()
+	if status, _, text := f.do("main/admin", "POST", "/v1/accounts/main/datasets/up:upload", body.String(), "Content-Type", w.FormDataContentType()); status != 400 || !strings.Contains(text, "named file") {
+		t.Errorf("%d %s", status, text)
+	}
+}
+
+func TestPanicHasNoContent(t *testing.T) {
+	f := newFixture(t)
+	f.srv.table = newTable([]route{{"GET", "/healthz", controlPlane, func(*request) error { panic("row content") }}})
+	status, _, body := f.do("", "GET", "/healthz", "")
+	if status != 500 || strings.Contains(body, "row content") || strings.Contains(f.logs.String(), "row content") {
+		t.Errorf("%d %s", status, body)
+	}
+}
+
+// TestRoutesAuthorizeOnce walks every route with a body that fails late and
+// counts the calls of Authorize.
+func TestRoutesAuthorizeOnce(t *testing.T) {
+	f := newFixture(t)
+	calls := 0
+	f.srv.observe = func(ctx context.Context, _ *route) context.Context {
+		return authz.WithObserver(ctx, func(authz.Action, authz.Resource) { calls++ })
+	}
+	fill := strings.NewReplacer("{account}", "main", "{user}", "nobody", "{connection}", "none", "{dataset}", "none", "{model}", "none", "{step}", "none",
+		"{operation}", "none", "{deployment}", "none", "{deployed}", "none")
+	for _, r := range f.srv.table.routes {
+		if r.public() {
+			continue
+		}
+		calls = 0
+		var body bytes.Buffer
+		kind := "application/json"
+		if strings.HasSuffix(r.Pattern, ":upload") {
+			w := multipart.NewWriter(&body)
+			w.CreateFormFile("file", "x")
+			w.Close()
+			kind = w.FormDataContentType()
+		} else if r.Method == "POST" {
+			body.WriteString(`{"model":"none","messages":[],"connection":{}}`)
+			if !strings.Contains(r.Pattern, "completions") {
+				body.Reset()
+				body.WriteString(`{}`)
+			}
+		}
+		status, _, text := f.do("main/admin", r.Method, fill.Replace(r.Pattern), body.String(), "Content-Type", kind)
+		if calls != 1 {
+			t.Errorf("%s %s authorised %d times (%d %s)", r.Method, r.Pattern, calls, status, text)
+		}
+		if status >= 500 {
+			t.Errorf("%s %s: %d %s", r.Method, r.Pattern, status, text)
+		}
+	}
+}
