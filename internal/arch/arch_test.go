@@ -31,7 +31,7 @@ var floors = map[string]int{
 // engineFloors orders the rooms of the numeric island. They may also import
 // package engine itself.
 var engineFloors = map[string]int{
-	"kernel": 1, "tensorfile": 2, "token": 2, "rows": 3, "model": 3, "optim": 4, "rl": 4, "sample": 5, "train": 5,
+	"kernel": 1, "tensorfile": 2, "token": 2, "rows": 3, "model": 4, "optim": 5, "rl": 5, "sample": 6, "train": 6,
 }
 
 // forbidden lists single links that no floor forbids, with the reason.
