@@ -21,12 +21,25 @@ func (n *narrowed) may(access Access, key string) error {
 	switch covered := n.c.URL.Key == key || n.c.URL.IsPrefix() && strings.HasPrefix(key, n.c.URL.Key); {
 	case !covered:
 		return rft.Errorf(rft.KindPermissionDenied, "the credential for %s does not cover another place", n.c.URL)
+	case dotted(key):
+		// Stores that keep objects as files would resolve it, out of the prefix.
+		return rft.Errorf(rft.KindPermissionDenied, "the credential for %s does not cover keys with \".\" or \"..\" segments", n.c.URL)
 	case access != "" && access != n.c.Access:
 		return rft.Errorf(rft.KindPermissionDenied, "the credential for %s is for %s only", n.c.URL, n.c.Access)
 	case !time.Now().Before(n.c.Expiry):
 		return rft.Errorf(rft.KindPermissionDenied, "the credential for %s has expired", n.c.URL)
 	}
 	return nil
+}
+
+// dotted reports whether a path could climb: it has a segment "." or "..".
+func dotted(key string) bool {
+	for part := range strings.SplitSeq(strings.ReplaceAll(key, `\`, "/"), "/") {
+		if part == "." || part == ".." {
+			return true
+		}
+	}
+	return false
 }
 
 func (n *narrowed) Stat(ctx context.Context, key string) (objstore.Info, error) {

@@ -62,7 +62,7 @@ func (s *Sealed) Credential(ctx context.Context, job Job, prefix objstore.URL, a
 	if job.Account == "" || job.Kind == "" || access != Read && access != Write {
 		return Credential{}, rft.Errorf(rft.KindInternal, "a credential needs an account, a purpose and a kind of access")
 	}
-	if again, err := objstore.ParseURL(prefix.String()); err != nil || again != prefix {
+	if again, err := objstore.ParseURL(prefix.String()); err != nil || again != prefix || dotted(prefix.Key) {
 		return Credential{}, rft.Wrap(rft.KindInvalidArgument, err, "the storage URL is not valid")
 	}
 	life := s.Life

@@ -72,6 +72,8 @@ func (b *fileBucket) name(key string) (string, error) {
 	name, ok := strings.CutPrefix(key, b.strip)
 	base := path.Base(name)
 	switch {
+	case key == "":
+		return "", rft.Errorf(rft.KindInvalidArgument, "%s cannot name a file", b.at(key))
 	case !ok:
 		return "", rft.Errorf(rft.KindPermissionDenied, "%s does not lie under the opened directory", b.at(key))
 	case name == "" || strings.HasSuffix(name, "/"):

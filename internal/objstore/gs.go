@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/storage"
@@ -45,7 +48,9 @@ type gsBucket struct {
 	handle *storage.BucketHandle
 	bucket string
 	cfg    Config
-	http   *http.Client
+	http   *http.Client // with the credential
+	// endpoint ends in "/storage/v1/".
+	endpoint string
 }
 
 func openGS(ctx context.Context, u URL, secret Secret, c Config) (Bucket, error) {
@@ -58,9 +63,9 @@ func openGS(ctx context.Context, u URL, secret Secret, c Config) (Bucket, error)
 		}
 		hc = &http.Client{Transport: &oauth2.Transport{Source: source, Base: plain.Transport}, CheckRedirect: plain.CheckRedirect}
 	}
-	endpoint := c.GS.Endpoint
-	if endpoint == "" {
-		endpoint = gsEndpoint
+	endpoint := gsEndpoint
+	if c.GS.Endpoint != "" {
+		endpoint = strings.TrimSuffix(c.GS.Endpoint, "/") + "/"
 	}
 	// The credential is in hc. WithoutAuthentication keeps the library from
 	// looking for another one, and WithEndpoint from asking the environment.
@@ -71,7 +76,7 @@ func openGS(ctx context.Context, u URL, secret Secret, c Config) (Bucket, error)
 	}
 	client.SetRetry(storage.WithMaxAttempts(c.Retries+1), storage.WithPolicy(storage.RetryIdempotent),
 		storage.WithBackoff(gax.Backoff{Initial: c.Backoff, Max: 100 * c.Backoff, Multiplier: 2}))
-	return &gsBucket{client: client, handle: client.Bucket(u.Bucket), bucket: u.Bucket, cfg: c, http: plain}, nil
+	return &gsBucket{client: client, handle: client.Bucket(u.Bucket), bucket: u.Bucket, cfg: c, http: hc, endpoint: endpoint}, nil
 }
 
 // gsTokens makes the source of access tokens. The place where a service
@@ -139,19 +144,45 @@ func (b *gsBucket) Open(ctx context.Context, key string, pin Pin, offset, length
 	if err != nil {
 		return nil, changed(b.at(key))
 	}
-	// ReadCompressed: objects with a content encoding come as they are stored.
-	object := b.handle.Object(key).Generation(generation).ReadCompressed(true)
 	return resume(ctx, b.at(key), b.cfg, pin, offset, length, func(ctx context.Context, offset, n int64) (io.ReadCloser, error) {
-		r, err := object.NewRangeReader(ctx, offset, n)
+		return b.openRange(ctx, key, pin, generation, offset, n)
+	})
+}
+
+// openRange is one GET of one generation. It is not the library's reader: that
+// one resumes by rules of its own and decompresses what was stored compressed.
+func (b *gsBucket) openRange(ctx context.Context, key string, pin Pin, generation, offset, n int64) (io.ReadCloser, error) {
+	if n == 0 {
+		attrs, err := b.handle.Object(key).Generation(generation).Attrs(ctx)
 		if err != nil {
 			return nil, b.pinFault(key, err)
 		}
-		if r.Attrs.Size != pin.Size || r.Attrs.Generation != 0 && r.Attrs.Generation != generation {
-			_ = r.Close()
+		if gsInfo(attrs).Pin != pin {
 			return nil, changed(b.at(key))
 		}
-		return r, nil
-	})
+		return io.NopCloser(strings.NewReader("")), nil
+	}
+	place := b.endpoint + "b/" + url.PathEscape(b.bucket) + "/o/" + url.PathEscape(key) + "?alt=media&generation=" + pin.Version
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, place, nil)
+	if err != nil {
+		return nil, rft.Wrap(rft.KindInternal, err, "%s: cannot make a request", b.at(key))
+	}
+	req.Header.Set("Range", fmt.Sprintf("bytes=%d-%d", offset, offset+n-1))
+	req.Header.Set("Accept-Encoding", "gzip") // as it is stored, whatever that is
+	res, err := b.http.Do(req)
+	if err != nil {
+		return nil, b.fault(key, err)
+	}
+	if res.StatusCode >= 300 {
+		_ = res.Body.Close()
+		return nil, b.pinFault(key, &googleapi.Error{Code: res.StatusCode, Message: res.Status})
+	}
+	start, total, ok := contentRange(res.Header.Get("Content-Range"))
+	if g := res.Header.Get("X-Goog-Generation"); !ok || start != offset || total != pin.Size || g != "" && g != pin.Version {
+		_ = res.Body.Close()
+		return nil, changed(b.at(key))
+	}
+	return res.Body, nil
 }
 
 // List implements Bucket. Google lists names in byte order.
@@ -202,7 +233,7 @@ func (b *gsBucket) write(ctx context.Context, key string, when storage.Condition
 	uploading, stop := context.WithCancel(ctx)
 	defer stop()
 	id := seal.RandomID(20)
-	w := b.handle.Object(key).If(when).NewWriter(uploading)
+	w := b.handle.Object(key).If(when).Retryer(b.boundedRetry()).NewWriter(uploading)
 	w.ContentType = o.ContentType
 	w.Metadata = map[string]string{writeIDKey: id}
 	w.ChunkSize = gsChunk(o.Size, b.cfg.PartBytes)
@@ -214,15 +245,24 @@ func (b *gsBucket) write(ctx context.Context, key string, when storage.Condition
 	if err != nil {
 		stop()
 		_ = w.Close()
-		return Info{}, b.lost(ctx, key, id, lost, err)
+		return Info{}, b.lost(key, lost, err)
 	}
 	if err := w.Close(); err != nil {
 		if info, ok := b.owned(ctx, key, id); ok {
 			return info, nil
 		}
-		return Info{}, b.lost(ctx, key, id, lost, err)
+		return Info{}, b.lost(key, lost, err)
 	}
 	return gsInfo(w.Attrs()), nil
+}
+
+// boundedRetry limits the retries of one upload: the library's own limit does
+// not hold for uploads.
+func (b *gsBucket) boundedRetry() storage.RetryOption {
+	var failures atomic.Int64
+	return storage.WithErrorFunc(func(err error) bool {
+		return storage.ShouldRetry(err) && failures.Add(1) <= int64(b.cfg.Retries)
+	})
 }
 
 // gsChunk is the size of upload chunks, which the library keeps in memory to
@@ -237,7 +277,7 @@ func gsChunk(size, part int64) int {
 
 // lost maps the error of a write. 412 says that the condition does not hold,
 // unless it was this very write that came before.
-func (b *gsBucket) lost(ctx context.Context, key, id string, lost, err error) error {
+func (b *gsBucket) lost(key string, lost, err error) error {
 	if api, ok := errors.AsType[*googleapi.Error](err); ok && (api.Code == 412 || api.Code == 409) {
 		return lost
 	}
@@ -304,7 +344,8 @@ func (b *gsBucket) fault(key string, err error) error {
 // pinFault maps the errors of a pinned read.
 func (b *gsBucket) pinFault(key string, err error) error {
 	err = b.fault(key, err)
-	if kind := rft.KindOf(err); kind == rft.KindNotFound || kind == rft.KindOutOfRange {
+	api, ok := errors.AsType[*googleapi.Error](err)
+	if kind := rft.KindOf(err); kind == rft.KindNotFound || kind == rft.KindOutOfRange || ok && api.Code == 412 {
 		return changed(b.at(key))
 	}
 	return err

@@ -1,0 +1,52 @@
+package objstore_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"github.com/firekeep/firekeep/internal/objstore"
+	"github.com/firekeep/firekeep/internal/objstore/objstoretest"
+)
+
+func TestFileConformance(t *testing.T) {
+	objstoretest.Conformance(t, objstoretest.Store{}, func(t *testing.T) (objstore.Bucket, string) {
+		dir := t.TempDir()
+		b, err := objstore.Open(t.Context(), objstore.URL{Scheme: objstore.File, Key: dir[1:] + "/"}, objstore.Secret{}, objstore.Config{FileRoots: []string{dir}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = b.Close() })
+		return b, dir[1:] + "/deep/"
+	})
+}
+
+func TestHomeConformance(t *testing.T) {
+	objstoretest.Conformance(t, objstoretest.Store{}, func(t *testing.T) (objstore.Bucket, string) {
+		b, err := objstore.OpenDir(t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = b.Close() })
+		return b, ""
+	})
+}
+
+// conform runs the suite in one bucket of a server, under fresh prefixes.
+func conform(t *testing.T, s *objstoretest.Server, u objstore.URL, store objstoretest.Store) {
+	var n atomic.Int64
+	b := s.Open(u)
+	objstoretest.Conformance(t, store, func(t *testing.T) (objstore.Bucket, string) {
+		return b, fmt.Sprintf("p%d/", n.Add(1))
+	})
+}
+
+func TestS3Conformance(t *testing.T) {
+	s := objstoretest.VersityGW(t)
+	conform(t, s, s.Bucket("plain"), objstoretest.Store{CleansPaths: true})
+}
+
+func TestGSConformance(t *testing.T) {
+	s := objstoretest.FakeGCS(t)
+	conform(t, s, s.Bucket("plain"), objstoretest.Store{})
+}
