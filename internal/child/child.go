@@ -180,16 +180,21 @@ func (w *worker) prepare(t wire.Task) error {
 		w.memory = t.MemoryBytes
 		debug.SetMemoryLimit(t.MemoryBytes / 10 * 9)
 	}
-	w.pool = kernel.NewPool(1)
 	w.wanted.CompareAndSwap(0, int64(t.Threads))
-	w.followThreads()
+	w.pool = kernel.NewPool(w.threads())
+	runtime.GOMAXPROCS(w.threads() + 1)
 	return nil
 }
+
+// maxThreads bounds what a Threads frame can ask for.
+const maxThreads = 1024
+
+func (w *worker) threads() int { return min(max(int(w.wanted.Load()), 1), maxThreads) }
 
 // followThreads gives the pool the number of threads that was last asked for.
 // Callers are between passes: the pool is idle.
 func (w *worker) followThreads() {
-	n := min(max(int(w.wanted.Load()), 1), maxThreads)
+	n := w.threads()
 	if n == w.pool.Threads() {
 		return
 	}
@@ -197,6 +202,3 @@ func (w *worker) followThreads() {
 	// One more than computes, for the connection and the heartbeat.
 	runtime.GOMAXPROCS(n + 1)
 }
-
-// maxThreads bounds what a Threads frame can ask for.
-const maxThreads = 1024
