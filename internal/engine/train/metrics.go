@@ -206,6 +206,17 @@ func (t *totals) add(m *Metrics, y *tally) {
 	t.WSqSum += y.stats.WSqSum
 	t.Reward.merge(y.rewarded, m.RewardMean, m.RewardStd, m.RewardMin, m.RewardMax)
 	t.Written.merge(&y.written)
+	for _, x := range []*float64{&t.KL, &t.Entropy, &t.Reward.Mean, &t.Reward.SquareSum, &t.Written.OldSum} {
+		*x = finite(*x)
+	}
+}
+
+// finite bounds x to what JSON can carry: rewards may be as large as float64.
+func finite(x float64) float64 {
+	if math.IsNaN(x) {
+		return 0
+	}
+	return min(max(x, -math.MaxFloat64), math.MaxFloat64)
 }
 
 // Report describes the dataset as the job saw it, over all epochs.

@@ -259,6 +259,19 @@ func TestThreadsChangeDuringRun(t *testing.T) {
 	}
 }
 
+// TestHugeRewardsTrain: what overflows is only the report.
+func TestHugeRewardsTrain(t *testing.T) {
+	groups := someGroups(2, 4)
+	groups[0].Samples[0].Reward, groups[1].Samples[1].Reward = 1.5e154, -1.5e154
+	_, log, result := run(t, smallSpec("GRPO"), Options{}, groups)
+	if result.Updates != 1 || len(log.marks) != 1 {
+		t.Errorf("%+v", result)
+	}
+	if _, err := json.Marshal(log.marks[0]); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestExplodingGradientFailsTheJob(t *testing.T) {
 	spec, groups := smallSpec("GRPO"), someGroups(1, 4)
 	spec.ScaleRewards = "none"
