@@ -87,7 +87,8 @@ func TestConversation(t *testing.T) {
 // TestSenderWaitsForCredit: a sender whose receiver does not read stops at the
 // window, in every kind of flow, and goes on when its context ends.
 func TestSenderWaitsForCredit(t *testing.T) {
-	broker, engine := pair(t, Options{}, Options{})
+	urgent := make(chan any, 1)
+	broker, _ := pair(t, Options{}, Options{Urgent: func(m any) { urgent <- m }})
 	ctx, cancel := context.WithCancel(t.Context())
 	if err := broker.Send(ctx, Task{Kind: "train"}); err != nil {
 		t.Fatal(err)
@@ -102,8 +103,6 @@ func TestSenderWaitsForCredit(t *testing.T) {
 		wrote <- n
 	}()
 	// Threads overtakes everything that waits.
-	urgent := make(chan any, 1)
-	engine.opt.Urgent = func(m any) { urgent <- m }
 	if err := broker.Send(ctx, Threads{Threads: 7}); err != nil {
 		t.Fatal(err)
 	}
