@@ -67,9 +67,7 @@ func TestCrash(t *testing.T) {
 				_ = syscall.Kill(pid, syscall.SIGKILL)
 			}
 		} else {
-			s.kill()
-			s.fsck()
-			s.start()
+			s.fsck() // which kills it
 		}
 		s.finish(id)
 		if from := resumedFrom(t, s, id); from > 0 {

@@ -161,9 +161,14 @@ func (s *instance) try(args ...string) (string, error) {
 	return stdout.String(), nil
 }
 
-// fsck must find nothing.
+// fsck must find nothing. It verifies a home at rest, so a running server is
+// killed first and started again.
 func (s *instance) fsck() {
 	s.t.Helper()
+	if s.cmd != nil {
+		s.kill()
+		defer s.start()
+	}
 	if out, err := s.try("fsck", "--home", s.home, "--json"); err != nil {
 		s.t.Errorf("fsck: %v\n%s", err, out)
 	}

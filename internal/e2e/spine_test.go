@@ -40,12 +40,12 @@ func TestCanary(t *testing.T) {
 	if out, err := s.try("dataset", "create", "bad", "--from", writeBad(t, s), "--wait"); err == nil || strings.Contains(err.Error()+out, canary) {
 		t.Errorf("bad dataset: %v %s", err, out)
 	}
-	s.fsck()
-	metrics := get(t, s.api.BaseURL+"/metrics")
+	metrics := s.get("/metrics")
 	if bytes.Contains(metrics, []byte(canary)) {
 		t.Error("/metrics holds the canary")
 	}
 	s.kill()
+	s.fsck()
 	searchCanary(t, s)
 }
 
@@ -91,16 +91,21 @@ func searchCanary(t *testing.T, s *instance) {
 	}
 }
 
-func get(t *testing.T, url string) []byte {
-	t.Helper()
-	r, err := http.Get(url)
+func (s *instance) get(path string) []byte {
+	s.t.Helper()
+	r, err := http.NewRequest(http.MethodGet, s.api.BaseURL+path, nil)
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	defer r.Body.Close()
-	b, err := io.ReadAll(r.Body)
+	r.Header.Set("Authorization", "Bearer "+s.api.Key)
+	answer, err := http.DefaultClient.Do(r)
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	b, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		s.t.Fatalf("GET %s: %d, %v", path, answer.StatusCode, err)
 	}
 	return b
 }
