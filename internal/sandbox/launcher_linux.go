@@ -180,7 +180,8 @@ func (l *linux) prepare(s Spec, p *process, orders, status *os.File) (answer, er
 	case last.Step != "":
 		return last, rft.Errorf(rft.KindInternal, "sandbox: %s: %s", last.Step, last.Problem)
 	case err != nil || readErr != nil || len(last.Layers) == 0:
-		return last, rft.Wrap(rft.KindInternal, errors.Join(err, readErr), "sandbox: the child ended while it was prepared")
+		// It said nothing, so it was killed from outside: trying again may help.
+		return last, rft.Wrap(rft.KindUnavailable, errors.Join(err, readErr), "sandbox: the child ended while it was prepared")
 	}
 	return last, nil
 }
