@@ -276,3 +276,22 @@ func TestTokenOutsideTheVocabularyIsRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryLevel repeats what must hold bit by bit, and the gradients, with the
+// kernels of every level that this machine has.
+func TestEveryLevel(t *testing.T) {
+	best := kernel.Active()
+	defer kernel.Use(best)
+	for _, l := range kernel.Detect() {
+		if l == best || kernel.SelfTest(l) != nil {
+			continue
+		}
+		kernel.Use(l)
+		t.Run(l.String(), func(t *testing.T) {
+			t.Run("company", TestLogProbsDoNotDependOnCompany)
+			t.Run("old policy", TestTrainingSeesTheLogProbsOfLogProbs)
+			t.Run("threads", TestBytesDoNotDependOnThreadsOrMemory)
+			t.Run("gradients", TestGradientsAgreeWithDifferences)
+		})
+	}
+}
