@@ -2,6 +2,7 @@ package objstore_test
 
 import (
 	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 
@@ -49,4 +50,18 @@ func TestS3Conformance(t *testing.T) {
 func TestGSConformance(t *testing.T) {
 	s := objstoretest.FakeGCS(t)
 	conform(t, s, s.Bucket("plain"), objstoretest.Store{})
+}
+
+// TestS3VersionedConformance runs where the bucket keeps versions: an old pin
+// still reads the old bytes.
+func TestS3VersionedConformance(t *testing.T) {
+	s := objstoretest.VersityGWVersioned(t)
+	u := s.Bucket("versioned")
+	s.EnableVersions(u)
+	b := s.Open(u)
+	info, err := b.Create(t.Context(), "probe", strings.NewReader("x"), objstore.PutOptions{Size: 1})
+	if err != nil || info.Pin.Version == "" {
+		t.Fatalf("the bucket keeps no versions: %+v, %v", info, err)
+	}
+	conform(t, s, u, objstoretest.Store{CleansPaths: true, MarkersBlock: true})
 }

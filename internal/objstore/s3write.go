@@ -51,10 +51,18 @@ func (b *s3Bucket) Create(ctx context.Context, key string, r io.Reader, o PutOpt
 	return b.write(ctx, key, condition{create: true}, r, o)
 }
 
-// Replace implements Bucket.
+// Replace implements Bucket. The look beforehand is for stores that compare with
+// a deleted version, or not at all; the condition decides.
 func (b *s3Bucket) Replace(ctx context.Context, key string, was Pin, r io.Reader, o PutOptions) (Info, error) {
 	if was.ETag == "" {
 		return Info{}, rft.Errorf(rft.KindInternal, "%s: a pin without an ETag cannot be compared by S3", b.at(key))
+	}
+	now, err := b.Stat(ctx, key)
+	if rft.KindOf(err) == rft.KindNotFound || err == nil && now.Pin.ETag != was.ETag {
+		return Info{}, changed(b.at(key))
+	}
+	if err != nil {
+		return Info{}, err
 	}
 	return b.write(ctx, key, condition{match: was.ETag}, r, o)
 }
