@@ -71,7 +71,7 @@ func resolve(p Params, recorded *engine.Spec, warm *store.Model, maxPositions in
 	case warm != nil: // imported: no recorded parameters, but a shape
 		spec.LoraRank, spec.LoraAlpha, spec.LoraTargets = warm.Rank, warm.Alpha, warm.Targets
 	}
-	if maxPositions > 0 && warm == nil && p.MaxContextLength == nil {
+	if maxPositions > 0 && recorded == nil && p.MaxContextLength == nil {
 		spec.MaxContextLength = min(spec.MaxContextLength, maxPositions)
 	}
 	shape := spec

@@ -44,17 +44,18 @@ type Fsck struct {
 	// BucketDir is the directory of the home bucket, searched for files that a
 	// crash left unfinished; "" when the bucket is not a directory.
 	BucketDir string
-	// Repair removes what is harmless.
+	// Repair removes what is harmless, unless the database itself is damaged.
 	Repair bool
 
-	found []Finding
-	snap  store.Snapshot
-	named map[string]bool // keys of the home bucket that rows account for, and prefixes of artefacts
+	repair bool
+	found  []Finding
+	snap   store.Snapshot
+	named  map[string]bool // keys of the home bucket that rows account for, and prefixes of artefacts
 }
 
 // Run returns what is wrong; an error means that it could not look.
 func (f *Fsck) Run(ctx context.Context) ([]Finding, error) {
-	f.found, f.named = nil, map[string]bool{}
+	f.found, f.named, f.repair = nil, map[string]bool{}, f.Repair
 	problems, err := f.DB.Check(ctx)
 	if err != nil {
 		f.add("database", "database", "the database cannot be read: "+rft.PublicMessage(err))
@@ -62,6 +63,7 @@ func (f *Fsck) Run(ctx context.Context) ([]Finding, error) {
 	}
 	for _, p := range problems {
 		f.add("database", "database", p)
+		f.repair = false // what looks like an orphan may belong to a row that is lost
 	}
 	if f.snap, err = f.DB.Snapshot(ctx); err != nil {
 		f.add("database", "database", "rows cannot be read: "+rft.PublicMessage(err))
@@ -85,7 +87,7 @@ func (f *Fsck) add(kind, resource, message string) {
 // harmless reports something that repair removes.
 func (f *Fsck) harmless(kind, resource, message string, repair func() error) {
 	n := Finding{Kind: kind, Resource: resource, Message: message, Harmless: true}
-	if f.Repair {
+	if f.repair {
 		if err := repair(); err != nil {
 			n.Message += "; it could not be removed: " + rft.PublicMessage(err)
 		} else {
