@@ -6,6 +6,8 @@ import (
 	"errors"
 	"io"
 	"regexp"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/firekeep/firekeep/internal/rft"
@@ -39,7 +41,9 @@ func (c *Child) verdict(ctx context.Context, err error) error {
 // exitError says how the child died. UNAVAILABLE means that the same work may
 // succeed when it is tried again.
 func (c *Child) exitError(cause error) error {
-	switch e := c.exit; {
+	e := c.exit
+	e.OOM = e.OOM || c.stderr.outOfMemory()
+	switch {
 	case e.OOM && c.opt.MemoryBytes > 0:
 		return rft.Wrap(rft.KindResourceExhausted, cause, "the engine needed more than its memory limit of %d MiB", c.opt.MemoryBytes>>20)
 	case e.OOM:
@@ -114,6 +118,14 @@ func (t *tail) fill(r io.ReadCloser) {
 		}
 	}
 	_, _ = io.Copy(io.Discard, r)
+}
+
+// outOfMemory reports that the Go runtime got no memory: where no cgroup kills
+// the child, its own limit ends it this way.
+func (t *tail) outOfMemory() bool {
+	return slices.ContainsFunc(t.stack(), func(line string) bool {
+		return strings.HasPrefix(line, "fatal error: runtime: out of memory") || strings.HasPrefix(line, "fatal error: runtime: cannot allocate memory")
+	})
 }
 
 func (t *tail) stack() []string {

@@ -169,7 +169,8 @@ func (s *session) receive(ctx context.Context) (wire.Done, error) {
 		if ctx.Err() != nil {
 			continue // the child is ending; nobody wants its reports any more
 		}
-		if err := s.handle(m); err != nil {
+		// A broken stream has its reason in what follows; no Done can.
+		if err := s.handle(m); err != nil && !errors.Is(err, wire.ErrBroken) {
 			return wire.Done{}, err
 		}
 	}

@@ -117,3 +117,29 @@ func TestTooLong(t *testing.T) {
 		t.Errorf("%v, %v", m, err)
 	}
 }
+
+// TestFaultBreaksStreams: a peer that gives up within a stream still says why.
+func TestFaultBreaksStreams(t *testing.T) {
+	broker, engine := pair(t, Options{}, Options{})
+	ctx := t.Context()
+	out, err := engine.OpenStream(ctx, Open{Name: "prepared", Size: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Write([]byte("some")); err != nil {
+		t.Fatal(err)
+	}
+	if err := engine.Send(ctx, Fault{Kind: "INTERNAL", Message: "why"}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := broker.Receive(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(m.(*Inbound)); string(b) != "some" || err != ErrBroken {
+		t.Errorf("%q, %v", b, err)
+	}
+	if m, err := broker.Receive(ctx); err != nil || m.(Fault).Message != "why" {
+		t.Errorf("%v, %v", m, err)
+	}
+}

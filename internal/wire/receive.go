@@ -103,6 +103,9 @@ func (c *Conn) takeOrdered(f Frame, m any) error {
 		}
 		m = in
 	case Done:
+		if len(c.in) > 0 {
+			return violation("unfinished-stream", "the task is done while a stream has no end")
+		}
 		c.ended = true
 	case Fault:
 		c.ended = v.ID == 0

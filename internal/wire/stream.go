@@ -14,6 +14,10 @@ import (
 // cancel never waits long behind it.
 const dataFrame = 256 << 10
 
+// ErrBroken is what reading a stream ends with when the peer gave up before its
+// last byte. Receive says why: a Fault, or the end of the connection.
+var ErrBroken = errors.New("the stream ends before its last byte")
+
 // Outbound is the sending end of a stream.
 type Outbound struct {
 	c    *Conn
@@ -98,8 +102,7 @@ func (c *Conn) SendStream(ctx context.Context, o Open, r io.Reader) error {
 }
 
 // Inbound is the receiving end of a stream: an io.Reader that ends with io.EOF
-// after the stream's last byte and with another error when the connection broke
-// before it.
+// after the stream's last byte, with ErrBroken when the peer gave up before it.
 type Inbound struct {
 	Open
 	c        *Conn
@@ -180,7 +183,7 @@ func (in *Inbound) Read(p []byte) (int, error) {
 	}
 	c := in.c
 	c.mu.Lock()
-	for len(in.queue) == 0 && !in.ended && c.err == nil {
+	for len(in.queue) == 0 && !in.ended && !c.ended && c.err == nil {
 		c.changed.Wait()
 	}
 	if c.err != nil && !errors.Is(c.err, ErrClosed) {
@@ -233,8 +236,8 @@ func (in *Inbound) sendCredit(n int64) {
 // finish is the result of reading past the last byte. c.mu is held.
 func (in *Inbound) finish() error {
 	if !in.ended {
-		if errors.Is(in.c.err, ErrClosed) {
-			return io.ErrUnexpectedEOF
+		if in.c.ended || errors.Is(in.c.err, ErrClosed) {
+			return ErrBroken
 		}
 		return in.c.err
 	}

@@ -206,6 +206,8 @@ class Peer:
             self.tasked = True
         if name == "Open":
             message = self._open(message)
+        elif name == "Done" and self.streams:
+            raise ProtocolError("unfinished-stream")
         elif name == "Done" or name == "Fault" and not message.get("id"):
             self.ended = True
         elif name == "Group":
