@@ -60,6 +60,9 @@ func (c *Control) CreateStep(ctx context.Context, who Caller, account, id string
 	if x == nil {
 		x = &api.StepExtension{}
 	}
+	if err := c.clampContext(ctx, account, t); err != nil {
+		return nil, err
+	}
 	params, err := stepParams(r, t, x)
 	if err != nil {
 		return nil, err
@@ -82,6 +85,29 @@ func (c *Control) CreateStep(ctx context.Context, who Caller, account, id string
 	}
 	w := wireStep(j)
 	return &w, nil
+}
+
+// clampContext lowers maxContextLength to what the model has positions for.
+// Clients of the contract send its default of 8192 whatever the model is, and a
+// sample longer than the model can hold is cut either way. The answer shows the
+// value in use.
+func (c *Control) clampContext(ctx context.Context, account string, t *api.TrainingConfig) error {
+	ref := orElse(t.BaseModel, t.WarmStartFrom)
+	if t.MaxContextLength == 0 || ref == "" {
+		return nil
+	}
+	m, err := c.model(ctx, "trainingConfig", ref, account)
+	switch rft.KindOf(err) {
+	case "":
+	case rft.KindNotFound, rft.KindInvalidArgument:
+		return nil // CreateStep says so, naming the field
+	default:
+		return err
+	}
+	if m.ContextLength > 0 {
+		t.MaxContextLength = min(t.MaxContextLength, m.ContextLength)
+	}
+	return nil
 }
 
 // refuseStep names what a request asks for and this server does not do.
