@@ -29,6 +29,7 @@ func TestImportRefusals(t *testing.T) {
 		"garbage":      {files(file("m.gguf", make([]byte, 64))), io.Discard, rft.KindInvalidArgument, nil},
 		"nothing":      {files(file("README", []byte("hello"))), io.Discard, rft.KindInvalidArgument, nil},
 		"short source": {broken("m.gguf", 2000, io.EOF), io.Discard, rft.KindFailedPrecondition, nil},
+		"long source":  {broken("m.gguf", 500, io.EOF), io.Discard, rft.KindFailedPrecondition, nil},
 		"lost source":  {broken("m.gguf", 2000, gone), io.Discard, rft.KindNotFound, gone},
 		"no source":    {func(yield func(broker.File, error) bool) { yield(broker.File{}, gone) }, io.Discard, rft.KindNotFound, gone},
 		"full disk":    {files(file("m.gguf", demoGGUF(t))), failing{full}, rft.KindUnknown, full},

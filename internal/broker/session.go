@@ -128,7 +128,7 @@ func (c *Child) sendStream(ctx context.Context, o wire.Open, r io.Reader) error 
 	switch {
 	case source.err != nil:
 		return source.err
-	case err != nil && o.Size >= 0 && source.n != o.Size && c.conn.Err() == nil && ctx.Err() == nil:
+	case err != nil && o.Size >= 0 && (source.n > o.Size || source.over && source.n < o.Size):
 		return rft.Wrap(rft.KindFailedPrecondition, err, "%s has not the %d bytes that were announced", o.Path, o.Size)
 	}
 	return sending(err)
@@ -136,15 +136,19 @@ func (c *Child) sendStream(ctx context.Context, o wire.Open, r io.Reader) error 
 
 // watchedReader remembers how reading ended.
 type watchedReader struct {
-	r   io.Reader
-	n   int64
-	err error
+	r io.Reader
+	n int64
+	// over: the end was reached; err: reading failed before it.
+	over bool
+	err  error
 }
 
 func (w *watchedReader) Read(p []byte) (int, error) {
 	n, err := w.r.Read(p)
 	w.n += int64(n)
-	if err != nil && err != io.EOF {
+	if err == io.EOF {
+		w.over = true
+	} else if err != nil {
 		w.err = err
 	}
 	return n, err

@@ -240,3 +240,14 @@ func TestKilledStep(t *testing.T) {
 		})
 	}
 }
+
+// TestForcedLevel: a step may ask for a lesser level than the best, to continue
+// a job that began on it, and says which one it used.
+func TestForcedLevel(t *testing.T) {
+	w, _ := tinyWeights(t)
+	in := stepInput(2)
+	done, _, _ := train(t, broker.Options{Weights: w, Threads: 2, Level: "go"}, in)
+	if done.Level != "go" {
+		t.Errorf("computed on %s", done.Level)
+	}
+}

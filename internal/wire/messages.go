@@ -45,7 +45,7 @@ type Hello struct {
 	Peer         string   `json:"peer"`         // "firekeep-engine", "firekeep"
 	Build        string   `json:"build"`        // version of the program
 	Capabilities []string `json:"capabilities"` // "import", "validate", "train", "sample"
-	Levels       []string `json:"levels"`       // kernel levels that passed their self-test, best first
+	Levels       []string `json:"levels"`       // kernel levels of the host, best first; Level passed its self-test, others are tested when a Task names them
 	Level        string   `json:"level"`        // the one in use
 }
 
