@@ -24,6 +24,7 @@ import (
 	"github.com/firekeep/firekeep/internal/objstore"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/sandbox"
+	"github.com/firekeep/firekeep/internal/serving"
 	"github.com/firekeep/firekeep/internal/store"
 )
 
@@ -44,6 +45,9 @@ type Config struct {
 	// Threads is the thread count of each step child (default 1), LightThreads
 	// that of the others (default 1).
 	Threads, LightThreads int
+	// Shares divides the cores between steps and sampling while both run, and
+	// then Threads is only where a step starts; nil = Threads stands.
+	Shares *serving.Shares
 	// MemoryBytes limits a step child; 0 = the launcher's default.
 	MemoryBytes int64
 	// Level forces a kernel level, "" = the best.

@@ -183,6 +183,9 @@ func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
 		return fail(err)
 	}
 	defer child.Close()
+	if s.Shares != nil {
+		defer s.Shares.Step(child)()
+	}
 	ord := order{index: src.index, seed: s.spec.Train.Seed, epochs: s.spec.Train.Epochs}
 	s.groups = src.index.Groups * int64(ord.epochs)
 	s.input.Task.GroupsPerEpoch = src.index.Groups
