@@ -94,13 +94,14 @@ type StepExtension struct {
 	Annotations          map[string]string `json:"annotations,omitempty"`
 
 	// Output only.
-	Ran        *RanOn       `json:"ran,omitempty"`
-	Attempt    int          `json:"attempt,omitempty"`
-	Update     Int64        `json:"update,omitempty"`
-	ETASeconds float64      `json:"etaSeconds,omitempty"`
-	Stage      string       `json:"stage,omitempty"`
-	Warnings   []string     `json:"warnings,omitempty"`
-	Latest     *StepMetrics `json:"latestMetrics,omitempty"`
+	Ran *RanOn `json:"ran,omitempty"`
+	// NoSignal: the step is COMPLETED, but no sample carried a gradient and the
+	// new checkpoint has the incoming weights. status.message says so too.
+	NoSignal   bool    `json:"noSignal,omitempty"`
+	Attempt    int     `json:"attempt,omitempty"`
+	Update     Int64   `json:"update,omitempty"`
+	ETASeconds float64 `json:"etaSeconds,omitempty"`
+	Stage      string  `json:"stage,omitempty"`
 }
 
 // RanOn says what a job really ran on, whatever acceleratorType asked for.

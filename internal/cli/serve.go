@@ -173,7 +173,7 @@ func (s *service) open(ctx context.Context, enginePath string) (wrote string, er
 	shares := serving.NewShares(s.config.Cores, s.config.SamplingShare)
 	s.router = serving.NewRouter(host, control.Models{Catalog: cat}, serving.Options{MaxSequences: s.config.MaxSequences, CacheBytes: s.config.CacheBytes, Shares: shares})
 	s.onClose(func() { s.router.Close() })
-	s.runner = runner.New(s.runnerConfig(cat, kek, host))
+	s.runner = runner.New(s.runnerConfig(cat, kek, host, shares))
 	ops := &control.Control{DB: s.db, Keys: &authz.Keys{DB: s.db, Operator: mainAccount}, Catalog: cat, Jobs: job.New(cat), Router: s.router, KEK: kek, Log: s.log,
 		Uploads: s.config.Uploads, StrictAccelerators: s.config.Accelerators == "strict",
 		ManualDeployments: s.config.AutoDeploy != nil && !*s.config.AutoDeploy,
@@ -203,12 +203,12 @@ func openCatalog(home string, db *store.DB, kek seal.KEK) (*catalog.Catalog, err
 	return catalog.New(db, catalog.NewVault(bucket, kek), bases), nil
 }
 
-func (s *service) runnerConfig(cat *catalog.Catalog, kek seal.KEK, host *broker.Host) runner.Config {
+func (s *service) runnerConfig(cat *catalog.Catalog, kek seal.KEK, host *broker.Host, shares *serving.Shares) runner.Config {
 	return runner.Config{
 		DB: s.db, Catalog: cat, Host: host, Log: s.log, Objects: s.config.objstore(),
 		Identity: catalog.Credentials(s.db, kek),
 		// The lock on the home makes the name unique.
-		ID: "embedded", Steps: s.config.Steps, Threads: s.config.Cores, MemoryBytes: s.config.StepMemoryBytes, Level: s.config.KernelLevel, HubURL: s.config.HubURL,
+		ID: "embedded", Steps: s.config.Steps, Threads: s.config.Cores, Shares: shares, MemoryBytes: s.config.StepMemoryBytes, Level: s.config.KernelLevel, HubURL: s.config.HubURL,
 	}
 }
 

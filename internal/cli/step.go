@@ -151,10 +151,24 @@ func (a *app) waitStep(c *api.Client, account, id string) (*api.RlorTrainerJob, 
 		a.progress("%s", progressLine(j, last))
 		if state := rft.JobState(j.State); state.Terminal() {
 			a.progressEnd()
+			a.warnings(c, account, id)
 			return a.ended(j, state)
 		}
 		if err := a.pause(pollEvery); err != nil {
 			return nil, a.interrupted(err, id)
+		}
+	}
+}
+
+// warnings prints what a user must see, such as rows without a group.
+func (a *app) warnings(c *api.Client, account, id string) {
+	l, err := c.StepEvents(a.ctx, account, id)
+	if err != nil {
+		return // the step's own end says more
+	}
+	for _, e := range l.Events {
+		if e.Type == "warning" {
+			fmt.Fprintln(a.Stderr, "warning:", e.Message)
 		}
 	}
 }

@@ -35,7 +35,9 @@ type Sampling struct {
 	Raw      bool
 	Echo     bool
 	Perf     bool
-	Prompts  []string // texts of completions, for raw_output
+	// IncludeUsage asks for a last chunk with usage and no choices.
+	IncludeUsage bool
+	Prompts      []string // texts of completions, for raw_output
 
 	target   serving.Target
 	requests []wire.SampleRequest
@@ -90,7 +92,8 @@ func (c *Control) sampling(ctx context.Context, who Caller, r *api.CompletionReq
 		return nil, err
 	}
 	s := &Sampling{Model: r.Model, N: base.N, Logprobs: r.Logprobs, TokenIDs: r.ReturnTokenIDs, Raw: r.RawOutput, Echo: r.Echo, Perf: r.PerfMetrics,
-		target: target, router: c.Router}
+		IncludeUsage: r.StreamOptions != nil && r.StreamOptions.IncludeUsage,
+		target:       target, router: c.Router}
 	if chat {
 		err = s.addChat(base, r)
 	} else {

@@ -273,7 +273,7 @@ func wireStep(j store.Job) api.RlorTrainerJob {
 	var done job.StepResult
 	if len(j.Result) > 0 && json.Unmarshal(j.Result, &done) == nil {
 		x.Ran = &api.RanOn{Accelerator: "CPU", KernelLevel: done.Level, Precision: done.Precision}
-		x.Update = api.Int64(done.Updates)
+		x.Update, x.NoSignal = api.Int64(done.Updates), done.NoSignal
 	}
 	return w
 }

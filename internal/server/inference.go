@@ -127,9 +127,6 @@ func (rq *request) stream(ctx context.Context, s *control.Sampling, out *renderi
 		}
 		return rq.breakStream(send, err)
 	}
-	if err := send(out.last()); err != nil {
-		return err
-	}
 	if _, err := rq.w.Write([]byte("data: [DONE]\n\n")); err != nil {
 		return rft.Wrap(rft.KindCancelled, err, "the client went away")
 	}

@@ -21,6 +21,7 @@ type rendering struct {
 	first   time.Time // of the first token
 	choices []choice
 	prompts []int // prompt tokens, per prompt
+	open    int   // choices without an end
 }
 
 // choice is one completion in the making.
@@ -37,7 +38,7 @@ type choice struct {
 }
 
 func newRendering(s *control.Sampling, chat bool, id string, created time.Time) *rendering {
-	return &rendering{s: s, chat: chat, id: id, created: created, choices: make([]choice, s.Choices), prompts: make([]int, s.Choices/s.N)}
+	return &rendering{s: s, chat: chat, id: id, created: created, choices: make([]choice, s.Choices), prompts: make([]int, s.Choices/s.N), open: s.Choices}
 }
 
 // add takes an event in and returns what it added to the choice's log-probs.
@@ -59,8 +60,9 @@ func (o *rendering) take(e wire.SampleEvent) (added api.Logprobs, first bool) {
 		}
 	}
 	c.text.WriteString(e.Text)
-	if e.Finish != "" {
+	if e.Finish != "" && c.finish == "" {
 		c.finish = e.Finish
+		o.open--
 	}
 	for i, t := range e.Tokens {
 		if i < echoed {
@@ -210,14 +212,18 @@ func (o *rendering) chunk(e wire.SampleEvent) []api.Completion {
 		w.RawOutput = o.raw(e.Index)
 	}
 	out.Choices = append(out.Choices, w)
-	return []api.Completion{out}
-}
-
-// last is the chunk that ends a stream: usage, and no choices.
-func (o *rendering) last() api.Completion {
-	c := o.envelope(true)
-	c.Usage, c.PerfMetrics = o.wireUsage(), o.perf()
-	return c
+	if o.open > 0 {
+		return []api.Completion{out}
+	}
+	// The contract's final chunk has finish_reason and usage; who asks for
+	// include_usage expects usage behind it, in a chunk without choices.
+	if !o.s.IncludeUsage {
+		out.Usage, out.PerfMetrics = o.wireUsage(), o.perf()
+		return []api.Completion{out}
+	}
+	last := o.envelope(true)
+	last.Usage, last.PerfMetrics = o.wireUsage(), o.perf()
+	return []api.Completion{out, last}
 }
 
 func (o *rendering) raw(i int) *api.RawOutput {
