@@ -87,11 +87,3 @@ func (c *Control) allowOwned(ctx context.Context, who Caller, action authz.Actio
 
 // now is the clock of expiries.
 func (c *Control) now() time.Time { return time.Now().UTC() }
-
-// log never is nil.
-func (c *Control) log() *slog.Logger {
-	if c.Log == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return c.Log
-}

@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/serving"
 )
 
 // writeError answers err in the shape of the contract. What may not leave the
@@ -25,6 +28,11 @@ func (rq *request) writeError(err error) {
 	}
 	if rft.KindOf(err) == rft.KindUnauthenticated {
 		h.Set("WWW-Authenticate", "Bearer")
+	}
+	// What passes by itself says when to try again.
+	var busy *serving.Busy
+	if errors.As(err, &busy) {
+		h.Set("Retry-After", strconv.Itoa(max(1, int(busy.After.Round(time.Second).Seconds()))))
 	}
 	var body any
 	if rq.shape == inference {
