@@ -22,7 +22,7 @@ class ReinforcementStep:
     def __init__(self, client: Client, resource: dict):
         self._client = client
         self.resource = resource
-        if self.is_completed and "no sample carried a gradient" in self.message:
+        if self.is_completed and (resource.get("firekeep") or {}).get("noSignal"):
             warnings.warn(f"{self.name}: {self.message}", NoSignalWarning, stacklevel=3)
 
     def __repr__(self) -> str:

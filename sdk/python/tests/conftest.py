@@ -16,6 +16,7 @@ import pytest
 from firekeep import Client
 
 ROOT = Path(__file__).resolve().parents[3]
+GGUF = Path(os.environ.get("FIREKEEP_DEMO_GGUF", ROOT / ".cache/demo/SmolLM2-135M-Instruct.Q4_1.gguf"))
 BASE = "accounts/fireworks/models/tiny"
 
 
@@ -59,7 +60,7 @@ def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("firekeep")
     (folder / "bucket").mkdir()
     subprocess.run(["go", "run", "./internal/e2e/tinymodel", str(folder / "tiny")], cwd=ROOT, check=True)
-    s = Server(folder / "home", [folder])
+    s = Server(folder / "home", [folder, GGUF.parent])
     s.bucket = folder / "bucket"
     s.cli("model", "import", BASE, str(folder / "tiny"), "--wait")
     yield s

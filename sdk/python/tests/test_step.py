@@ -15,14 +15,21 @@ def unique(prefix="m"):
 
 
 def test_failed_job_raises_with_its_message(server, client):
-    rows = [json.loads(json.dumps(r).replace('"score"', '"other"')) for r in scored_rows(2)]
-    dataset = Dataset.from_list(rows, id=unique("d"))
+    path = server.bucket / f"{unique()}.jsonl"
+    path.write_text("".join(json.dumps(r) + "\n" for r in scored_rows(4)))
+    dataset = Dataset.from_url(f"file://{path}").sync(client)
+    path.write_text("".join(json.dumps(r) + "\n" for r in scored_rows(4, text="other")))  # not what was registered
     job = LLM(model=BASE).reinforcement_step(dataset=dataset, output_model=unique())
-    with pytest.raises(JobFailedError, match="score") as e:
+    with pytest.raises(JobFailedError, match=path.name) as e:
         job.wait(timeout=60)
-    assert e.value.state == "JOB_STATE_FAILED"
-    with pytest.raises(JobFailedError, match="score"):
+    assert e.value.state == "JOB_STATE_FAILED" and "changed" in str(e.value)
+    with pytest.raises(JobFailedError, match="changed"):
         job.get().raise_if_bad_state()
+
+
+def test_a_reward_that_rows_lack_is_refused_at_once(server, client):
+    with pytest.raises(InvalidArgumentError, match="rewardWeights.*quality"):
+        LLM(model=BASE).reinforcement_step(dataset=Dataset.from_list(scored_rows(2)), output_model=unique(), reward_weights=["quality=1"])
 
 
 def test_cancelled_job_raises(server, client):

@@ -1,12 +1,11 @@
 """Supervised data with a reward attached teaches a real model, because of its rewards."""
 
-import os
 import random
 import sys
 import uuid
 
 import pytest
-from conftest import ROOT
+from conftest import GGUF, ROOT
 
 from firekeep import LLM, Dataset, rollouts
 
@@ -18,7 +17,7 @@ REAL = "accounts/fireworks/models/smollm2-135m"
 
 @pytest.fixture(scope="module")
 def real(server):
-    server.cli("model", "import", REAL, os.environ.get("FIREKEEP_DEMO_GGUF", str(ROOT / ".cache/demo/SmolLM2-135M-Instruct.Q4_1.gguf")), "--wait")
+    server.cli("model", "import", REAL, str(GGUF), "--wait")
     return REAL
 
 
