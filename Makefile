@@ -23,7 +23,7 @@ VERSION   := $(shell git -C $(ROOT) describe --always --dirty 2>/dev/null || ech
 ENGINE_BIN := internal/sandbox/embedded/engine.bin
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo test test-fast test-long bench bench-quick lint clean weights doubles postgres python-demo python-oracles python-bench
+.PHONY: all build demo test test-fast test-long bench bench-quick mutants lint clean weights doubles postgres python-demo python-oracles python-bench
 all: build
 
 ## build: bin/firekeep, statically linked, the engine inside
@@ -54,6 +54,10 @@ bench: build weights python-bench
 
 bench-quick: build weights python-bench
 	$(PY) bench/bench.py --quick
+
+## mutants: break the code on purpose; the tests must turn red
+mutants: weights doubles postgres python-oracles
+	./scripts/mutants
 
 lint:
 	@test -z "$$(gofmt -l api cmd internal)" || { echo "gofmt would change:"; gofmt -l api cmd internal; exit 1; }
