@@ -13,6 +13,7 @@ import struct
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -143,15 +144,15 @@ def evaluate(llm, held_out):
 
 def base_perplexity(base, samples):
     """exp of the mean negative log-prob per answer token under the base model."""
-    total, count = 0.0, 0
-    for s in samples:
-        answer = base.completions.create(s.token_ids, max_tokens=1, echo=True, logprobs=True, temperature=0)
-        content = answer.choices[0].logprobs["content"]
-        start = len(s.token_ids) - len(s.logprobs)
-        for entry in content[start : len(s.token_ids)]:
-            total -= entry["logprob"]
-            count += 1
-    return math.exp(total / count)
+
+    def answer_logprobs(s):
+        scored = base.completions.create(s.token_ids, max_tokens=1, echo=True, logprobs=True, temperature=0)
+        content = scored.choices[0].logprobs["content"]
+        return [entry["logprob"] for entry in content[len(s.token_ids) - len(s.logprobs) : len(s.token_ids)]]
+
+    with ThreadPoolExecutor(16) as pool:
+        logprobs = [x for xs in pool.map(answer_logprobs, samples) for x in xs]
+    return math.exp(-sum(logprobs) / len(logprobs))
 
 
 def chat(base, llm, example):
