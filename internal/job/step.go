@@ -209,6 +209,9 @@ func (s *Service) Export(ctx context.Context, account, model, url, by string, ac
 	if err != nil {
 		return store.Job{}, err
 	}
+	if m.Kind != store.KindAdapter {
+		return store.Job{}, rft.Errorf(rft.KindUnimplemented, "%s is a base model; only LoRA adapters are exported: copy the base from where it was imported (%s), and export the adapters trained on it", m.Name(), m.ImportedFrom)
+	}
 	if m.State != store.StateReady {
 		return store.Job{}, rft.Errorf(rft.KindFailedPrecondition, "%s is not READY but %s", m.Name(), m.State)
 	}
@@ -225,7 +228,20 @@ func (s *Service) Export(ctx context.Context, account, model, url, by string, ac
 
 // Cancel asks a job to stop; see store.CancelJob.
 func (s *Service) Cancel(ctx context.Context, account string, kind store.JobKind, id string, act store.Act) (store.Job, error) {
-	return s.db.CancelJob(ctx, account, kind, id, act)
+	j, err := s.db.CancelJob(ctx, account, kind, id, act)
+	if err == nil && j.State.Terminal() { // it was queued again: no runner cleans up
+		dropped, _ := s.db.DropResumePoints(context.WithoutCancel(ctx), j.UID)
+		s.remove(ctx, dropped)
+	}
+	return j, err
+}
+
+// remove removes the artefacts of resume points; what a failure leaves is an
+// orphan for fsck.
+func (s *Service) remove(ctx context.Context, points []store.ResumePoint) {
+	for _, p := range points {
+		_ = s.catalog.Vault().Remove(context.WithoutCancel(ctx), p.Artifact)
+	}
 }
 
 // Delete removes a job in any state and the artefacts of its resume points.
@@ -234,9 +250,7 @@ func (s *Service) Delete(ctx context.Context, account string, kind store.JobKind
 	if err != nil {
 		return err
 	}
-	for _, p := range points {
-		_ = s.catalog.Vault().Remove(context.WithoutCancel(ctx), p.Artifact) // else an orphan for fsck
-	}
+	s.remove(ctx, points)
 	return nil
 }
 

@@ -13,6 +13,8 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/wire"
 )
 
@@ -246,3 +248,17 @@ func TestBlockHash(t *testing.T) {
 }
 
 const fixedOrder = "0 7 4 1 2 6 9 8 5 3 |0false 4 6 8 7 1 2 9 3 0 5 |1true"
+
+func TestNameObject(t *testing.T) {
+	names := []string{"rows/a.jsonl", "rows/b.jsonl"}
+	for object, want := range map[string]string{"object 2": "rows/b.jsonl: line 7: ", "object 3": "object 3: line 7: ", "object 0": "object 0: line 7: ", "other": "other: line 7: "} {
+		err := rft.Wrap(rft.KindInvalidArgument, &engine.Problem{Rule: "r", Message: "m", Object: object, Line: 7}, "%s: line 7: m (r)", object)
+		got := nameObject(err, names)
+		if !strings.HasPrefix(rft.PublicMessage(got), want) || rft.KindOf(got) != rft.KindInvalidArgument {
+			t.Errorf("%s: %v", object, got)
+		}
+	}
+	if err := nameObject(nil, names); err != nil {
+		t.Error(err)
+	}
+}

@@ -121,7 +121,7 @@ func (r *Runner) work(ctx context.Context, l *job.Lease) {
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 	defer cancel()
-	if err := r.settle(end, ctx, l, err); err != nil && rft.KindOf(err) != rft.KindAborted {
+	if err := r.settle(end, ctx, l, err); err != nil && rft.KindOf(err) != rft.KindAborted && rft.KindOf(err) != rft.KindNotFound {
 		log.Error("the end of a job cannot be recorded; its lease will run out", slog.Any("error", err))
 	}
 	log.Warn("job stopped", slog.String("kind", string(rft.KindOf(err))), slog.String("message", rft.PublicMessage(err)), slog.Any("cause", errors.Unwrap(err)))
@@ -179,14 +179,27 @@ func (r *Runner) settle(ctx, running context.Context, l *job.Lease, cause error)
 	case now.State.Terminal():
 		return nil
 	case now.State == rft.StateCancelling:
-		return r.DB.Stop(ctx, uid, fence, rft.StateCancelled, now.Status, act)
+		return r.stop(ctx, l, rft.StateCancelled, now.Status, act)
 	case running.Err() != nil:
 		return r.DB.Release(ctx, uid, fence)
 	case rft.KindOf(cause) == rft.KindUnavailable:
 		backOff(running, l, now.Tries)
 		return r.DB.Retry(ctx, uid, fence, job.MaxTries, store.StatusOf(cause))
 	}
-	return r.DB.Stop(ctx, uid, fence, rft.StateFailed, failure(cause), act)
+	return r.stop(ctx, l, rft.StateFailed, failure(cause), act)
+}
+
+// stop ends a job for good and removes the resume points that nobody will take
+// up any more.
+func (r *Runner) stop(ctx context.Context, l *job.Lease, state rft.JobState, s store.Status, act store.Act) error {
+	if err := r.DB.Stop(ctx, l.Job.UID, l.Fence(), state, s, act); err != nil {
+		return err
+	}
+	dropped, err := r.DB.DropResumePoints(ctx, l.Job.UID)
+	for _, p := range dropped {
+		_ = r.Catalog.Vault().Remove(ctx, p.Artifact) // else an orphan for fsck
+	}
+	return err
 }
 
 // failure is the status of a failed job. Errors without a kind are ours.

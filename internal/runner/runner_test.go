@@ -1,6 +1,7 @@
 package runner_test
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"github.com/firekeep/firekeep/internal/catalog"
 	"github.com/firekeep/firekeep/internal/job"
 	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/runner"
 	"github.com/firekeep/firekeep/internal/store"
 )
 
@@ -55,6 +57,9 @@ func TestStepEndToEnd(t *testing.T) {
 		t.Errorf("%+v, %v", spec.Train, err)
 	}
 
+	if _, err := h.jobs.Export(t.Context(), "main", "tiny", "file:///x/", "ann", act); rft.KindOf(err) != rft.KindUnimplemented || !strings.Contains(err.Error(), "copy the base from") {
+		t.Errorf("the export of a base: %v", err)
+	}
 	x, err := h.jobs.Export(t.Context(), "main", "m2", "file://"+filepath.Join(h.dir, "customer", "out"), "ann", act)
 	if err != nil {
 		t.Fatal(err)
@@ -254,7 +259,7 @@ func TestNoSignal(t *testing.T) {
 // TestCancelRunning: a step that trains stops, and leaves no model.
 func TestCancelRunning(t *testing.T) {
 	h := newHome(t)
-	h.run(t)
+	stop := h.run(t)
 	h.base(t)
 	h.dataset(t, "rows", h.write(t, "rows.jsonl", rows(8, 3, varied)))
 	p := small()
@@ -278,6 +283,68 @@ func TestCancelRunning(t *testing.T) {
 	}
 	if _, err := h.db.Model(t.Context(), "main", "m1"); rft.KindOf(err) != rft.KindNotFound {
 		t.Errorf("a model of a cancelled step: %v", err)
+	}
+	stop()
+	if points, err := h.db.ResumePoints(t.Context(), j.UID); len(points) > 0 || err != nil {
+		t.Errorf("a cancelled step keeps %d resume points, %v", len(points), err)
+	}
+	if left := h.sealed(t, catalog.FileManifest); len(left) > 0 {
+		t.Errorf("a cancelled step leaves %q", left)
+	}
+}
+
+// sealed lists the files of this name that jobs have in the home bucket.
+func (h *home) sealed(t *testing.T, name string) []string {
+	t.Helper()
+	found, err := filepath.Glob(filepath.Join(h.dir, "bucket", "*", "jobs", "*", "*", "*", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return found
+}
+
+// TestDamagedResumePoint: a step whose only resume point opens in part begins
+// anew, and nothing of that point is left in what it trains from.
+func TestDamagedResumePoint(t *testing.T) {
+	h := newHome(t)
+	stop := h.run(t)
+	h.base(t)
+	h.dataset(t, "rows", h.write(t, "rows.jsonl", rows(8, 3, varied)))
+	h.wait(t, h.step(t, job.StepRequest{ID: "calm", Dataset: "rows", BaseModel: "tiny", OutputModel: "calm", Params: small()}).UID)
+	stop()
+
+	second, release := make(chan struct{}), make(chan struct{})
+	manifests := 0
+	tap := func(key string) {
+		if strings.Contains(key, "/jobs/") && strings.HasSuffix(key, catalog.FileManifest) {
+			if manifests++; manifests == 2 {
+				close(second)
+				<-release
+			}
+		}
+	}
+	h.bucket.before.Store(&tap)
+	j := h.step(t, job.StepRequest{Dataset: "rows", BaseModel: "tiny", OutputModel: "damaged", Params: small()})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- runner.New(h.config).Run(ctx) }()
+	<-second
+	cancel()
+	close(release)
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	h.bucket.before.Store(nil)
+	points, err := h.db.ResumePoints(t.Context(), j.UID)
+	if err != nil || len(points) != 1 {
+		t.Fatalf("%d resume points, %v", len(points), err)
+	}
+	flip(t, filepath.Join(h.dir, "bucket", points[0].Artifact, catalog.FileOptimizer+".sealed"))
+
+	h.run(t)
+	h.wait(t, j.UID)
+	if h.adapterOf(t, "damaged") != h.adapterOf(t, "calm") {
+		t.Error("a step that began anew did not begin with a new adapter")
 	}
 }
 

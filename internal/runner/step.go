@@ -3,6 +3,9 @@ package runner
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"regexp"
+	"strconv"
 	"sync"
 	"time"
 
@@ -127,12 +130,14 @@ func (s *stepRun) resume(original *catalog.Artifact) (bool, error) {
 	}
 	for i := len(points) - 1; i >= 0; i-- {
 		p := points[i]
+		fresh := s.input
 		err := s.takeUp(p, original)
 		switch rft.KindOf(err) {
 		case "":
 			data, _ := json.Marshal(map[string]any{"update": p.Update, "attempt": s.job.Attempt, "position": s.from.position})
 			return true, s.report(nil, store.Event{Kind: store.EventResume, Update: p.Update, Data: data})
 		case rft.KindDataLoss:
+			s.input = fresh // what did open of it must not be trained on from the beginning
 			data, _ := json.Marshal(map[string]string{"message": "a resume point does not open and is passed over: " + rft.PublicMessage(err)})
 			if err := s.report(nil, store.Event{Kind: store.EventWarning, Update: p.Update, Data: data}); err != nil {
 				return false, err
@@ -194,12 +199,36 @@ func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
 		return fail(err)
 	}
 	level := child.Hello().Level
-	return child.Train(s.ctx, s.input, broker.TrainSink{
+	done, state, err := child.Train(s.ctx, s.input, broker.TrainSink{
 		Metrics:  s.metrics,
 		Progress: s.sign,
 		Warning:  s.warning,
 		Mark:     func(m wire.Mark, st broker.State) error { return s.mark(m, st, level) },
 	})
+	return done, state, nameObject(err, src.names)
+}
+
+// numbered is how a training child calls an object of the dataset, whose key it
+// does not know: by its number, from 1.
+var numbered = regexp.MustCompile(`^object ([0-9]{1,9})$`)
+
+// nameObject puts the object's key into a problem with a row.
+func nameObject(err error, names []string) error {
+	var p *engine.Problem
+	if !errors.As(err, &p) {
+		return err
+	}
+	m := numbered.FindStringSubmatch(p.Object)
+	if m == nil {
+		return err
+	}
+	n, _ := strconv.Atoi(m[1]) // the pattern bounds it
+	if n < 1 || n > len(names) {
+		return err
+	}
+	named := *p
+	named.Object = names[n-1]
+	return rft.Wrap(rft.KindOf(err), &named, "%s", named.Error())
 }
 
 func (s *stepRun) report(p *store.Progress, events ...store.Event) error {
