@@ -25,20 +25,54 @@ func (c *Control) StepMetrics(ctx context.Context, who Caller, account, id strin
 		return nil, err
 	}
 	out := &api.StepMetricsList{Metrics: []api.StepMetrics{}}
-	next, err := c.events(ctx, account, id, q, func(e store.Event) (bool, error) {
-		if e.Kind != store.EventMetrics || e.Update <= after {
-			return false, nil
-		}
+	j, err := c.DB.Job(ctx, account, store.JobStep, id)
+	if err != nil {
+		return nil, err
+	}
+	// Page tokens are updates. Whoever polls reads what is new, not the history.
+	at, err := q.position()
+	if err != nil {
+		return nil, err
+	}
+	limit := q.eventLimit()
+	batch, err := c.DB.MetricsAfter(ctx, j.UID, max(after, at), limit+1)
+	if err != nil {
+		return nil, err
+	}
+	if len(batch) > limit {
+		batch = batch[:limit]
+		out.NextPageToken = strconv.FormatInt(batch[limit-1].Update, 10)
+	}
+	for _, e := range batch {
 		var m api.StepMetrics
 		if err := json.Unmarshal(e.Data, &m); err != nil {
-			return false, rft.Wrap(rft.KindDataLoss, err, "the metrics of %s cannot be read", stepName(account, id))
+			return nil, rft.Wrap(rft.KindDataLoss, err, "the metrics of %s cannot be read", stepName(account, id))
 		}
 		m.Time = api.At(e.Time)
 		out.Metrics = append(out.Metrics, m)
-		return true, nil
-	})
-	out.NextPageToken, out.TotalSize = next, len(out.Metrics)
-	return out, err
+	}
+	out.TotalSize = len(out.Metrics)
+	return out, nil
+}
+
+// position is the number that a token of these lists is; 0 without one.
+func (q ListQuery) position() (int64, error) {
+	if q.PageToken == "" {
+		return 0, nil
+	}
+	n, err := strconv.ParseInt(q.PageToken, 10, 64)
+	if err != nil || n < 0 {
+		return 0, rft.FieldErrorf("pageToken", "pageToken: is not a token of this list")
+	}
+	return n, nil
+}
+
+// eventLimit is how many entries a page of these lists has.
+func (q ListQuery) eventLimit() int {
+	if q.PageSize <= 0 || q.PageSize > 1000 {
+		return 1000
+	}
+	return q.PageSize
 }
 
 // StepEvents lists a step's history but its metrics: states, checkpoints,
@@ -48,8 +82,8 @@ func (c *Control) StepEvents(ctx context.Context, who Caller, account, id string
 		return nil, err
 	}
 	out := &api.StepEventList{Events: []api.StepEvent{}}
-	next, err := c.events(ctx, account, id, q, func(e store.Event) (bool, error) {
-		if e.Kind == store.EventMetrics || e.Seq <= after {
+	next, err := c.events(ctx, account, id, q, after, func(e store.Event) (bool, error) {
+		if e.Kind == store.EventMetrics {
 			return false, nil
 		}
 		w := api.StepEvent{Seq: e.Seq, Time: api.At(e.Time), Type: e.Kind, Update: e.Update}
@@ -64,23 +98,20 @@ func (c *Control) StepEvents(ctx context.Context, who Caller, account, id string
 	return out, err
 }
 
-// events walks a step's events until take accepted a page of them. Page tokens
-// are sequence numbers; a token never repeats, and none is given at the end.
-func (c *Control) events(ctx context.Context, account, id string, q ListQuery, take func(store.Event) (bool, error)) (next string, err error) {
+// events walks a step's events behind sequence number after until take accepted
+// a page of them. Page tokens are sequence numbers; a token never repeats, and
+// none is given at the end.
+func (c *Control) events(ctx context.Context, account, id string, q ListQuery, after int64, take func(store.Event) (bool, error)) (next string, err error) {
 	j, err := c.DB.Job(ctx, account, store.JobStep, id)
 	if err != nil {
 		return "", err
 	}
-	seq := int64(0)
-	if q.PageToken != "" {
-		if seq, err = strconv.ParseInt(q.PageToken, 10, 64); err != nil || seq < 0 {
-			return "", rft.FieldErrorf("pageToken", "pageToken: is not a token of this list")
-		}
+	seq, err := q.position()
+	if err != nil {
+		return "", err
 	}
-	limit := q.PageSize
-	if limit == 0 || limit > 1000 {
-		limit = 1000
-	}
+	seq = max(seq, after)
+	limit := q.eventLimit()
 	for taken := 0; ; {
 		batch, err := c.DB.Events(ctx, j.UID, seq, eventBatch)
 		if err != nil {

@@ -200,7 +200,9 @@ func (db *DB) UpdateDataset(ctx context.Context, account, id, displayName string
 }
 
 // UploadedDataset records the objects of an upload and queues the validation.
-// A dataset that is READY, or was made from a URL, is refused.
+// A dataset that is READY, or was made from a URL, is refused. Validations of
+// an earlier upload end: a late one must not bring back the rows that this upload
+// replaced, nor change a dataset that is READY by then.
 func (db *DB) UploadedDataset(ctx context.Context, uid string, objects []Object, job *Job, act Act) error {
 	return db.write(ctx, func(t *tx) error {
 		d, ok, err := datasets.one(ctx, t, "uid = ?", uid)
@@ -209,6 +211,15 @@ func (db *DB) UploadedDataset(ctx context.Context, uid string, objects []Object,
 		}
 		if d.State == StateReady || d.ExternalURL != "" {
 			return rft.Errorf(rft.KindFailedPrecondition, "%s cannot take an upload: it is %s", d.Name(), d.State)
+		}
+		earlier, err := jobs.all(ctx, t, "WHERE account = ? AND kind = ? AND dataset = ? AND completed = 0", d.Account, string(JobValidation), d.Name())
+		if err != nil {
+			return err
+		}
+		for i := range earlier {
+			if err := t.end(ctx, &earlier[i], rft.StateCancelled, Status{Code: string(rft.KindCancelled), Message: "the rows were uploaded again"}); err != nil {
+				return err
+			}
 		}
 		d.Uploaded, d.Status, d.Updated = true, OK(), t.now
 		if err := t.update(ctx, datasets.name, uid, datasets.fields(&d)); err != nil {

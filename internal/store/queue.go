@@ -237,8 +237,17 @@ func (db *DB) Events(ctx context.Context, uid string, after int64, limit int) (o
 	if limit <= 0 || limit > 1000 {
 		limit = 1000
 	}
+	return db.events(ctx, "WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?", uid, after, limit)
+}
+
+// MetricsAfter returns the metrics of a job's updates after update, in order.
+func (db *DB) MetricsAfter(ctx context.Context, uid string, update int64, limit int) ([]Event, error) {
+	return db.events(ctx, "WHERE job = ? AND kind = ? AND update_no > ? ORDER BY update_no LIMIT ?", uid, EventMetrics, update, limit)
+}
+
+func (db *DB) events(ctx context.Context, where string, args ...any) (out []Event, err error) {
 	err = db.read(ctx, func(t *tx) error {
-		rows, err := t.query(ctx, "SELECT seq, at, kind, update_no, data FROM job_events WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?", uid, after, limit)
+		rows, err := t.query(ctx, "SELECT seq, at, kind, update_no, data FROM job_events "+where, args...)
 		if err != nil {
 			return err
 		}

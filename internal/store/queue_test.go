@@ -2,10 +2,12 @@ package store_test
 
 import (
 	"encoding/json"
+	"slices"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/firekeep/firekeep/internal/objstore"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
 )
@@ -344,6 +346,65 @@ func TestDeployments(t *testing.T) {
 		}
 		if _, err := db.DeleteModel(ctx, "main", "base", act); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestMetricsAfter: what is polled for is found by update, not by walking the
+// history, and no other event is among it.
+func TestMetricsAfter(t *testing.T) {
+	both(t, func(t *testing.T, db *store.DB, _ *clock) {
+		must(db.CreateJob(t.Context(), store.Job{Account: "main", Kind: store.JobExport, Spec: json.RawMessage(`{}`)}, act))
+		j := lease(t, db, store.JobExport)
+		for u := int64(1); u <= 5; u++ {
+			if err := db.Report(t.Context(), j.UID, j.Fence, nil, store.Event{Kind: store.EventMetrics, Update: u, Data: json.RawMessage(`{}`)},
+				store.Event{Kind: store.EventWarning, Update: u, Data: json.RawMessage(`{}`)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var got []int64
+		for _, e := range must(db.MetricsAfter(t.Context(), j.UID, 2, 2)) {
+			if e.Kind != store.EventMetrics {
+				t.Errorf("%+v", e)
+			}
+			got = append(got, e.Update)
+		}
+		if !slices.Equal(got, []int64{3, 4}) {
+			t.Errorf("updates %v", got)
+		}
+	})
+}
+
+// TestSecondUploadEndsTheFirstValidation: the runner of the first one can no
+// longer make the dataset READY with rows that were replaced, and the dataset
+// does not show its end.
+func TestSecondUploadEndsTheFirstValidation(t *testing.T) {
+	both(t, func(t *testing.T, db *store.DB, _ *clock) {
+		ctx := t.Context()
+		d := must(db.CreateDataset(ctx, store.Dataset{Account: "main", ID: "d", State: store.StateUploading, Status: store.OK()}, nil, act))
+		upload := func(key string) store.Job {
+			t.Helper()
+			v := &store.Job{Account: "main", Kind: store.JobValidation, Dataset: d.Name(), Spec: json.RawMessage(`{"uid":"` + d.UID + `"}`)}
+			if err := db.UploadedDataset(ctx, d.UID, []store.Object{{Key: key, Pin: objstore.Pin{Size: 1}}}, v, act); err != nil {
+				t.Fatal(err)
+			}
+			j := lease(t, db, store.JobValidation)
+			advance(t, db, j, rft.StateValidating, rft.StateRunning, rft.StateWriting)
+			return j
+		}
+		first, second := upload("one"), upload("two")
+		finish := func(j store.Job, key string) error {
+			return db.FinishValidation(ctx, j.UID, j.Fence, d, []store.Object{{Key: key, Pin: objstore.Pin{Size: 1}}}, nil, act)
+		}
+		wantKind(t, finish(first, "one"), rft.KindAborted)
+		if got := must(db.Dataset(ctx, "main", "d")); got.State != store.StateUploading || got.Status.Code != "OK" {
+			t.Errorf("%+v", got)
+		}
+		if err := finish(second, "two"); err != nil {
+			t.Fatal(err)
+		}
+		if _, objects, err := db.DatasetByUID(ctx, d.UID); err != nil || objects[0].Key != "two" {
+			t.Errorf("%+v, %v", objects, err)
 		}
 	})
 }

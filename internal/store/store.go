@@ -12,10 +12,13 @@ package store
 import (
 	"context"
 	"database/sql"
+	"database/sql/driver"
 	"embed"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -24,9 +27,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	_ "github.com/jackc/pgx/v5/stdlib" // driver "pgx"
 	"github.com/pressly/goose/v3"
-	_ "modernc.org/sqlite" // driver "sqlite"
+	"modernc.org/sqlite" // driver "sqlite"
+	sqlitelib "modernc.org/sqlite/lib"
 
 	"github.com/firekeep/firekeep/internal/rft"
 )
@@ -240,8 +245,37 @@ func (db *DB) failure(ctx context.Context, err error) error {
 		return err
 	case ctx.Err() != nil:
 		return rft.Wrap(rft.KindCancelled, err, "the request was cancelled")
+	case passing(err):
+		return rft.Wrap(rft.KindUnavailable, err, "the database does not answer; try again")
 	}
 	return rft.Wrap(rft.KindInternal, err, "the database failed")
+}
+
+// passing reports whether a failure of the database is of the kind that ends by
+// itself: a server that restarts, a connection that broke, a lock that was held
+// for too long. A job that meets one is tried again, and does not fail.
+func passing(err error) bool {
+	var (
+		lite    *sqlite.Error
+		pg      *pgconn.PgError
+		connect *pgconn.ConnectError
+		network net.Error
+	)
+	switch {
+	case errors.As(err, &lite):
+		switch lite.Code() & 0xff { // the rest of the code says more
+		case sqlitelib.SQLITE_BUSY, sqlitelib.SQLITE_LOCKED:
+			return true
+		}
+		return false
+	case errors.As(err, &pg):
+		switch pg.Code {
+		case "40001", "40P01", "55P03", "57P01", "57P02", "57P03": // serialisation, deadlock, lock; the server stops or starts
+			return true
+		}
+		return strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "53") // connection, resources
+	}
+	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // exec runs a statement written with ? placeholders.
