@@ -56,9 +56,12 @@ func (c *Catalog) Model(ctx context.Context, account, field, ref string) (store.
 	}
 	m, err := c.db.Model(ctx, n.Account, n.ID)
 	if rft.KindOf(err) == rft.KindNotFound && n.Account == account && ref == n.ID {
-		if published, err := c.db.Model(ctx, rft.OperatorAccount, n.ID); err == nil {
+		if published, err := c.db.Model(ctx, rft.OperatorAccount, n.ID); err == nil && published.Public {
 			return published, nil
 		}
+	}
+	if err == nil && m.Account != account && !m.Public {
+		return store.Model{}, rft.Errorf(rft.KindNotFound, "%s not found", n)
 	}
 	return m, err
 }

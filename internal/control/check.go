@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"unicode/utf8"
 
-	"github.com/firekeep/firekeep/internal/authz"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
 )
@@ -40,9 +39,5 @@ func newID(field, id string) (string, error) {
 // model finds the model that a field refers to: of the caller's account, or
 // published by the operator.
 func (c *Control) model(ctx context.Context, field, ref, account string) (store.Model, error) {
-	m, err := c.Catalog.Model(ctx, account, field, ref)
-	if err == nil && m.Account != account && !m.Public {
-		return store.Model{}, authz.NotFound(m.Name())
-	}
-	return m, err
+	return c.Catalog.Model(ctx, account, field, ref)
 }

@@ -8,8 +8,10 @@ import (
 	"unicode/utf8"
 
 	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/serving"
+	"github.com/firekeep/firekeep/internal/store"
 	"github.com/firekeep/firekeep/internal/wire"
 )
 
@@ -69,7 +71,14 @@ func (s *Sampling) Run(ctx context.Context, yield func(wire.SampleEvent) error) 
 		})
 	}
 	wg.Wait()
-	return context.Cause(ctx)
+	switch cause := context.Cause(ctx); {
+	case cause == nil:
+		return nil
+	case rft.KindOf(cause) == rft.KindUnknown: // the client's end, which is no failure of ours
+		return rft.Wrap(rft.KindCancelled, cause, "cancelled")
+	default:
+		return cause
+	}
 }
 
 // Chat checks a chat request and finds its model.
@@ -83,13 +92,18 @@ func (c *Control) Complete(ctx context.Context, who Caller, r *api.CompletionReq
 }
 
 func (c *Control) sampling(ctx context.Context, who Caller, r *api.CompletionRequest, chat bool) (*Sampling, error) {
-	target, err := c.target(ctx, who, r.Model, chat)
+	target, m, err := c.target(ctx, who, r.Model, chat)
 	if err != nil {
 		return nil, err
 	}
 	base, err := sampleRequest(r)
 	if err != nil {
 		return nil, err
+	}
+	if chat {
+		if base.Template, err = trainedTemplate(m); err != nil {
+			return nil, err
+		}
 	}
 	s := &Sampling{Model: r.Model, N: base.N, Logprobs: r.Logprobs, TokenIDs: r.ReturnTokenIDs, Raw: r.RawOutput, Echo: r.Echo, Perf: r.PerfMetrics,
 		IncludeUsage: r.StreamOptions != nil && r.StreamOptions.IncludeUsage,
@@ -106,6 +120,20 @@ func (c *Control) sampling(ctx context.Context, who Caller, r *api.CompletionReq
 		return nil, rft.FieldErrorf("n", "n: %d prompts times n = %d is more than %d completions", len(s.requests), s.N, maxChoices)
 	}
 	return s, nil
+}
+
+// trainedTemplate is the chat template that a checkpoint was trained with, ""
+// where that is the base's own. Another one would show the model prompts of a
+// shape that it never saw.
+func trainedTemplate(m store.Model) (string, error) {
+	if m.Kind != store.KindAdapter || len(m.Spec) == 0 {
+		return "", nil
+	}
+	var spec engine.Spec
+	if err := json.Unmarshal(m.Spec, &spec); err != nil {
+		return "", rft.Wrap(rft.KindDataLoss, err, "the recorded parameters of %s cannot be read", m.Name())
+	}
+	return spec.Template, nil
 }
 
 func (s *Sampling) addChat(base wire.SampleRequest, r *api.CompletionRequest) error {

@@ -19,33 +19,34 @@ import (
 //	accounts/a/deployments/d                         the deployment's base, or its merged addon
 //	accounts/a/deployedModels/id                     a loaded model
 //	a/m, a/m#a/d, m                                  shorthands
-func (c *Control) target(ctx context.Context, who Caller, ref string, chat bool) (serving.Target, error) {
+func (c *Control) target(ctx context.Context, who Caller, ref string, chat bool) (t serving.Target, m store.Model, err error) {
 	action := authz.Complete
 	if chat {
 		action = authz.Chat
 	}
 	if ref == "" {
-		return serving.Target{}, rft.FieldErrorf("model", "model: is required")
+		return t, m, rft.FieldErrorf("model", "model: is required")
 	}
 	n, on, err := parseTarget(ref, who.Account)
 	if err != nil {
 		// A string that names nothing is a model that is not there.
 		if e := c.allow(ctx, who, action, who.Account, ref); e != nil {
-			return serving.Target{}, e
+			return t, m, e
 		}
-		return serving.Target{}, notServed()
+		return t, m, notServed()
 	}
 	if err := c.allow(ctx, who, action, n.Account, n.String()); err != nil {
-		return serving.Target{}, err
+		return t, m, err
 	}
-	m, err := c.resolveTarget(ctx, who.Account, n, on, !strings.Contains(ref, "/"))
+	m, err = c.resolveTarget(ctx, who.Account, n, on, !strings.Contains(ref, "/"))
 	if err != nil {
-		return serving.Target{}, err
+		return t, m, err
 	}
 	if m.State != store.StateReady {
-		return serving.Target{}, notServed()
+		return t, m, notServed()
 	}
-	return c.servingTarget(ctx, who.Account, m)
+	t, err = c.servingTarget(ctx, who.Account, m)
+	return t, m, err
 }
 
 // servingTarget names m to the router: a child belongs to the account that asks

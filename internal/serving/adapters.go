@@ -5,7 +5,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/firekeep/firekeep/internal/broker"
 	"github.com/firekeep/firekeep/internal/rft"
 )
 
@@ -14,6 +13,10 @@ import (
 type adapters struct {
 	source Source
 	most   int
+
+	// changing orders what the child is told: an adapter that is evicted is gone
+	// from it before the next load, which may be one of the same adapter.
+	changing sync.Mutex
 
 	mu     sync.Mutex
 	loaded map[string]*loaded // by AdapterID
@@ -30,11 +33,10 @@ func newAdapters(s Source, most int) *adapters {
 	return &adapters{source: s, most: most, loaded: map[string]*loaded{}}
 }
 
-// reset forgets everything: the child is gone.
-func (a *adapters) reset() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.loaded = map[string]*loaded{}
+// loader is the child as adapters see it.
+type loader interface {
+	Load(ctx context.Context, id string, config, tensors []byte) error
+	Unload(ctx context.Context, id string) error
 }
 
 func (a *adapters) count() int {
@@ -44,7 +46,7 @@ func (a *adapters) count() int {
 }
 
 // use makes sure that the child has t's adapter and keeps it there until release.
-func (a *adapters) use(ctx context.Context, s *broker.Sampler, t Target) (release func(), err error) {
+func (a *adapters) use(ctx context.Context, s loader, t Target) (release func(), err error) {
 	a.mu.Lock()
 	l, known := a.loaded[t.AdapterID]
 	if !known {
@@ -87,19 +89,21 @@ func (a *adapters) finish(id string, l *loaded) {
 	close(l.ready)
 }
 
-func (a *adapters) load(ctx context.Context, s *broker.Sampler, t Target) error {
-	if err := a.makeRoom(ctx, s); err != nil {
-		return err
-	}
+func (a *adapters) load(ctx context.Context, s loader, t Target) error {
 	files, err := a.source.OpenAdapter(ctx, t)
 	if err != nil {
+		return err
+	}
+	a.changing.Lock()
+	defer a.changing.Unlock()
+	if err := a.makeRoom(ctx, s); err != nil {
 		return err
 	}
 	return s.Load(ctx, t.AdapterID, files.Config, files.Tensors)
 }
 
 // makeRoom unloads the least recently used adapters that nobody uses.
-func (a *adapters) makeRoom(ctx context.Context, s *broker.Sampler) error {
+func (a *adapters) makeRoom(ctx context.Context, s loader) error {
 	for {
 		id, full := a.evict()
 		switch {

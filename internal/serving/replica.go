@@ -13,9 +13,8 @@ import (
 
 // replica is the sampling child of one account and base, over its restarts.
 type replica struct {
-	router   *Router
-	target   Target
-	adapters *adapters
+	router *Router
+	target Target
 
 	mu      sync.Mutex
 	users   int
@@ -33,13 +32,15 @@ type start struct {
 	ready   chan struct{} // closed when sampler or err is set
 	sampler *broker.Sampler
 	err     error
+	// adapters are what this child has; the next one starts with none.
+	adapters *adapters
 	// unopened: the base could not be opened, so no child was to blame.
 	unopened bool
 }
 
 func newReplica(r *Router, t Target) *replica {
 	t.Adapter, t.AdapterID = "", ""
-	return &replica{router: r, target: t, adapters: newAdapters(r.source, r.opt.MaxAdapters)}
+	return &replica{router: r, target: t}
 }
 
 func (p *replica) leave() {
@@ -58,7 +59,7 @@ func (p *replica) idle(before time.Time) bool {
 
 // started returns the running child, which it starts when there is none. The
 // start goes on when ctx ends: others wait for it too.
-func (p *replica) started(ctx context.Context) (*broker.Sampler, error) {
+func (p *replica) started(ctx context.Context) (*start, error) {
 	p.mu.Lock()
 	if p.stopped {
 		p.mu.Unlock()
@@ -69,7 +70,7 @@ func (p *replica) started(ctx context.Context) (*broker.Sampler, error) {
 			p.mu.Unlock()
 			return nil, rft.Wrap(rft.KindUnavailable, &Busy{After: wait}, "model %s crashed; it starts again in %s", p.target.Base, wait.Round(time.Second))
 		}
-		p.now = &start{ready: make(chan struct{})}
+		p.now = &start{ready: make(chan struct{}), adapters: newAdapters(p.router.source, p.router.opt.MaxAdapters)}
 		s := p.now
 		p.router.work.Go(func() { p.live(s) })
 	}
@@ -77,7 +78,7 @@ func (p *replica) started(ctx context.Context) (*broker.Sampler, error) {
 	p.mu.Unlock()
 	select {
 	case <-s.ready:
-		return s.sampler, s.err
+		return s, s.err
 	case <-ctx.Done():
 		return nil, rft.Wrap(rft.KindCancelled, context.Cause(ctx), "cancelled while model %s was starting", p.target.Base)
 	}
@@ -98,7 +99,6 @@ func (p *replica) live(s *start) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.now = nil
-	p.adapters.reset()
 	if !p.stopped && !s.unopened {
 		p.crashes++
 		p.retry = time.Now().Add(backoff(p.crashes))
@@ -173,8 +173,9 @@ func (p *replica) stop() {
 func (p *replica) status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	st := Status{Account: p.target.Account, Base: p.target.Base, Requests: p.users, Crashes: p.crashes, Adapters: p.adapters.count()}
+	st := Status{Account: p.target.Account, Base: p.target.Base, Requests: p.users, Crashes: p.crashes}
 	if p.now != nil {
+		st.Adapters = p.now.adapters.count()
 		select {
 		case <-p.now.ready:
 			if p.now.err == nil {

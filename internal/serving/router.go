@@ -68,15 +68,15 @@ func (r *Router) Generate(ctx context.Context, t Target, q wire.SampleRequest, y
 	}
 	q.Adapter = ""
 	if t.Adapter != "" {
-		release, err := p.adapters.use(ctx, s, t)
+		release, err := s.adapters.use(ctx, s.sampler, t)
 		if err != nil {
 			return err
 		}
 		defer release()
 		q.Adapter = t.AdapterID
 	}
-	defer p.working(s)()
-	return s.Generate(ctx, q, yield)
+	defer p.working(s.sampler)()
+	return s.sampler.Generate(ctx, q, yield)
 }
 
 // Warm starts the child of t, and loads its adapter, ahead of the first request.
@@ -90,7 +90,7 @@ func (r *Router) Warm(ctx context.Context, t Target) error {
 	if err != nil || t.Adapter == "" {
 		return err
 	}
-	release, err := p.adapters.use(ctx, s, t)
+	release, err := s.adapters.use(ctx, s.sampler, t)
 	if err == nil {
 		release()
 	}
