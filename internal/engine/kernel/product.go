@@ -3,8 +3,9 @@ package kernel
 // tileFunc computes a tile of a product: c[i, j] (+)= sum over k of
 // a[i*rs + k*ks] * b[k*bs + j] for i < rows, j < cols, rows <= table.rows,
 // cols <= Panel, following the k-order rule. Panel values of each row of b are
-// readable even where cols is less. k may be zero.
-type tileFunc func(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, acc bool)
+// readable even where cols is less. k may be zero. The tile at c[next] comes
+// next: it may be prefetched.
+type tileFunc func(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols, next int, acc bool)
 
 // operand says how the right operand of a product is stored.
 type operand int
@@ -17,12 +18,19 @@ const (
 )
 
 const (
-	// depthBlock bounds the depth done at a time: a tile's rows of a stay in the
-	// first-level cache while the panels pass by. A multiple of Panel.
+	// depthBlock bounds the depth done at a time: a panel's part of it (at most
+	// 48 KiB) stays in the first-level cache while the strips of rows pass by.
 	depthBlock = 384
-	// slabPanels bounds the panels done at a time: their part of the depth
-	// (576 KiB) stays in the second-level cache while the rows pass by.
+	// slabPanels bounds the gathered panels (576 KiB), which stay in the
+	// second-level cache while the groups of rows pass by. Rows of a group share
+	// that cache with the slab: nearFloats of them.
 	slabPanels = 12
+	nearFloats = 16 << 10
+	// weightDepth bounds the depth for which weights are used in place. Nothing
+	// is gathered, so a group of rows has more of the second-level cache:
+	// farFloats. Its part of a panel's columns of c stays there too.
+	weightDepth = 576
+	farFloats   = 96 << 10
 	// rowBlock is the depth done at a time where rows of b are the depth and are
 	// read in order of memory: as many streams as a prefetcher follows.
 	rowBlock = 32
@@ -69,29 +77,32 @@ func (g *product) check() {
 	}
 }
 
-// run computes rows [i0, i1) of the panels [p0, p1) of the result: for each
-// slab of panels and each block of the depth, the right operand is gathered (or
-// used in place), then every tile of rows meets every panel.
+// run computes rows [i0, i1) of the panels [p0, p1) of the result. For each
+// stretch of the depth and each slab of panels, the right operand is gathered
+// (or used in place); then the rows pass by in groups of strips.
 func (g *product) run(i0, i1, p0, p1 int) {
 	if i0 == i1 || p0 == p1 {
 		return
 	}
 	s := takeScratch()
-	width := evenly(p1-p0, slabPanels, 1)
-	depth := evenly(g.k, depthBlock, Panel)
-	if g.kind == rowsAreDepth && g.inPlace(p0) {
-		depth = rowBlock
+	stretch, width, floats := evenly(g.k, depthBlock, Panel), evenly(p1-p0, slabPanels, 1), nearFloats
+	if g.kind == weights {
+		stretch, width, floats = evenly(g.k, weightDepth, Panel), p1-p0, farFloats
+	} else if g.kind == rowsAreDepth && g.inPlace(p0) {
+		stretch = rowBlock
 	}
 	rows := evenly(i1-i0, g.t.rows, 1)
-	for p := p0; p < p1; p += width {
-		last := min(p+width, p1)
-		for k0 := 0; k0 == 0 || k0 < g.k; k0 += depth {
-			kn := min(depth, g.k-k0)
+	strips := (i1 - i0 + rows - 1) / rows
+	step := rows * evenly(strips, max(1, floats/stripFloats(stretch)), 1)
+	for k0 := 0; k0 == 0 || k0 < g.k; k0 += stretch {
+		kn := min(stretch, g.k-k0)
+		for p := p0; p < p1; p += width {
+			last := min(p+width, p1)
 			if kn > 0 {
 				g.gatherSlab(s, p, last, k0, kn)
 			}
-			for i := i0; i < i1; i += rows {
-				g.strip(s, i, min(rows, i1-i), p, last, k0, kn)
+			for i := i0; i < i1; i += step {
+				g.group(s, i, min(i+step, i1), rows, p, last, k0, kn)
 			}
 		}
 	}
@@ -105,45 +116,83 @@ func evenly(n, most, align int) int {
 	return min(most, max(align, ((n+blocks-1)/blocks+align-1)/align*align))
 }
 
-// strip computes rows of the panels [p0, p1) for one block of the depth.
-func (g *product) strip(s *scratch, i, rows, p0, p1, k0, kn int) {
+// group computes rows [i0, i1), in strips of rows, of the panels [p0, p1) for
+// the depth [k0, k0+kn): each panel, a block of the depth at a time, meets every
+// strip before the next one does.
+func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int) {
 	var a []float32
-	rs, ks := g.rs, g.ks
+	rs, ks, step := g.rs, g.ks, 0 // step is from strip to strip
 	if kn > 0 {
-		a = g.a[i*rs+k0*ks:]
-		if p1-p0 >= copyPanels || ks != 1 {
-			a, rs, ks = s.copyRows(g.t, a, rs, ks, rows, kn)
+		step = rows * rs
+		a = g.a[i0*rs+k0*ks:]
+		if ks != 1 || p1-p0 >= copyPanels && collides(rs) {
+			a, rs, ks, step = s.copyRows(g.t, a, rs, ks, i1-i0, rows, kn)
 		}
 	}
+	depth := max(kn, 1)
+	if i1-i0 > rows {
+		depth = evenly(kn, depthBlock, Panel)
+	}
 	for p := p0; p < p1; p++ {
+		b, bs := g.panel(s, p, p0, k0, kn)
 		j0 := p * Panel
-		b, bs := s.slab[(p-p0)*kn*Panel:], Panel
-		if kn == 0 {
-			b = nil
-		} else if g.kind == weights {
-			b = g.b[(p*g.k+k0)*Panel:]
-		} else if g.inPlace(p) {
-			b, bs = g.b[k0*g.ldb+j0:], g.ldb
+		cols := min(Panel, g.n-j0)
+		for k := 0; k == 0 || k < kn; k += depth {
+			for i := i0; i < i1; i += rows {
+				next := rows * g.ldc
+				if i+rows >= i1 {
+					next = (i0 - i) * g.ldc
+					if k+depth >= kn {
+						next += Panel
+					}
+				}
+				g.t.tile(g.c[i*g.ldc+j0:], g.ldc, a[(i-i0)/rows*step+k*ks:], rs, ks, b[k*bs:], bs,
+					min(depth, kn-k), min(rows, i1-i), cols, next, g.acc || k0+k > 0)
+			}
 		}
-		g.t.tile(g.c[i*g.ldc+j0:], g.ldc, a, rs, ks, b, bs, kn, rows, min(Panel, g.n-j0), g.acc || k0 > 0)
 	}
 }
 
-// copyPanels is the number of panels from which copying a tile's rows of a pays;
-// where a is read down its columns it always does, given a fast copy.
+// panel returns panel p of the right operand from depth k0 on and the distance
+// between its rows: in place, or from the slab that begins with panel p0.
+func (g *product) panel(s *scratch, p, p0, k0, kn int) ([]float32, int) {
+	switch {
+	case kn == 0:
+		return nil, 0
+	case g.kind == weights:
+		return g.b[(p*g.k+k0)*Panel:], Panel
+	case g.inPlace(p):
+		return g.b[k0*g.ldb+p*Panel:], g.ldb
+	}
+	return s.slab[(p-p0)*kn*Panel:], Panel
+}
+
+// copyPanels is the number of panels from which copying rows of a that collide
+// pays; where a is read down its columns a copy always does, given a fast one.
 const copyPanels = 4
 
-// copyRows copies a tile's part of a next to each other, so that neither a
-// stride near a power of two nor the distance between rows costs cache misses.
-func (s *scratch) copyRows(t *table, a []float32, rs, ks, rows, kn int) ([]float32, int, int) {
+// collides says whether rows at this distance fall on the same few sets of a
+// first-level cache, which repeat every 4 KiB: a tile reads up to 14 rows at
+// once, and a set holds 8 or 12 lines.
+func collides(rs int) bool {
+	const page = 1024
+	return (rs+line)%page <= 2*line
+}
+
+// copyRows copies strips of a next to each other at distances that do not
+// collide. It returns the copy, its distances and the distance between strips.
+func (s *scratch) copyRows(t *table, a []float32, rs, ks, m, rows, kn int) ([]float32, int, int, int) {
 	if ks == 1 {
-		for i := range rows {
-			copy(s.rows[i*rowStride:i*rowStride+kn], a[i*rs:])
+		apart := kn + line
+		for i := range m {
+			copy(s.rows[i*apart:i*apart+kn], a[i*rs:])
 		}
-		return s.rows[:], rowStride, 1
+		return s.rows[:], apart, 1, rows * apart
 	}
-	t.upright(s.rows[:], a, ks, kn, rows)
-	return s.rows[:], 1, uprightStride
+	for i := 0; i < m; i += rows {
+		t.upright(s.rows[i/rows*kn*uprightStride:], a[i*rs:], ks, kn, min(rows, m-i))
+	}
+	return s.rows[:], 1, uprightStride, kn * uprightStride
 }
 
 // gatherSlab gathers the panels [p0, p1) that are not used in place.
@@ -208,7 +257,7 @@ func gatherGo(dst, src []float32, lds, rows, cols int, alpha float32) {
 }
 
 // uprightGo copies a tile of a that lies on its side: dst[k*uprightStride+i] =
-// src[k*lds+i], k < depth, i < rows <= mostRows.
+// src[k*lds+i], k < depth, i < rows <= uprightStride.
 func uprightGo(dst, src []float32, lds, depth, rows int) {
 	for k := range depth {
 		copy(dst[k*uprightStride:k*uprightStride+rows], src[k*lds:])
@@ -216,7 +265,7 @@ func uprightGo(dst, src []float32, lds, depth, rows int) {
 }
 
 // tileGo is the reference of tileFunc: two rows by four columns at a time.
-func tileGo(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, acc bool) {
+func tileGo(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols, next int, acc bool) {
 	for i := 0; i < rows; i += 2 {
 		for j := 0; j < cols; j += 4 {
 			if i+2 <= rows && j+4 <= cols {

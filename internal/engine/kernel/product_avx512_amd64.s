@@ -12,6 +12,7 @@
 //	R12         remaining k's
 //	DI, SI      c; bytes between its rows; R13 walks over the rows
 //	R15         rows
+//	R14         bytes from c to the c of the next tile
 //	K1, K2      columns 0-15 and 16-31 that exist
 //	Z0-Z27      accumulators: row i in Z(2i), Z(2i+1)
 //	Z28, Z29    b; Z30 a broadcast
@@ -92,11 +93,12 @@ loop: \
 	VPXORQ c, c, c; \
 	VPXORQ d, d, d
 
+// The next tile's part of c is prefetched: a chain begins with it.
 #define LOADC(n, lo, hi) \
 	VMOVUPS.Z (R13), K1, lo; \
 	VMOVUPS.Z 64(R13), K2, hi; \
-	PREFETCHT0 128(R13); \
-	PREFETCHT0 192(R13); \
+	PREFETCHT0 (R13)(R14*1); \
+	PREFETCHT0 64(R13)(R14*1); \
 	CMPQ R15, $n; \
 	JEQ  depth; \
 	ADDQ SI, R13
@@ -108,9 +110,9 @@ loop: \
 	JEQ  done; \
 	ADDQ SI, R13
 
-// func tile512(c *float32, ldc int, a *float32, rs, ks int, b *float32, bs, k, rows int, mask uint32, acc bool)
+// func tile512(c *float32, ldc int, a *float32, rs, ks int, b *float32, bs, k, rows int, next int, mask uint32, acc bool)
 // Distances are in bytes.
-TEXT ·tile512(SB), NOSPLIT, $0-77
+TEXT ·tile512(SB), NOSPLIT, $0-85
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), AX
@@ -120,7 +122,8 @@ TEXT ·tile512(SB), NOSPLIT, $0-77
 	MOVQ bs+48(FP), R11
 	MOVQ k+56(FP), R12
 	MOVQ rows+64(FP), R15
-	MOVL mask+72(FP), R13
+	MOVQ next+72(FP), R14
+	MOVL mask+80(FP), R13
 	KMOVW R13, K1
 	SHRL $16, R13
 	KMOVW R13, K2
@@ -131,7 +134,7 @@ TEXT ·tile512(SB), NOSPLIT, $0-77
 	ADDQ BX, R9
 	MOVQ DI, R13
 
-	CMPB acc+76(FP), $0
+	CMPB acc+84(FP), $0
 	JEQ  zero
 	LOADC(1, Z0, Z1)
 	LOADC(2, Z2, Z3)
@@ -156,6 +159,15 @@ zero:
 	ZERO(Z16, Z17, Z18, Z19)
 	ZERO(Z20, Z21, Z22, Z23)
 	ZERO(Z24, Z25, Z26, Z27)
+	MOVQ R15, CX
+
+ahead:
+	PREFETCHT0 (R13)(R14*1)
+	PREFETCHT0 64(R13)(R14*1)
+	ADDQ SI, R13
+	DECQ CX
+	JNZ  ahead
+	LEAQ (BX)(BX*2), CX
 
 depth:
 	TESTQ R12, R12

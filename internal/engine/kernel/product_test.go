@@ -154,6 +154,14 @@ func TestEmptyProducts(t *testing.T) {
 			if !acc && !sameBits(c, make([]float32, 6)) {
 				t.Errorf("an empty sum is %v", c)
 			}
+			tall := randomSlice(70)
+			want := make([]float32, len(tall)) // more than a strip of rows
+			if acc {
+				copy(want, tall)
+			}
+			if GemmNN(tall, 1, nil, 0, nil, 1, 70, 1, 0, 1, acc); !sameBits(tall, want) {
+				t.Errorf("acc %v: 70 empty sums are %v", acc, tall)
+			}
 			GemmNN(nil, 3, nil, 0, nil, 3, 0, 3, 4, 1, acc)
 			GemmNN(nil, 3, nil, 4, nil, 3, 2, 0, 4, 1, acc)
 		}

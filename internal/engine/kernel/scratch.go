@@ -5,16 +5,17 @@ import "sync"
 // scratch is the working memory of one part of a product.
 type scratch struct {
 	slab [slabPanels * depthBlock * Panel]float32 // gathered panels of b, each [kn, Panel]
-	rows [uprightStride * rowStride]float32       // a tile's rows of a
+	rows [farFloats]float32                       // a group of strips of a
 	next *scratch
 }
 
 const (
-	mostRows      = 14 // of any tile
-	uprightStride = 16 // between k's of a copied tile of a^T
-	// rowStride is one cache line more than depthBlock: rows do not collide.
-	rowStride = depthBlock + 16
+	uprightStride = 16 // between k's of a copied strip of a^T, at least a tile's rows
+	line          = 16 // float32 of a cache line
 )
+
+// stripFloats bounds the copy of a strip of rows of a for a depth.
+func stripFloats(depth int) int { return uprightStride * (depth + line) }
 
 // idle holds scratch between products. A list rather than a sync.Pool: it is
 // never emptied, so a warm program allocates nothing.
