@@ -107,7 +107,6 @@ class LLM:
         `batch_size_samples`, `gradient_accumulation_steps`, `seed` or `advantage_baseline`
         (docs/reinforcement.md lists them).
         """
-        dataset.sync(self.client)
         config: dict[str, Any] = {"outputModel": self._full(output_model), "acceleratorCount": accelerator_count, "acceleratorType": accelerator_type}
         if self.is_lora:
             config["warmStartFrom"] = self.model
@@ -115,12 +114,19 @@ class LLM:
             config["baseModel"] = self.model
             config |= _BASE_DEFAULTS
         given = {"loraRank": lora_rank, "learningRate": learning_rate, "maxContextLength": max_context_length, "epochs": epochs, "batchSize": batch_size}
-        config |= {k: v for k, v in given.items() if v is not None}
-        body: dict[str, Any] = {"dataset": dataset.name(self.client), "trainingConfig": config}
+        for key, value in given.items():
+            if value == 0:  # on the wire 0 stands for what was not given
+                raise ValueError(f"{key} must be greater than 0; leave it out for the default")
+            if value is not None:
+                config[key] = value
         own = {}
         for key, value in extra.items():
             camel = _camel(key)
+            if camel not in _TRAINING_FIELDS | _OWN_FIELDS:  # the server ignores what it does not know
+                raise TypeError(f"reinforcement_step() has no parameter {key!r}; docs/reinforcement.md lists them")
             (config if camel in _TRAINING_FIELDS else own)[camel] = value
+        dataset.sync(self.client)
+        body: dict[str, Any] = {"dataset": dataset.name(self.client), "trainingConfig": config}
         if own:
             body["firekeep"] = own
         loss = {k: v for k, v in {"method": loss_method, "klBeta": kl_beta}.items() if v is not None}
@@ -148,10 +154,17 @@ class LLM:
                 raise own from None
 
 
-# Fields of trainingConfig; everything else that is extra goes into the `firekeep` object.
+# Fields of trainingConfig that have no parameter of their own.
 _TRAINING_FIELDS = {
     "jinjaTemplate", "batchSizeSamples", "gradientAccumulationSteps", "learningRateWarmupSteps", "optimizerWeightDecay", "loraAlpha",
     "loraDropout", "loraTargetModules",
+}
+
+
+# Fields of Firekeep's own, in the `firekeep` object.
+_OWN_FIELDS = {
+    "seed", "scaleRewards", "advantageBaseline", "advantageConstant", "klReference", "tisCap", "offPolicyThreshold", "clipLow", "clipHigh",
+    "dualClip", "beta1", "beta2", "epsilon", "maxGradNorm", "onNoSignal", "resumeEvery", "allowParameterChange", "allowKernelChange", "annotations",
 }
 
 

@@ -1,13 +1,15 @@
 """Jobs that do not end well say so, and datasets that are wrong say where."""
 
 import json
+import re
 import uuid
 import warnings
 
 import pytest
-from conftest import BASE, scored_rows
+from conftest import BASE, ROOT, scored_rows
 
 from firekeep import LLM, Dataset, FirekeepError, InvalidArgumentError, JobFailedError, NoSignalWarning, NotFoundError
+from firekeep.llm import _OWN_FIELDS
 
 
 def unique(prefix="m"):
@@ -96,3 +98,18 @@ def test_unknown_names_are_refused(server, client):
         _ = LLM(model="no-such-model").model
     with pytest.raises(InvalidArgumentError, match="epochs"):
         LLM(model=BASE).reinforcement_step(dataset=Dataset.from_list(scored_rows(2)), output_model=unique(), epochs=-1)
+
+
+def test_what_would_be_ignored_is_refused(server, client):
+    llm, dataset = LLM(model=BASE), Dataset.from_list(scored_rows(2), id=unique("d"))
+    with pytest.raises(TypeError, match="learing_rate"):
+        llm.reinforcement_step(dataset=dataset, output_model=unique(), learing_rate=1e-5)
+    with pytest.raises(ValueError, match="epochs"):
+        llm.reinforcement_step(dataset=dataset, output_model=unique(), epochs=0)
+    with pytest.raises(NotFoundError):
+        Dataset.from_id(dataset.id).sync(client)  # refused before anything was sent
+
+
+def test_fields_are_those_of_the_api():
+    extension = (ROOT / "api/step.go").read_text().split("type StepExtension struct")[1].split("// Output only")[0]
+    assert _OWN_FIELDS | {"loraAlpha", "loraTargetModules"} == set(re.findall(r'json:"(\w+)', extension))
