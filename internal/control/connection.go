@@ -125,7 +125,7 @@ func connectionSecret(scheme objstore.Scheme, m map[string]any) (seal.Secret, er
 			}
 		}
 		if f.required && out[f.name] == "" {
-			return seal.Secret{}, rft.FieldErrorf("connection.secret", "connection.secret: %q must be there and be a string", f.name)
+			return seal.Secret{}, rft.FieldErrorf("connection.secret", "connection.secret: %q must be there and be a string that is not empty", written(f.name, f.aliases))
 		}
 	}
 	b, err := json.Marshal(out)
@@ -133,6 +133,14 @@ func connectionSecret(scheme objstore.Scheme, m map[string]any) (seal.Secret, er
 		return seal.Secret{}, rft.FieldErrorf("connection.secret", "connection.secret: is larger than %d KiB", maxSecretBytes>>10)
 	}
 	return seal.NewSecret(string(b)), nil
+}
+
+// written is the name of a field as documentation writes it.
+func written(name string, aliases []string) string {
+	if strings.Contains(name, "_") || len(aliases) == 0 {
+		return name
+	}
+	return aliases[0]
 }
 
 // DeleteConnection forgets a credential. Jobs that hold it end with their lease.

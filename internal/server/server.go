@@ -33,6 +33,8 @@ const (
 	readTimeout   = 60 * time.Second // of a JSON body
 	uploadTimeout = 30 * time.Minute
 	writeStall    = 60 * time.Second // a client that takes no bytes for so long is gone
+	answerTimeout = 10 * time.Minute // of writing a whole answer
+	quiet         = 20 * time.Second // after which a slow answer shows a sign of life
 )
 
 // Options configure a Server.
@@ -55,13 +57,14 @@ type Server struct {
 	ready   func(context.Context) error
 	table   *table
 	metrics *metrics
+	quiet   time.Duration // see keepAwake
 	// observe wraps the context of each request; tests count with it.
 	observe func(context.Context, *route) context.Context
 }
 
 // New makes a Server.
 func New(o Options) *Server {
-	s := &Server{control: o.Control, log: o.Log, tracer: o.Tracer, ready: o.Ready, metrics: newMetrics(o.Version, o.Control)}
+	s := &Server{control: o.Control, log: o.Log, tracer: o.Tracer, ready: o.Ready, quiet: quiet, metrics: newMetrics(o.Version, o.Control)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -189,7 +192,8 @@ func (s *Server) unmatched(rq *request, allow []string) error {
 	if known(rq.r.URL.Path) {
 		return rft.Errorf(rft.KindUnimplemented, "this server does not have this part of the API")
 	}
-	return rft.Errorf(rft.KindNotFound, "path not found")
+	rq.shape = controlPlane // "model not found" would send its reader the wrong way
+	return rft.Errorf(rft.KindNotFound, "path not found; inference is under /v1/ and /inference/v1/, everything else under /v1/accounts/")
 }
 
 func (s *Server) recovered(rq *request, cut any) {

@@ -183,7 +183,7 @@ func TestHTTP(t *testing.T) {
 
 		{"main/admin", "POST", a + "/connections", `{"connectionId":"c","connection":{"url":"s3://bucket/p/","secret":{"access_key_id":"AK","secret_access_key":"planted-secret"}}}`, 200, `"state":"READY"`},
 		{"main/admin", "GET", a + "/connections/c", "", 200, `"url":"s3://bucket/p/"`},
-		{"main/admin", "POST", a + "/connections", `{"connectionId":"c2","connection":{"url":"s3://bucket/p/","secret":{"access_key_id":"AK"}}}`, 400, "secretAccessKey"},
+		{"main/admin", "POST", a + "/connections", `{"connectionId":"c2","connection":{"url":"s3://bucket/p/","secret":{"access_key_id":"AK"}}}`, 400, "secret_access_key"},
 		{"main/ann", "POST", a + "/connections", `{}`, 403, "user"},
 
 		{"main/admin", "POST", a + "/deployments?deploymentId=dep", `{"baseModel":"base","acceleratorType":"NVIDIA_H100_80GB","autoscalingPolicy":{"scaleToZeroWindow":"300s"}}`, 200, `"acceleratorType":"NVIDIA_H100_80GB"`},
@@ -194,6 +194,7 @@ func TestHTTP(t *testing.T) {
 
 		{"", "POST", "/v1/chat/completions", `{}`, 401, `"error":{"code":"UNAUTHORIZED"`},
 		{"main/admin", "POST", "/v1/chat/completions", `{"model":"none","messages":[{"role":"user","content":"x"}]}`, 404, `"code":"NOT_FOUND"`},
+		{"acme/admin", "POST", "/chat/completions", `{"model":"base"}`, 404, "path not found; inference is under"},
 		{"acme/admin", "POST", "/inference/v1/chat/completions", `{"model":"accounts/main/models/base","messages":[{"role":"user","content":"x"}]}`, 404, "Model not found, inaccessible, and/or not deployed"},
 		{"main/admin", "POST", "/v1/chat/completions", `{"model":"base"}`, 400, `"invalid_request_error"`},
 		{"main/admin", "POST", "/v1/chat/completions", `{"model":"base","messages":[{"role":"user","content":"x"}],"logprobs":true,"top_logprobs":20}`, 400, "top_logprobs must be between 0 and 5: 20"},
@@ -242,6 +243,60 @@ func TestRetryAdvice(t *testing.T) {
 	f.do("main/admin", "POST", "/v1/accounts/main/datasets", `{"datasetId":"d"}`)
 	if status, h, _ := f.do("main/admin", "POST", "/v1/accounts/main/datasets", `{"datasetId":"d"}`); status != 409 || h.Get("X-Should-Retry") != "false" {
 		t.Errorf("%d %q", status, h.Get("X-Should-Retry"))
+	}
+	for advice, err := range map[string]error{
+		"":      rft.Wrap(rft.KindResourceExhausted, &serving.Busy{After: time.Second}, "busy"),
+		"false": rft.Errorf(rft.KindResourceExhausted, "too little memory"),
+	} {
+		w := httptest.NewRecorder()
+		(&request{s: f.srv, w: &answer{ResponseWriter: w}, r: httptest.NewRequest("GET", "/", nil), log: f.srv.log}).writeError(err)
+		if w.Code != 429 || w.Header().Get("X-Should-Retry") != advice || (w.Header().Get("Retry-After") == "") != (advice == "false") {
+			t.Errorf("%v: %d %v", err, w.Code, w.Header())
+		}
+	}
+}
+
+// TestSlowAnswer: while an answer is computed the client sees spaces and stays;
+// the JSON behind them is whole, and a late failure cuts the connection.
+func TestSlowAnswer(t *testing.T) {
+	f := newFixture(t)
+	f.srv.quiet = time.Millisecond
+	spaces := make(chan struct{}) // closed by the client when it has seen one
+	fail := false
+	f.srv.table = newTable([]route{{"GET", "/healthz", inference, func(rq *request) error {
+		awake := rq.keepAwake(rq.ctx())
+		<-spaces
+		if !awake() {
+			t.Error("nothing was written")
+		}
+		if fail {
+			panic(http.ErrAbortHandler)
+		}
+		rq.writeJSON(http.StatusOK, map[string]int{"n": 1})
+		return nil
+	}}})
+	get := func() (string, error) {
+		resp, err := http.Get(f.http.URL + "/healthz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		first := make([]byte, 1)
+		if _, err := io.ReadFull(resp.Body, first); err != nil || first[0] != ' ' || resp.StatusCode != 200 {
+			t.Fatalf("%q, %d, %v", first, resp.StatusCode, err)
+		}
+		close(spaces)
+		rest, err := io.ReadAll(resp.Body)
+		return string(first) + string(rest), err
+	}
+	body, err := get()
+	var v struct{ N int }
+	if err != nil || json.Unmarshal([]byte(body), &v) != nil || v.N != 1 {
+		t.Errorf("%q, %v", body, err)
+	}
+	spaces, fail = make(chan struct{}), true
+	if body, err := get(); err == nil {
+		t.Errorf("a failed answer ended as if it were whole: %q", body)
 	}
 }
 
