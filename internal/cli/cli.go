@@ -65,9 +65,11 @@ type exit int
 // the error's kind.
 func Run(ctx context.Context, in Invocation) (code int) {
 	defer func() {
-		if e, ok := recover().(exit); ok {
+		switch e := recover().(type) {
+		case nil:
+		case exit:
 			code = int(e)
-		} else if e := recover(); e != nil {
+		default:
 			panic(e)
 		}
 	}()
@@ -80,7 +82,7 @@ func Run(ctx context.Context, in Invocation) (code int) {
 	}
 	parsed, err := parser.Parse(in.Args)
 	if err != nil {
-		fmt.Fprintf(in.Stderr, "firekeep: %s\n", err)
+		fmt.Fprintf(in.Stderr, "firekeep: %s\n  `%s --help` shows what it takes\n", err, asked(err))
 		return rft.KindInvalidArgument.ExitCode()
 	}
 	a := &app{Invocation: in, ctx: ctx, json: g.JSON, home: g.Home, url: g.URL}
@@ -92,6 +94,20 @@ func Run(ctx context.Context, in Invocation) (code int) {
 		return kindOf(err).ExitCode()
 	}
 	return 0
+}
+
+// asked is the command, as far as it was understood, of arguments that were not.
+func asked(err error) string {
+	words := []string{"firekeep"}
+	var e *kong.ParseError
+	if errors.As(err, &e) {
+		for _, p := range e.Context.Path {
+			if p.Command != nil {
+				words = append(words, p.Command.Name)
+			}
+		}
+	}
+	return strings.Join(words, " ")
 }
 
 // kindOf is the kind of an error of this process or of the server.
@@ -120,22 +136,37 @@ func (a *app) report(err error, command string) {
 	}
 }
 
-// hint names the next command to try.
+// hint names the next command to try, where the message does not.
 func (a *app) hint(err error, command string) string {
-	noun, _, _ := strings.Cut(command, " ")
+	words := append(strings.Fields(command), "", "")
+	noun, verb := words[0], words[1]
+	var remote *api.Error
+	answered := errors.As(err, &remote)
+	var failed *notReady
+	if errors.As(err, &failed) {
+		return fmt.Sprintf("the name is taken until `firekeep %s delete %s`", noun, failed.id)
+	}
 	switch kindOf(err) {
 	case rft.KindUnavailable:
 		if noun == "serve" {
-			return ""
+			return "--listen or `listen` in config.json names another address; port 0 takes a free one"
 		}
 		return "is `firekeep serve` running there? FIREKEEP_BASE_URL or --base-url names the server"
 	case rft.KindUnauthenticated:
 		return "set FIREKEEP_API_KEY; `firekeep serve` wrote the first key to admin.key in its home directory"
-	case rft.KindPermissionDenied:
-		return "an admin of the account can do this, or give you the role: `firekeep key list`"
 	case rft.KindNotFound:
+		switch {
+		case !answered: // a file of this host
+			return ""
+		case noun == "key" && verb == "create":
+			return "--role makes the user with its first key"
+		case noun == "key":
+			return "`firekeep key list --user USER` shows the keys of a user; --user names whose it is"
+		case noun == "step" && verb == "create":
+			return "`firekeep dataset list` and `firekeep model list` show what there is"
+		}
 		switch noun {
-		case "model", "dataset", "step", "connection", "key":
+		case "model", "dataset", "step", "connection":
 			return fmt.Sprintf("`firekeep %s list` shows what there is", noun)
 		case "chat":
 			return "`firekeep model list` shows what there is"
@@ -146,14 +177,24 @@ func (a *app) hint(err error, command string) string {
 			return fmt.Sprintf("choose another name, or `firekeep %s delete NAME` first", noun)
 		case "step":
 			return "choose another --output; `firekeep model list` shows what there is"
+		case "key":
+			return "leave out --role for a user that is there"
 		}
-	case rft.KindFailedPrecondition, rft.KindInvalidArgument:
-		if noun == "step" {
+	case rft.KindFailedPrecondition:
+		if noun == "step" && verb == "create" {
 			return "`firekeep dataset get ID` and `firekeep model get ID` show the state of what a step reads"
 		}
 	}
 	return ""
 }
+
+// notReady is the failure of what was made and keeps its name.
+type notReady struct {
+	error
+	id string
+}
+
+func (n *notReady) Unwrap() error { return n.error }
 
 // versionCmd prints the version.
 type versionCmd struct{}

@@ -100,6 +100,16 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// TestPanicIsNotSuccess: only the exit of the parser is caught.
+func TestPanicIsNotSuccess(t *testing.T) {
+	defer func() {
+		if recover() != "broken" {
+			t.Error("a panic ended in an exit code")
+		}
+	}()
+	Run(context.Background(), Invocation{Args: []string{"model", "list"}, Env: func(string) string { panic("broken") }, Stdout: io.Discard, Stderr: io.Discard})
+}
+
 // instance is a server inside the test's process.
 type instance struct {
 	base, key, home string

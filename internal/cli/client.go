@@ -49,10 +49,18 @@ func (a *app) client() (*api.Client, error) {
 		}
 	}
 	if key == "" {
-		return nil, rft.Errorf(rft.KindUnauthenticated, "no API key: FIREKEEP_API_KEY is not set")
+		return nil, rft.Errorf(rft.KindUnauthenticated, "no API key: FIREKEEP_API_KEY is not set, and %s", a.noKeyFile(u.Hostname()))
 	}
 	a.clientOnce = &api.Client{BaseURL: base, Key: key, UserAgent: "firekeep-cli/" + a.Version}
 	return a.clientOnce, nil
+}
+
+// noKeyFile says why no key came from a file.
+func (a *app) noKeyFile(host string) string {
+	if !loopback(host) {
+		return "the key of a home serves loopback only"
+	}
+	return filepath.Join(a.home, adminKeyFile) + " is not there"
 }
 
 func loopback(host string) bool {

@@ -104,7 +104,7 @@ type keyCmd struct {
 
 type keyCreateCmd struct {
 	User    string        `default:"admin" help:"Whose key."`
-	Role    string        `help:"Create the user first, with this role: admin, user, contributor or inference-user." enum:"admin,user,contributor,inference-user," default:""`
+	Role    string        `help:"Create the user first, with this role: admin, user, contributor or inference-user." enum:"admin,user,contributor,inference-user," default:"" placeholder:"ROLE"`
 	Name    string        `help:"Shown in lists."`
 	Expires time.Duration `help:"Life of the key, such as 720h; 90 days by default." placeholder:"DURATION"`
 }

@@ -22,7 +22,7 @@ type datasetCreateCmd struct {
 	Name   string `arg:"" help:"Id of the new dataset."`
 	From   string `xor:"rows" required:"" help:"An object, or a prefix ending in '/': s3://, gs:// or file://." placeholder:"URL"`
 	Upload string `xor:"rows" required:"" help:"Upload this .jsonl file; it is kept sealed." placeholder:"PATH" type:"existingfile"`
-	Format string `help:"RL or CHAT; by default the first row tells." enum:"RL,CHAT," default:""`
+	Format string `help:"RL or CHAT; by default the first row tells." enum:"RL,CHAT," default:"" placeholder:"FORMAT"`
 	Wait   bool   `default:"true" negatable:"" help:"Wait until the rows are validated."`
 }
 
@@ -50,12 +50,13 @@ func (c *datasetCreateCmd) Run(a *app) error {
 	}
 	if c.Upload != "" {
 		if _, err := client.Upload(a.ctx, account, id, filepath.Base(c.Upload), content); err != nil {
-			return err
+			return &notReady{err, id}
 		}
 	}
 	for c.Wait && made.State != "READY" {
 		if made.Status.Code != "" && made.Status.Code != "OK" {
-			return rft.Errorf(rft.Kind(made.Status.Code), "%s", made.Status.Message)
+			a.progressEnd()
+			return &notReady{rft.Errorf(rft.Kind(made.Status.Code), "%s", made.Status.Message), id}
 		}
 		a.progress("validating %s", made.Name)
 		if err := a.pause(pollEvery); err != nil {
@@ -95,7 +96,7 @@ func (c *datasetListCmd) Run(a *app) error {
 		if from == "" {
 			from = "(uploaded)"
 		}
-		rows = append(rows, []string{id(d.Name), d.State, d.Format, strconv.FormatInt(int64(d.ExampleCount), 10), from, at(d.CreateTime)})
+		rows = append(rows, []string{id(d.Name), stateOf(d.State, d.Status), strings.TrimPrefix(d.Format, "FORMAT_"), strconv.FormatInt(int64(d.ExampleCount), 10), from, at(d.CreateTime)})
 	}
 	return a.table(sets, "ID STATE FORMAT ROWS FROM CREATED", rows)
 }

@@ -87,7 +87,7 @@ func (a *app) waitModel(c *api.Client, account, id string) (*api.Model, error) {
 		}
 		if m.Status.Code != "" && m.Status.Code != "OK" {
 			a.progressEnd()
-			return nil, rft.Errorf(rft.Kind(m.Status.Code), "%s", m.Status.Message)
+			return nil, &notReady{rft.Errorf(rft.Kind(m.Status.Code), "%s", m.Status.Message), id}
 		}
 		a.progress("importing %s, %.0f s", m.Name, time.Since(begin).Seconds())
 		if err := a.pause(pollEvery); err != nil {
@@ -104,7 +104,7 @@ type modelExportCmd struct {
 
 // Run implements a command.
 func (c *modelExportCmd) Run(a *app) error {
-	client, account, id, err := a.named("NAME", c.Name, rft.Models)
+	client, account, err := a.session()
 	if err != nil {
 		return err
 	}
@@ -119,7 +119,15 @@ func (c *modelExportCmd) Run(a *app) error {
 	if !strings.HasSuffix(to, "/") {
 		to += "/"
 	}
-	op, err := client.ExportModel(a.ctx, account, id, to)
+	m, err := a.findModel(client, account, c.Name)
+	if err != nil {
+		return err
+	}
+	n, err := rft.ParseName("NAME", m.Name, account, rft.Models)
+	if err != nil {
+		return err
+	}
+	op, err := client.ExportModel(a.ctx, n.Account, n.ID, to)
 	for err == nil && c.Wait && !op.Done {
 		a.progress("exporting to %s", to)
 		if err = a.pause(pollEvery); err == nil {
@@ -169,7 +177,7 @@ func (c *modelListCmd) Run(a *app) error {
 		if m.PeftDetails != nil {
 			base = id(m.PeftDetails.BaseModel)
 		}
-		rows = append(rows, []string{m.Name, m.Kind, m.State, base, at(m.CreateTime)})
+		rows = append(rows, []string{m.Name, m.Kind, stateOf(m.State, m.Status), base, at(m.CreateTime)})
 	}
 	return a.table(models, "NAME KIND STATE BASE CREATED", rows)
 }
@@ -180,11 +188,11 @@ type modelGetCmd struct {
 
 // Run implements a command.
 func (c *modelGetCmd) Run(a *app) error {
-	client, account, id, err := a.named("NAME", c.Name, rft.Models)
+	client, account, err := a.session()
 	if err != nil {
 		return err
 	}
-	m, err := client.GetModel(a.ctx, account, id)
+	m, err := a.findModel(client, account, c.Name)
 	if err != nil {
 		return err
 	}

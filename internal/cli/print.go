@@ -121,6 +121,15 @@ func all[T any](fetch func(api.ListOptions) ([]T, api.Page, error)) ([]T, error)
 // id is the last segment of a resource name.
 func id(name string) string { return name[strings.LastIndexByte(name, '/')+1:] }
 
+// stateOf is the state to show of what can fail: the wire has no FAILED for
+// datasets and models, but UPLOADING with a status.
+func stateOf(state string, s api.Status) string {
+	if state != "READY" && s.Code != "" && s.Code != "OK" {
+		return "FAILED"
+	}
+	return state
+}
+
 // at shows a time.
 func at(t api.Time) string {
 	if t.IsZero() {

@@ -42,22 +42,22 @@ type stepCreateCmd struct {
 	BaselineConstant *float64 `group:"Loss" name:"advantage-constant" help:"With --advantage-baseline constant."`
 	OnNoSignal       string   `group:"Loss" help:"complete or fail: how a step without any gradient ends."`
 
-	Rank    int      `group:"LoRA" name:"lora-rank" help:"Rank."`
+	Rank    *int     `group:"LoRA" name:"lora-rank" help:"Rank."`
 	Alpha   *float64 `group:"LoRA" name:"lora-alpha" help:"Alpha; twice the rank by default."`
 	Targets []string `group:"LoRA" name:"lora-targets" help:"Linear layers, such as q_proj,v_proj; all by default."`
 
-	Epochs           int      `group:"Training" help:"Passes over the dataset."`
-	LearningRate     float64  `group:"Training" help:"Learning rate."`
+	Epochs           *int     `group:"Training" help:"Passes over the dataset."`
+	LearningRate     *float64 `group:"Training" help:"Learning rate."`
 	Warmup           *int     `group:"Training" name:"warmup-steps" help:"Updates of linear warm-up."`
 	WeightDecay      *float64 `group:"Training" help:"Decoupled weight decay."`
 	Beta1            *float64 `group:"Training" help:"AdamW."`
 	Beta2            *float64 `group:"Training" help:"AdamW."`
 	Epsilon          *float64 `group:"Training" help:"AdamW."`
 	MaxGradNorm      *float64 `group:"Training" help:"Global norm of clipping."`
-	BatchSize        int      `group:"Training" help:"Tokens per batch."`
+	BatchSize        *int     `group:"Training" help:"Tokens per batch."`
 	BatchSizeSamples *int     `group:"Training" help:"Samples per batch; 0 = no bound."`
-	GradAccumulation int      `group:"Training" help:"Batches per update."`
-	MaxContextLength int      `group:"Training" help:"Tokens per sample; longer ones are cut."`
+	GradAccumulation *int     `group:"Training" help:"Batches per update."`
+	MaxContextLength *int     `group:"Training" help:"Tokens per sample; longer ones are cut."`
 	Seed             *int64   `group:"Training" help:"Seed of order and initial weights."`
 	ResumeEvery      *int     `group:"Training" help:"Updates between resume points."`
 	JinjaTemplate    string   `group:"Training" help:"Chat template instead of the model's." placeholder:"TEMPLATE"`
@@ -69,6 +69,9 @@ type stepCreateCmd struct {
 func (c *stepCreateCmd) Run(a *app) error {
 	client, account, err := a.session()
 	if err != nil {
+		return err
+	}
+	if err := c.positive(); err != nil {
 		return err
 	}
 	model, err := a.findModel(client, account, c.Model)
@@ -116,14 +119,36 @@ func (c *stepCreateCmd) job() *api.RlorTrainerJob {
 	if c.Method != nil {
 		j.LossConfig.Method = *c.Method
 	}
-	j.TrainingConfig = &api.TrainingConfig{OutputModel: c.Output, JinjaTemplate: c.JinjaTemplate, LearningRate: c.LearningRate,
-		MaxContextLength: c.MaxContextLength, LoraRank: c.Rank, Epochs: c.Epochs, BatchSize: c.BatchSize, BatchSizeSamples: c.BatchSizeSamples,
-		GradAccumulation: c.GradAccumulation, WarmupSteps: c.Warmup, WeightDecay: c.WeightDecay}
+	j.TrainingConfig = &api.TrainingConfig{OutputModel: c.Output, JinjaTemplate: c.JinjaTemplate, LearningRate: given(c.LearningRate),
+		MaxContextLength: given(c.MaxContextLength), LoraRank: given(c.Rank), Epochs: given(c.Epochs), BatchSize: given(c.BatchSize), BatchSizeSamples: c.BatchSizeSamples,
+		GradAccumulation: given(c.GradAccumulation), WarmupSteps: c.Warmup, WeightDecay: c.WeightDecay}
 	j.Firekeep = &api.StepExtension{Seed: (*api.Int64)(c.Seed), LoraAlpha: c.Alpha, LoraTargetModules: c.Targets, ScaleRewards: c.ScaleRewards,
 		AdvantageBaseline: c.Baseline, AdvantageConstant: c.BaselineConstant, KLReference: c.KLReference, TISCap: c.TISCap, OffPolicyThreshold: c.OffPolicy,
 		ClipLow: c.ClipLow, ClipHigh: c.ClipHigh, DualClip: c.DualClip, Beta1: c.Beta1, Beta2: c.Beta2, Epsilon: c.Epsilon, MaxGradNorm: c.MaxGradNorm,
 		OnNoSignal: c.OnNoSignal, ResumeEvery: c.ResumeEvery, AllowParameterChange: c.AllowChange, AllowKernelChange: c.AllowKernel}
 	return j
+}
+
+// positive refuses zeros: on the wire they stand for what was not given, so the
+// default would silently take their place. Other values are the server's to judge.
+func (c *stepCreateCmd) positive() error {
+	for name, p := range map[string]*int{"lora-rank": c.Rank, "epochs": c.Epochs, "batch-size": c.BatchSize, "grad-accumulation": c.GradAccumulation, "max-context-length": c.MaxContextLength} {
+		if p != nil && *p == 0 {
+			return rft.FieldErrorf(name, "--%s must be at least 1; leave it out for the default", name)
+		}
+	}
+	if c.LearningRate != nil && *c.LearningRate == 0 {
+		return rft.FieldErrorf("learning-rate", "--learning-rate must be greater than 0; leave it out for the default")
+	}
+	return nil
+}
+
+// given is the value of a flag, or the zero value that the wire leaves out.
+func given[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
 }
 
 // waitStep follows a step to its end. On a terminal one line is redrawn;
