@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/alecthomas/kong"
@@ -82,6 +83,9 @@ func Run(ctx context.Context, in Invocation) (code int) {
 	}
 	parsed, err := parser.Parse(in.Args)
 	if err != nil {
+		if slices.Contains(in.Args, "--json") {
+			_ = (&app{Invocation: in}).printError(rft.KindInvalidArgument, err.Error())
+		}
 		fmt.Fprintf(in.Stderr, "firekeep: %s\n  `%s --help` shows what it takes\n", err, asked(err))
 		return rft.KindInvalidArgument.ExitCode()
 	}
@@ -128,12 +132,17 @@ func (a *app) report(err error, command string) {
 	}
 	var said *quiet
 	if a.json && !(errors.As(err, &said) && said.printed) {
-		_ = a.printJSON(map[string]any{"error": map[string]any{"kind": kindOf(err), "message": message}})
+		_ = a.printError(kindOf(err), message)
 	}
 	fmt.Fprintf(a.Stderr, "firekeep: %s\n", message)
 	if hint := a.hint(err, command); hint != "" {
 		fmt.Fprintf(a.Stderr, "  %s\n", hint)
 	}
+}
+
+// printError prints an error as JSON.
+func (a *app) printError(kind rft.Kind, message string) error {
+	return a.printJSON(map[string]any{"error": map[string]any{"kind": kind, "message": message}})
 }
 
 // hint names the next command to try, where the message does not.
