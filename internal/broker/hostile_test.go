@@ -327,3 +327,61 @@ func TestLyingChunks(t *testing.T) {
 		})
 	}
 }
+
+// TestEarlyVerdict: an engine cannot vouch for objects that it did not read.
+func TestEarlyVerdict(t *testing.T) {
+	c, _ := against(t, func(t *testing.T, e *peer) {
+		e.send(t, done(t, wire.ValidateDone{}))
+		<-e.killed
+	}, broker.Options{})
+	endless := io.LimitReader(zeros{}, 1<<40)
+	_, err := c.Validate(t.Context(), wire.ValidateTask{Objects: 1}, files(broker.File{Name: "a", Size: 1 << 40, Body: endless}), func(wire.Chunk) error { return nil })
+	var broken *wire.ProtocolError
+	if !errors.As(err, &broken) || broken.Rule != "early-done" {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestLyingEvents: events of completions that were not asked for end the child,
+// and a completion that ends twice does not stand for another.
+func TestLyingEvents(t *testing.T) {
+	for name, events := range map[string][]wire.SampleEvent{
+		"index past n":     {{Index: 2, Finish: "stop"}},
+		"negative index":   {{Index: -1, Finish: "stop"}},
+		"negative prompt":  {{PromptTokens: -1}},
+		"echo past tokens": {{Echoed: 1}},
+		"ends twice":       {{Index: 0, Finish: "stop"}, {Index: 0, Finish: "stop"}, {Index: 7}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := against(t, func(t *testing.T, e *peer) {
+				e.send(t, wire.Ack{})
+				for asked := false; !asked; { // events before the request belong to nobody
+					m, err := e.Receive(t.Context())
+					if err != nil {
+						return
+					}
+					_, asked = m.(wire.SampleRequest)
+				}
+				for _, m := range events {
+					m.ID = 1
+					e.send(t, m)
+				}
+				<-e.killed
+			}, broker.Options{})
+			s, err := c.StartSampling(t.Context(), wire.SampleTask{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			prompt := "x"
+			err = s.Generate(t.Context(), wire.SampleRequest{Prompt: &prompt, N: 2}, func(e wire.SampleEvent) error {
+				if e.Index < 0 || e.Index > 1 {
+					t.Errorf("event of completion %d", e.Index)
+				}
+				return nil
+			})
+			if rft.KindOf(err) != rft.KindInternal {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/firekeep/firekeep/internal/rft"
@@ -27,6 +28,8 @@ type Sampler struct {
 // answer queues the events of one request, so that a slow reader holds up
 // nobody else.
 type answer struct {
+	n int // completions
+
 	mu     sync.Mutex
 	events []wire.SampleEvent
 	bytes  int // roughly, of events
@@ -142,14 +145,14 @@ func (s *Sampler) failed(ctx context.Context, err error) error {
 // ctx's; both cancel the request in the child.
 func (s *Sampler) Generate(ctx context.Context, r wire.SampleRequest, yield func(wire.SampleEvent) error) error {
 	r.N = max(r.N, 1)
-	a := &answer{wake: make(chan struct{}, 1)}
+	a := &answer{n: r.N, wake: make(chan struct{}, 1)}
 	err := s.send(ctx, &r, a)
 	defer s.drop(r.ID)
 	if err != nil {
 		return s.failed(ctx, err)
 	}
-	finished := 0
-	for finished < r.N {
+	finished := make([]bool, r.N) // a completion that ends twice is not two that ended
+	for slices.Contains(finished, false) {
 		e, err := a.wait(ctx, s)
 		if err == nil {
 			err = taking(yield(e))
@@ -158,7 +161,7 @@ func (s *Sampler) Generate(ctx context.Context, r wire.SampleRequest, yield func
 			return s.abandon(ctx, r.ID, err)
 		}
 		if e.Finish != "" {
-			finished++
+			finished[e.Index] = true
 		}
 	}
 	return nil
@@ -282,6 +285,9 @@ func (s *Sampler) take(m any) error {
 	switch m := m.(type) {
 	case wire.SampleEvent:
 		if a := s.request(m.ID); a != nil {
+			if m.Index < 0 || m.Index >= a.n || m.PromptTokens < 0 || m.Echoed < 0 || m.Echoed > len(m.Tokens) {
+				return &wire.ProtocolError{Rule: "bad-event", Detail: "an event names a completion or tokens that are not there"}
+			}
 			a.add(m)
 		}
 		return nil

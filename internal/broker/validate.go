@@ -15,10 +15,13 @@ import (
 // within the bytes that were sent of their object.
 func (c *Child) Validate(ctx context.Context, task wire.ValidateTask, objects iter.Seq2[File, error], onChunk func(wire.Chunk) error) (wire.ValidateDone, error) {
 	var read atomic.Int64
+	all := false // set before run returns, which waits for the feed
 	t := &tiling{}
 	s := &session{child: c, task: wire.Task{Kind: "validate", Validate: &task}}
 	s.feed = func(ctx context.Context) error {
-		return c.sendFiles(ctx, "dataset", t.watch(objects), &read)
+		err := c.sendFiles(ctx, "dataset", t.watch(objects), &read)
+		all = err == nil
+		return err
 	}
 	s.handle = func(m any) error {
 		chunk, ok := m.(wire.Chunk)
@@ -33,6 +36,9 @@ func (c *Child) Validate(ctx context.Context, task wire.ValidateTask, objects it
 	var done wire.ValidateDone
 	if err := s.run(ctx, &done); err != nil {
 		return wire.ValidateDone{}, err
+	}
+	if !all {
+		return wire.ValidateDone{}, &wire.ProtocolError{Rule: "early-done", Detail: "the engine was done before it had read every object"}
 	}
 	if done.Groups != t.groups || done.Bytes != read.Load() {
 		return wire.ValidateDone{}, &wire.ProtocolError{Rule: "bad-counts",

@@ -58,8 +58,13 @@ func (s *Sample) reward(key string) (float64, bool) {
 	return 0, false
 }
 
+// maxReward bounds a reward, so that differences and squares of rewards, and
+// advantages in float32, stay finite.
+const maxReward = 1e30
+
 // CheckRewards sums weight x eval for every sample; a missing key or a sum
-// that is not finite is a problem that names line, sample and key.
+// that is not finite or above maxReward is a problem that names line, sample and
+// key.
 func (g *Group) CheckRewards(weights map[string]float64) ([]float64, error) {
 	out := make([]float64, len(g.Samples))
 	for i := range g.Samples {
@@ -73,6 +78,9 @@ func (g *Group) CheckRewards(weights map[string]float64) ([]float64, error) {
 		}
 		if math.IsNaN(out[i]) || math.IsInf(out[i], 0) {
 			return nil, problem(s.Line, g.sampleNumber(i), RuleNotFinite, "", "the weighted sum of the evals is not finite")
+		}
+		if math.Abs(out[i]) > maxReward {
+			return nil, problem(s.Line, g.sampleNumber(i), RuleNotFinite, "", "the weighted sum of the evals is above 1e30; scale the evals down")
 		}
 	}
 	return out, nil
