@@ -25,6 +25,10 @@ func (rq *request) writeError(err error) {
 	switch rft.KindOf(err) {
 	case rft.KindAlreadyExists, rft.KindUnimplemented, rft.KindInternal, rft.KindUnknown, rft.KindDataLoss:
 		h.Set("X-Should-Retry", "false")
+	case rft.KindResourceExhausted:
+		if !errors.As(err, new(*serving.Busy)) { // too little memory or disk stays too little
+			h.Set("X-Should-Retry", "false")
+		}
 	}
 	if rft.KindOf(err) == rft.KindUnauthenticated {
 		h.Set("WWW-Authenticate", "Bearer")
@@ -110,8 +114,12 @@ func (e *statusError) Unwrap() error { return e.err }
 
 // writeJSON writes a JSON answer.
 func (rq *request) writeJSON(status int, v any) {
-	rq.w.Header().Set("Content-Type", "application/json")
-	rq.w.WriteHeader(status)
+	// A client that takes no bytes must not hold the answer for ever.
+	_ = http.NewResponseController(rq.w).SetWriteDeadline(time.Now().Add(answerTimeout))
+	if rq.w.status == 0 { // else spaces went ahead
+		rq.w.Header().Set("Content-Type", "application/json")
+		rq.w.WriteHeader(status)
+	}
 	enc := json.NewEncoder(rq.w)
 	enc.SetEscapeHTML(false)
 	if err := enc.Encode(v); err != nil {

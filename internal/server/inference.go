@@ -77,9 +77,18 @@ func jsonTypeOf(e *json.UnmarshalTypeError) string {
 	return "a whole number"
 }
 
-// whole answers once all completions are there.
+// whole answers once all completions are there. Clients of the contract give up
+// a request, and send it again, when no byte came for 60 s; so an answer that
+// takes long is begun early, with spaces, which JSON may begin with.
 func (rq *request) whole(ctx context.Context, s *control.Sampling, out *rendering) error {
-	if err := s.Run(ctx, out.add); err != nil {
+	awake := rq.keepAwake(ctx)
+	err := s.Run(ctx, out.add)
+	if begun := awake(); err != nil && begun {
+		// The status says 200 by now: only a cut connection tells of the failure.
+		rq.s.logFailure(rq, err)
+		panic(http.ErrAbortHandler)
+	}
+	if err != nil {
 		return err
 	}
 	h := rq.w.Header()
@@ -88,6 +97,40 @@ func (rq *request) whole(ctx context.Context, s *control.Sampling, out *renderin
 	h.Set("Fireworks-Server-Time-To-First-Token", out.firstTokenSeconds())
 	rq.writeJSON(http.StatusOK, out.answer())
 	return nil
+}
+
+// keepAwake writes a space whenever nothing was written for the server's quiet
+// time, until stop is called, which says whether the answer has begun.
+func (rq *request) keepAwake(ctx context.Context) (stop func() (begun bool)) {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan bool, 1) // a panic of the work leaves nobody to take it
+	go func() {
+		begun := false
+		defer func() { done <- begun }()
+		rc := http.NewResponseController(rq.w)
+		t := time.NewTicker(rq.s.quiet)
+		defer t.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-t.C:
+			}
+			if !begun {
+				begun = true
+				rq.w.Header().Set("Content-Type", "application/json")
+				rq.w.WriteHeader(http.StatusOK)
+			}
+			_ = rc.SetWriteDeadline(time.Now().Add(writeStall))
+			if _, err := rq.w.Write([]byte(" ")); err != nil || rc.Flush() != nil {
+				return // the request's context ends too
+			}
+		}
+	}()
+	return func() bool {
+		cancel()
+		return <-done
+	}
 }
 
 // stream answers with server-sent events. Until the first event the HTTP status
