@@ -72,12 +72,15 @@ class Client:
                 return
             params["pageToken"] = token
 
-    def _send(self, method: str, path: str, *, body: Any = None, params: dict | None = None, files: Any = None) -> httpx.Response:
+    def _connection(self) -> httpx.Client:
         if self._sync is None:
             self._sync = httpx.Client(base_url=self.base_url, timeout=self._timeout, headers=self._headers())
+        return self._sync
+
+    def _send(self, method: str, path: str, *, body: Any = None, params: dict | None = None, files: Any = None) -> httpx.Response:
         for attempt in range(self.max_retries + 1):
             try:
-                response = self._sync.request(method, path, json=body, params=params, files=files)
+                response = self._connection().request(method, path, json=body, params=params, files=files)
             except httpx.TransportError as e:
                 if attempt == self.max_retries:
                     raise self._unreachable(e) from e
@@ -125,9 +128,7 @@ class Client:
     # -- server-sent events -----------------------------------------------
 
     def stream(self, path: str, body: Any) -> Iterator[dict]:
-        if self._sync is None:
-            self._sync = httpx.Client(base_url=self.base_url, timeout=self._timeout, headers=self._headers())
-        with self._sync.stream("POST", path, json=body) as response:
+        with self._connection().stream("POST", path, json=body) as response:
             if response.status_code >= 400:
                 response.read()
                 raise from_response(response.status_code, _body(response))
