@@ -50,3 +50,6 @@ func archTable(l Level) *table {
 	}
 	return nil
 }
+
+// pause tells the processor that a loop waits for another thread.
+func pause()

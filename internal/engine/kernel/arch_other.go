@@ -2,5 +2,10 @@
 
 package kernel
 
+import "runtime"
+
 func detectArch() []Level      { return nil }
 func archTable(l Level) *table { return nil }
+
+// pause passes some tens of nanoseconds in a loop that waits for another thread.
+func pause() { runtime.Gosched() }

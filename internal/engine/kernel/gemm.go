@@ -95,13 +95,22 @@ func (p *Pool) multiply(g product) {
 		return
 	}
 	p.product = g
-	p.byRows = balance(strips, threads) > balance(panels, threads)+0.05
+	p.byRows = rowsFirst(g.m, g.n, balance(strips, threads)-balance(panels, threads))
 	if p.byRows {
 		p.parts(g.m, g.t.rows, p.productPart)
 	} else {
 		p.parts(panels, 1, p.productPart)
 	}
 	p.end()
+}
+
+// rowsFirst says whether to part the rows of a result of m by n, given how much
+// better that balances than parting its panels. Threads that have rows of their
+// own all read the whole right operand, in order of memory and prefetched;
+// threads that have panels of their own all read the whole left one, which only
+// few rows are worth.
+func rowsFirst(m, n int, gain float64) bool {
+	return gain > 0.05 || 4*m >= n && gain > -0.05
 }
 
 // balance is the fraction of threads kept busy by units of equal work.

@@ -1,6 +1,7 @@
 package kernel
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -14,7 +15,10 @@ import (
 type Pool struct {
 	busy    atomic.Bool
 	workers []*worker // workers 1..threads-1
-	pending sync.WaitGroup
+
+	running atomic.Int32  // workers that have not ended their part
+	ended   atomic.Uint32 // underWay, callerAsleep or allEnded
+	done    chan struct{} // wakes a sleeping caller
 
 	// The computation under way: written before workers are woken.
 	n, align int
@@ -30,12 +34,51 @@ type Pool struct {
 	failure any // first panic of a part
 }
 
-// worker is one goroutine of a Pool, woken through wake, ended by closing it.
-type worker struct{ wake chan struct{} }
+// worker is one goroutine of a Pool. Between parts it watches state for a while
+// before it sleeps: the layers of a model follow each other within
+// microseconds, and waking a sleeping thread costs many of them, or a whole
+// millisecond on a virtual machine whose idle processor was given away.
+type worker struct {
+	state atomic.Uint32
+	wake  chan struct{} // one token for each change of state away from asleep
+}
+
+// States of a worker.
+const (
+	watching uint32 = iota
+	asleep
+	called // there is a part to run
+	dismissed
+)
+
+// States of a computation.
+const (
+	underWay uint32 = iota
+	callerAsleep
+	allEnded
+)
+
+// watches is how often a thread looks before it sleeps, with a pause of about
+// 50 ns between looks: 0.2 ms.
+const watches = 4096
+
+// watch waits until v is no longer was, and gives up after a while.
+func watch(v *atomic.Uint32, was uint32, threads int) bool {
+	if threads > runtime.GOMAXPROCS(0) {
+		return v.Load() != was
+	}
+	for range watches {
+		if v.Load() != was {
+			return true
+		}
+		pause()
+	}
+	return false
+}
 
 // NewPool returns a Pool of threads threads (at least one).
 func NewPool(threads int) *Pool {
-	p := &Pool{}
+	p := &Pool{done: make(chan struct{}, 1)}
 	p.productPart = p.runProduct
 	p.SetThreads(threads)
 	return p
@@ -49,13 +92,13 @@ func (p *Pool) SetThreads(n int) {
 	n = max(n, 1) - 1
 	for len(p.workers) > n {
 		last := len(p.workers) - 1
-		close(p.workers[last].wake)
+		p.workers[last].call(dismissed)
 		p.workers = p.workers[:last]
 	}
 	for len(p.workers) < n {
 		w := &worker{wake: make(chan struct{}, 1)}
 		p.workers = append(p.workers, w)
-		go p.serve(w, len(p.workers))
+		go p.serve(w, len(p.workers), n+1)
 	}
 }
 
@@ -94,18 +137,37 @@ func (p *Pool) end() {
 // parts runs every part. The caller has set busy and calls end afterwards.
 func (p *Pool) parts(n, align int, f func(worker, lo, hi int)) {
 	p.n, p.align, p.part = n, align, f
-	p.pending.Add(len(p.workers))
+	p.running.Store(int32(len(p.workers)))
+	p.ended.Store(underWay)
 	for _, w := range p.workers {
-		w.wake <- struct{}{}
+		w.call(called)
 	}
 	p.runPart(0)
-	p.pending.Wait()
+	if !watch(&p.ended, underWay, p.Threads()) && p.ended.CompareAndSwap(underWay, callerAsleep) {
+		<-p.done
+	}
 }
 
-func (p *Pool) serve(w *worker, index int) {
-	for range w.wake {
+// call changes the state of a worker that watches or sleeps.
+func (w *worker) call(state uint32) {
+	if w.state.Swap(state) == asleep {
+		w.wake <- struct{}{}
+	}
+}
+
+func (p *Pool) serve(w *worker, index, threads int) {
+	for {
+		if !watch(&w.state, watching, threads) && w.state.CompareAndSwap(watching, asleep) {
+			<-w.wake
+		}
+		if w.state.Load() == dismissed {
+			return
+		}
+		w.state.Store(watching)
 		p.runPart(index)
-		p.pending.Done()
+		if p.running.Add(-1) == 0 && p.ended.Swap(allEnded) == callerAsleep {
+			p.done <- struct{}{}
+		}
 	}
 }
 

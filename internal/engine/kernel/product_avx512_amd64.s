@@ -10,6 +10,7 @@
 //	BX, CX      1 and 3 times the bytes between rows of a
 //	R10, R11    b at the current k; bytes between its rows
 //	R12         remaining k's
+//	R13         in the loop over k, bytes between a row of b and the prefetched one
 //	DI, SI      c; bytes between its rows; R13 walks over the rows
 //	R15         rows
 //	R14         bytes from c to the c of the next tile
@@ -66,14 +67,14 @@
 	JNZ  loop; \
 	JMP  store
 
-// Eight rows of b ahead are prefetched: at few rows a product is a stream of
-// weights from memory.
+// Sixteen rows of b ahead are prefetched: at few rows a product is a stream of
+// weights from memory, at many the first strip meets a panel in the outer cache.
 #define WIDE(loop, rows) \
 loop: \
 	VMOVUPS (R10), Z28; \
 	VMOVUPS 64(R10), Z29; \
-	PREFETCHT0 (R10)(R11*8); \
-	PREFETCHT0 64(R10)(R11*8); \
+	PREFETCHT0 (R10)(R13*1); \
+	PREFETCHT0 64(R10)(R13*1); \
 	rows; \
 	ADVANCE(loop)
 
@@ -172,6 +173,8 @@ ahead:
 depth:
 	TESTQ R12, R12
 	JZ    store
+	MOVQ  R11, R13
+	SHLQ  $4, R13
 	KTESTW K2, K2
 	JZ    narrow
 	CHOOSE(14, wide14)
