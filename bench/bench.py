@@ -152,7 +152,7 @@ def main():
     table = Table()
     print(f"{'row':<34} {'ours':>12} {'peer':>12}")
     if a.only in (None, "gemm"):
-        gemm(table, engine, threads, 1 if a.quick else 3)
+        gemm(table, engine, threads, 1 if a.quick else 7)
     if a.only in (None, "step"):
         if a.quick:
             step(table, engine, weights, threads, "step.256+128x8", 1, 8, 256, 128, (2, 8), 1, 2.0)
