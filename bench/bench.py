@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 BENCH = ROOT / "bench"
 CACHE = ROOT / ".cache/bench"
 GGUF = os.environ.get("FIREKEEP_DEMO_GGUF", str(ROOT / ".cache/demo/SmolLM2-135M-Instruct.Q4_1.gguf"))
+PEER = CACHE / "peer-float32"
 PYTHON = sys.executable
 SHAPES = ["1280x576x576", "1280x1536x576", "1280x576x1536", "1280x192x576", "128x49152x576"]
 
@@ -43,6 +44,8 @@ def prepare():
     subprocess.run(["go", "build", "-o", engine, "./bench/enginebench"], check=True, cwd=ROOT, env=os.environ | {"CGO_ENABLED": "0"})
     weights = CACHE / "smollm2.prepared"
     run([engine, "prepare", "-gguf", GGUF, "-out", weights])
+    if not PEER.exists():
+        run([PYTHON, BENCH / "peer_torch.py", "prepare", "--gguf", GGUF, "--model", PEER])
     for kind in ("f32", "f16", "q8_0"):
         out = CACHE / f"{kind}.gguf"
         if not out.exists():
@@ -67,19 +70,26 @@ class Table:
         print(f"{colour}{id:<34} {values} {shown}  vs {peer} {note}\033[0m" if colour else f"{id:<34} {values} {shown}  vs {peer} {note}", flush=True)
 
 
-def gemm(table, engine, threads, repeats):
-    ours, back, peer = {}, {}, {}
-    for _ in range(repeats):
-        mine = run([engine, "gemm", "-shapes", ",".join(SHAPES), "-threads", threads])
-        torch = run([PYTHON, BENCH / "peer_torch.py", "gemm", "--shapes", ",".join(SHAPES), "--threads", threads])
-        for s in SHAPES:
-            ours.setdefault(s, []).append(mine["gflops"][s])
-            back.setdefault(s, []).append(mine["gflops_backward"][s])
-            peer.setdefault(s, []).append(torch["gflops"][s])
+def gemm(table, engine, threads, pairs):
+    """Ours and the peer's take turns of 0.3 s, so that the machine's drift hits both; the ratio is the median of the pairs'."""
+    open_pipe = lambda command: subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    mine = open_pipe([engine, "gemm", "-threads", threads])
+    torch = open_pipe([PYTHON, BENCH / "peer_torch.py", "gemm", "--threads", threads])
+
+    def ask(process, line):
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+        return float(process.stdout.readline())
+
     for s in SHAPES:
-        a, b, p = (statistics.median(d[s]) for d in (ours, back, peer))
-        table.add(f"gemm.forward.{s}", "GFLOPS", a, "PyTorch (MKL) float32", p, a / p, 0.8)
-        table.add(f"gemm.backward.{s}", "GFLOPS", b, "PyTorch (MKL) float32", p, b / p, 0.8)
+        for way in ("forward", "backward"):
+            a, p = zip(*((ask(mine, f"{way} {s}"), ask(torch, s)) for _ in range(pairs)))
+            ratio = statistics.median(x / y for x, y in zip(a, p))
+            spread = {"ours": [round(x, 1) for x in a], "peer": [round(x, 1) for x in p]}
+            table.add(f"gemm.{way}.{s}", "GFLOPS", statistics.median(a), "PyTorch (MKL) float32", statistics.median(p), ratio, 0.8, spread=spread)
+    for process in (mine, torch):
+        process.stdin.close()
+        process.wait()
 
 
 def step(table, engine, weights, threads, id, groups, samples, prompt, completion, micros, repeats, target):
@@ -88,7 +98,7 @@ def step(table, engine, weights, threads, id, groups, samples, prompt, completio
     for micro in micros:  # the peer's best setting, on one group
         try:
             one = ["--groups", 1, *shape[2:], "--micro", micro]
-            tried[micro] = run([PYTHON, BENCH / "peer_torch.py", "step", "--gguf", GGUF, *one])["seconds"]
+            tried[micro] = run([PYTHON, BENCH / "peer_torch.py", "step", "--model", PEER, *one])["seconds"]
         except Failed as e:
             print(f"  peer at micro-batch {micro}: {e}")
     best = min(tried, key=tried.get)
@@ -97,7 +107,7 @@ def step(table, engine, weights, threads, id, groups, samples, prompt, completio
     dashes = [f"-{c[2:]}" if isinstance(c, str) else c for c in shape]
     for _ in range(repeats):
         mine.append(run([engine, "step", "-weights", weights, *dashes]))
-        theirs.append(run([PYTHON, BENCH / "peer_torch.py", "step", "--gguf", GGUF, *shape, "--micro", best]))
+        theirs.append(run([PYTHON, BENCH / "peer_torch.py", "step", "--model", PEER, *shape, "--micro", best]))
     a, p = (statistics.median(x["seconds"] for x in xs) for xs in (mine, theirs))
     tokens = groups * samples * (prompt + completion)
     spread = {"ours": [x["seconds"] for x in mine], "peer": [x["seconds"] for x in theirs]}
@@ -152,12 +162,12 @@ def main():
     table = Table()
     print(f"{'row':<34} {'ours':>12} {'peer':>12}")
     if a.only in (None, "gemm"):
-        gemm(table, engine, threads, 1 if a.quick else 7)
+        gemm(table, engine, threads, 1 if a.quick else 9)
     if a.only in (None, "step"):
         if a.quick:
             step(table, engine, weights, threads, "step.256+128x8", 1, 8, 256, 128, (2, 8), 1, 2.0)
         else:
-            step(table, engine, weights, threads, "step.256+128x8", 4, 8, 256, 128, (1, 2, 4, 8), 3, 2.0)
+            step(table, engine, weights, threads, "step.256+128x8", 2, 8, 256, 128, (1, 2, 4, 8), 3, 2.0)
             step(table, engine, weights, threads, "step.1024+128x8", 1, 8, 1024, 128, (1, 2, 4), 2, 2.0)
             step(table, engine, weights, threads, "step.256+128x1", 8, 1, 256, 128, (1, 2, 4, 8), 2, 1.0)
     if a.only in (None, "decode"):

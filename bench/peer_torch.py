@@ -1,29 +1,31 @@
 """Peer: one LoRA GRPO step by PyTorch + transformers + PEFT, float32, on this machine's cores.
 
-    peer_torch.py step --gguf FILE --groups 4 --samples 8 --prompt 256 --completion 128 --micro 8 --threads 2
-    peer_torch.py gemm --shapes 1280x576x576,... --threads 2
+    peer_torch.py prepare --gguf FILE --model DIR
+    peer_torch.py step --model DIR --groups 4 --samples 8 --prompt 256 --completion 128 --micro 8 --threads 2
+    echo 1280x576x576 | peer_torch.py gemm --threads 2
 
-Prints one JSON line: seconds of the step (or GFLOPS per shape) and the process's own peak memory.
+Prints one JSON line: seconds of the step (or a line of GFLOPS per shape) and the process's own peak memory.
 """
 
 import argparse
 import json
 import os
 import resource
+import sys
 import time
 
 
 def arguments():
     p = argparse.ArgumentParser()
-    p.add_argument("what", choices=["step", "gemm"])
+    p.add_argument("what", choices=["prepare", "step", "gemm"])
     p.add_argument("--gguf")
+    p.add_argument("--model", help="float32 directory that prepare writes")
     p.add_argument("--groups", type=int, default=4)
     p.add_argument("--samples", type=int, default=8)
     p.add_argument("--prompt", type=int, default=256)
     p.add_argument("--completion", type=int, default=128)
     p.add_argument("--micro", type=int, default=8)
     p.add_argument("--threads", type=int, default=os.cpu_count())
-    p.add_argument("--shapes", default="")
     p.add_argument("--repeat", type=int, default=1)
     return p.parse_args()
 
@@ -54,8 +56,7 @@ def step(a):
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(a.threads)
-    folder, file = os.path.split(a.gguf)
-    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
+    model = AutoModelForCausalLM.from_pretrained(a.model, dtype=torch.float32)
     model = get_peft_model(model, LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"))
     model.train()
     params = [p for p in model.parameters() if p.requires_grad]
@@ -92,28 +93,42 @@ def step(a):
 
 
 def gemm(a):
+    """Answers each line "MxNxK" of standard input with the GFLOPS of y = x Wᵀ, best of the runs of 0.3 s."""
     import torch
 
     torch.set_num_threads(a.threads)
-    out = {}
-    for shape in a.shapes.split(","):
-        m, n, k = map(int, shape.split("x"))
+    for line in sys.stdin:
+        m, n, k = map(int, line.split("x"))
         x, w = torch.randn(m, k), torch.randn(n, k)
         torch.nn.functional.linear(x, w)
         best, spent = 0.0, 0.0
-        while spent < 0.6:
+        while spent < 0.3:
             begin = time.perf_counter()
             torch.nn.functional.linear(x, w)
             took = time.perf_counter() - begin
             spent += took
             best = max(best, 2e-9 * m * n * k / took)
-        out[shape] = best
-    return {"gflops": out}
+        print(best, flush=True)
+    return {}
+
+
+def prepare(a):
+    """Dequantises the GGUF once: every measured process then loads plain float32."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    folder, file = os.path.split(a.gguf)
+    model = AutoModelForCausalLM.from_pretrained(folder, gguf_file=file, dtype=torch.float32)
+    del model.config.quantization_config  # what is saved is plain float32
+    plain = AutoModelForCausalLM.from_config(model.config)
+    plain.load_state_dict(model.state_dict())
+    plain.save_pretrained(a.model)
+    return {}
 
 
 def main():
     a = arguments()
-    result = step(a) if a.what == "step" else gemm(a)
+    result = {"prepare": prepare, "step": step, "gemm": gemm}[a.what](a)
     result["peak_bytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps(result))
 

@@ -4,10 +4,11 @@
 //	enginebench prepare -gguf FILE -out FILE
 //	enginebench step -weights FILE -groups 4 -samples 8 -prompt 256 -completion 128 -threads 2
 //	enginebench decode -weights FILE -sequences 8 -context 256 -tokens 64 -threads 2
-//	enginebench gemm -shapes 1280x576x576,... -threads 2
+//	echo forward 1280x576x576 | enginebench gemm -threads 2
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"flag"
@@ -18,7 +19,6 @@ import (
 	"runtime/debug"
 	"runtime/pprof"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -33,7 +33,7 @@ import (
 )
 
 type options struct {
-	gguf, out, weights, shapes, level, profile                      string
+	gguf, out, weights, level, profile                              string
 	groups, samples, prompt, completion, threads, sequences, tokens int
 	context, repeat, micro                                          int
 }
@@ -44,7 +44,6 @@ func main() {
 	f.StringVar(&o.gguf, "gguf", "", "model to prepare")
 	f.StringVar(&o.out, "out", "", "prepared file to write")
 	f.StringVar(&o.weights, "weights", "", "prepared file")
-	f.StringVar(&o.shapes, "shapes", "", "MxNxK,...")
 	f.StringVar(&o.level, "level", "", "kernel level, default the best that works")
 	f.StringVar(&o.profile, "profile", "", "write a CPU profile")
 	f.IntVar(&o.groups, "groups", 4, "prompts")
@@ -287,27 +286,33 @@ func decode(o *options) (map[string]any, error) {
 	return map[string]any{"tokens_per_second": float64(passes*o.sequences) / time.Since(begin).Seconds(), "passes": passes}, nil
 }
 
-// gemm measures y = x Wᵀ and dx = dy W at model shapes, best of the runs like the peer.
+// gemm answers each line "forward|backward MxNxK" of standard input with the
+// GFLOPS of y = x Wᵀ or dx = dy W: the bench alternates between us and a peer.
 func gemm(o *options) (map[string]any, error) {
 	pool := kernel.NewPool(o.threads)
-	forward, backward := map[string]float64{}, map[string]float64{}
-	for _, shape := range strings.Split(o.shapes, ",") {
+	lines := bufio.NewScanner(os.Stdin)
+	for lines.Scan() {
+		var way string
 		var m, n, k int
-		if _, err := fmt.Sscanf(shape, "%dx%dx%d", &m, &n, &k); err != nil {
-			return nil, fmt.Errorf("shape %q: %w", shape, err)
+		if _, err := fmt.Sscanf(lines.Text(), "%s %dx%dx%d", &way, &m, &n, &k); err != nil {
+			return nil, fmt.Errorf("line %q: %w", lines.Text(), err)
 		}
 		w := &kernel.Packed{N: n, K: k, Data: random(kernel.PackedLen(n, k))}
 		x, y := random(m*k), random(m*n)
-		forward[shape] = best(m, n, k, func() { pool.Forward(y, n, x, k, w, m, false) })
-		backward[shape] = best(m, n, k, func() { pool.Backward(x, k, y, n, w, m, false) })
+		if way == "forward" {
+			fmt.Println(best(m, n, k, func() { pool.Forward(y, n, x, k, w, m, false) }))
+		} else {
+			fmt.Println(best(m, n, k, func() { pool.Backward(x, k, y, n, w, m, false) }))
+		}
 	}
-	return map[string]any{"gflops": forward, "gflops_backward": backward}, nil
+	return map[string]any{}, lines.Err()
 }
 
+// best is the fastest of the runs of 0.3 s.
 func best(m, n, k int, f func()) float64 {
 	f()
 	top := 0.0
-	for spent := 0.0; spent < 0.6; {
+	for spent := 0.0; spent < 0.3; {
 		begin := time.Now()
 		f()
 		took := time.Since(begin).Seconds()
