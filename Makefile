@@ -12,6 +12,8 @@ export FIREKEEP_PYTHON := $(PY)
 export FIREKEEP_DEMO_GGUF := $(CACHE)/demo/SmolLM2-135M-Instruct.Q4_1.gguf
 export FIREKEEP_VERSITYGW := $(CACHE)/bin/versitygw
 export FIREKEEP_FAKE_GCS := $(CACHE)/bin/fake-gcs-server
+export FIREKEEP_NODE_MODULES := $(CACHE)/oidc/node_modules
+export FIREKEEP_AZURITE := $(CACHE)/azurite/node_modules/azurite/dist/src/blob/main.js
 
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 FAKE_GCS  := github.com/fsouza/fake-gcs-server@v1.56.1
@@ -23,21 +25,21 @@ VERSION   := $(shell git -C $(ROOT) describe --always --dirty 2>/dev/null || ech
 ENGINE_BIN := internal/sandbox/embedded/engine.bin
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo test test-fast test-long bench bench-quick mutants lint clean weights doubles postgres python-demo python-oracles python-bench
+.PHONY: all build demo test test-fast test-long bench bench-quick mutants lint licences vulncheck sbom airgap reproducible clean weights doubles postgres strace python-demo python-oracles python-bench
 all: build
 
 ## build: bin/firekeep, statically linked, the engine inside
 build:
 	@mkdir -p bin
-	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -o $(ENGINE_BIN) ./cmd/firekeep-engine
-	CGO_ENABLED=0 go build -ldflags '$(LDFLAGS)' -tags embedengine -o bin/firekeep ./cmd/firekeep
+	CGO_ENABLED=0 go build -buildvcs=false -ldflags '$(LDFLAGS)' -o $(ENGINE_BIN) ./cmd/firekeep-engine
+	CGO_ENABLED=0 go build -buildvcs=false -ldflags '$(LDFLAGS)' -tags embedengine -o bin/firekeep ./cmd/firekeep
 
 ## demo: the main job on real weights, under 10 minutes after downloads and builds
 demo: build weights python-demo $(CACHE)/bin/versitygw
 	$(PY) demo/demo.py
 
 ## test: everything, at the length of a coffee break
-test: build weights doubles postgres python-oracles
+test: build weights doubles postgres strace python-oracles
 	./scripts/test normal
 
 ## test-fast: Go tests without oracles and doubles, for the inner loop
@@ -45,8 +47,29 @@ test-fast: build
 	./scripts/test fast
 
 ## test-long: everything at full length; writes docs/verification.json
-test-long: build weights doubles postgres python-oracles
+test-long: build weights doubles postgres strace python-oracles
 	./scripts/test long
+
+## licences: every module of the binary against the allow-list
+licences: build
+	@go run ./scripts/supply licences bin/firekeep
+
+## vulncheck: known vulnerabilities, where their database can be reached
+vulncheck:
+	@./scripts/vulncheck
+
+## sbom: what the binary holds, as CycloneDX
+sbom: build
+	@mkdir -p dist
+	go run ./scripts/supply sbom bin/firekeep >dist/firekeep.cdx.json
+
+## reproducible: two builds from nothing, in two directories, same digest
+reproducible:
+	./scripts/reproducible
+
+## airgap: what a host without network needs, in one archive
+airgap: build
+	./scripts/airgap
 
 ## bench: the ratio table, written to bench/results.json (compiles llama.cpp the first time)
 bench: build weights python-bench
@@ -56,16 +79,16 @@ bench-quick: build weights python-bench
 	$(PY) bench/bench.py --quick
 
 ## mutants: break the code on purpose; the tests must turn red
-mutants: weights doubles postgres python-oracles
+mutants: weights doubles postgres strace python-oracles
 	./scripts/mutants
 
-lint:
-	@test -z "$$(gofmt -l api cmd internal)" || { echo "gofmt would change:"; gofmt -l api cmd internal; exit 1; }
+lint: licences vulncheck
+	@test -z "$$(gofmt -l api cmd internal bench scripts)" || { echo "gofmt would change:"; gofmt -l api cmd internal bench scripts; exit 1; }
 	go vet ./...
 	GOARCH=arm64 go vet ./internal/engine/...
 
 clean:
-	rm -rf bin $(ENGINE_BIN) demo/out bench/out
+	rm -rf bin dist $(ENGINE_BIN) demo/out bench/out
 
 # --- what a fresh machine lacks ------------------------------------------------
 
@@ -93,7 +116,11 @@ $(STAMP)/%: requirements/%.txt | $(STAMP)/venv
 	.venv/bin/uv pip install -q --python $(PY) --no-deps -e sdk/python
 	@touch $@
 
-doubles: $(CACHE)/bin/versitygw $(CACHE)/bin/fake-gcs-server
+doubles: $(CACHE)/bin/versitygw $(CACHE)/bin/fake-gcs-server $(FIREKEEP_AZURITE) $(FIREKEEP_NODE_MODULES)/oidc-provider
+$(FIREKEEP_NODE_MODULES)/oidc-provider: requirements/oidc/package-lock.json
+	./scripts/install-oidc
+$(FIREKEEP_AZURITE): requirements/azurite/package-lock.json
+	./scripts/install-azurite
 $(CACHE)/bin/versitygw:
 	@mkdir -p $(@D)
 	GOBIN=$(@D) CGO_ENABLED=0 go install $(VERSITYGW)
@@ -103,3 +130,6 @@ $(CACHE)/bin/fake-gcs-server:
 
 postgres:
 	./scripts/install-postgres
+
+strace:
+	./scripts/install-strace

@@ -15,17 +15,17 @@ const module = "github.com/firekeep/firekeep/"
 // and its own tree, nothing else of ours.
 var floors = map[string]int{
 	"api": 0, "internal/rft": 0, "internal/seal": 0, "internal/engine": 0,
-	"internal/wire": 1, "internal/objstore": 1,
+	"internal/wire": 1, "internal/objstore": 1, "internal/kms": 1,
 	"internal/store": 2, "internal/sandbox": 2, "internal/child": 2,
-	"internal/audit": 3, "internal/broker": 3,
+	"internal/audit": 3, "internal/broker": 3, "internal/custody": 3,
 	"internal/authz": 4, "internal/identity": 4, "internal/provenance": 4,
 	"internal/catalog": 5,
 	"internal/job":     6, "internal/serving": 6,
 	"internal/control": 7,
-	"internal/server":  8, "internal/runner": 8,
+	"internal/server":  8, "internal/runner": 8, "internal/backup": 8,
 	"internal/cli": 9,
 	"cmd/firekeep": 10, "cmd/firekeep-engine": 10,
-	"internal/arch": 11, "internal/e2e": 11, "bench": 11,
+	"internal/arch": 11, "internal/e2e": 11, "bench": 11, "scripts": 11,
 }
 
 // engineFloors orders the rooms of the numeric island. They may also import
@@ -51,7 +51,7 @@ var forbidden = []struct{ from, to, reason string }{
 var engineMayNotLink = map[string]string{
 	"net": "no network", "net/http": "no network", "crypto/tls": "no network", "os/exec": "starts no program",
 	"database/sql": "no database", "plugin": "loads no code", "encoding/gob": "decodes no foreign types",
-	"internal/objstore": "holds no credential", "internal/store": "no database", "internal/seal": "holds no key",
+	"internal/objstore": "holds no credential", "internal/store": "no database", "internal/seal": "holds no key", "internal/kms": "holds no key", "internal/custody": "holds no key",
 	"internal/identity": "holds no credential", "internal/broker": "is the other side of the wall",
 }
 
