@@ -44,6 +44,7 @@ type grammar struct {
 	Chat       chatCmd       `cmd:"" help:"Ask a model one question."`
 	Doctor     doctorCmd     `cmd:"" help:"Say what this host gives: sandbox layers, kernels, storage."`
 	Fsck       fsckCmd       `cmd:"" help:"Verify everything durable in a home that no server is using."`
+	Backup     backupCmd     `cmd:"" help:"Copy a home and make homes of copies."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 

@@ -80,12 +80,17 @@ const defaultHub = "https://huggingface.co"
 // loadConfig reads HOME/config.json. Unknown fields are errors: a misspelt
 // setting must not pass for the default.
 func loadConfig(home string) (Config, error) {
-	var c Config
-	path := filepath.Join(home, "config.json")
-	b, err := os.ReadFile(path)
+	c, err := readConfig(filepath.Join(home, "config.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return c, nil
+		return Config{}, nil
 	}
+	return c, err
+}
+
+// readConfig reads a file of settings.
+func readConfig(path string) (Config, error) {
+	var c Config
+	b, err := os.ReadFile(path)
 	if err != nil {
 		return c, rft.Wrap(rft.KindInvalidArgument, err, "%s cannot be read", path)
 	}

@@ -61,6 +61,10 @@ func (c *serveCmd) Run(a *app) error {
 		return err
 	}
 	config.defaults(c.Listen, a.Env("HOME"))
+	if err := requireKeyring(home, config.dsn(home)); err != nil {
+		return err
+	}
+	forbidCores()
 	s := &service{home: home, config: config, version: a.Version, log: newLog(a, config.LogLevel), env: a.Env}
 	defer s.close()
 	wrote, err := s.open(a.ctx, c.Engine)

@@ -49,34 +49,38 @@ func TestMain(m *testing.M) {
 
 // instance is a server on a home that outlives kills.
 type instance struct {
-	t     *testing.T
-	home  string
-	roots string // folder of file:// buckets
-	port  int
-	cmd   *exec.Cmd
-	log   string
-	api   *api.Client
+	t      *testing.T
+	home   string
+	roots  string // folder of file:// buckets
+	port   int
+	cmd    *exec.Cmd
+	log    string
+	api    *api.Client
+	env    []string       // of serve, beside the test's own
+	config map[string]any // HOME/config.json
+	dir    string         // where serve runs, "" = here
+	cores  bool           // serve may dump its memory there
 }
 
-func newInstance(t *testing.T) *instance {
+// newInstance starts a server on a fresh home, after the options were applied.
+func newInstance(t *testing.T, options ...func(*instance)) *instance {
 	t.Helper()
 	dir := t.TempDir()
-	s := &instance{t: t, home: filepath.Join(dir, "home"), roots: filepath.Join(dir, "buckets"), log: filepath.Join(dir, "serve.log")}
+	s := &instance{t: t, home: filepath.Join(dir, "home"), roots: filepath.Join(dir, "buckets"), log: filepath.Join(dir, "serve.log"),
+		config: map[string]any{"fileRoots": []string{dir}}}
+	for _, o := range options {
+		o(s)
+	}
 	for _, d := range []string{s.home, s.roots} {
 		if err := os.Mkdir(d, 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	config, _ := json.Marshal(map[string]any{"fileRoots": []string{dir}})
+	config, _ := json.Marshal(s.config)
 	if err := os.WriteFile(filepath.Join(s.home, "config.json"), config, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.port = l.Addr().(*net.TCPAddr).Port
-	l.Close()
+	s.port = freePort(t)
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
@@ -98,6 +102,11 @@ func (s *instance) start() {
 	defer out.Close()
 	s.cmd = exec.Command(program, "serve", "--home", s.home, "--listen", fmt.Sprintf("127.0.0.1:%d", s.port))
 	s.cmd.Stdout, s.cmd.Stderr = out, out
+	s.cmd.Env = append(os.Environ(), s.env...)
+	s.cmd.Dir = s.dir
+	if s.cores {
+		defer allowCores(s.t)()
+	}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := s.cmd.Start(); err != nil {
 		s.t.Fatal(err)
@@ -259,4 +268,28 @@ func rows(groups, samples int, text string) []string {
 		out = append(out, string(b))
 	}
 	return out
+}
+
+// allowCores lets processes that are started from now on leave core files as far
+// as the host allows, until the returned function is called.
+func allowCores(t *testing.T) (restore func()) {
+	t.Helper()
+	var was syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_CORE, &was); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Setrlimit(syscall.RLIMIT_CORE, &syscall.Rlimit{Cur: was.Max, Max: was.Max}); err != nil {
+		t.Fatal(err)
+	}
+	return func() { _ = syscall.Setrlimit(syscall.RLIMIT_CORE, &was) }
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
 }

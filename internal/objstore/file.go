@@ -218,7 +218,9 @@ func (b *fileBucket) fault(key string, err error) error {
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
 		return rft.Wrap(rft.KindPermissionDenied, err, "%s: the file system refuses access", u)
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
-		return rft.Wrap(rft.KindResourceExhausted, err, "%s: the file system is full", u)
+		return rft.Wrap(rft.KindResourceExhausted, err, "%s: the file system is full; make room and try again", u)
+	case errors.Is(err, syscall.EIO):
+		return rft.Wrap(rft.KindUnavailable, err, "%s: the disk failed to read or write; the kernel's log says more", u)
 	case escapes(err), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.EXDEV):
 		return rft.Wrap(rft.KindPermissionDenied, err, "%s leads out of the opened directory", u)
 	}

@@ -1,0 +1,11 @@
+package catalog
+
+// Keys are the keys of everything in the home bucket that belongs to the
+// artefact of m under prefix, the manifest last.
+func (m Manifest) Keys(prefix string) []string {
+	var keys []string
+	for _, f := range m.Files {
+		keys = append(keys, prefix+f.Name+sealedSuffix)
+	}
+	return append(keys, prefix+FileManifest)
+}
