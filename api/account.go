@@ -26,11 +26,13 @@ type User struct {
 	ServiceAccount bool   `json:"serviceAccount"`
 	CreateTime     Time   `json:"createTime"`
 	UpdateTime     Time   `json:"updateTime,omitzero"`
-	// Role is one of "admin", "user", "contributor" and "inference-user".
-	Role   string `json:"role"`
-	Email  string `json:"email"`
-	State  string `json:"state"`
-	Status Status `json:"status"`
+	// Role is one of "admin", "user", "contributor", "inference-user" and "custom",
+	// which needs a PermissionPreset: the id of a role of the account.
+	Role             string `json:"role"`
+	PermissionPreset string `json:"permissionPreset,omitempty"`
+	Email            string `json:"email"`
+	State            string `json:"state"`
+	Status           Status `json:"status"`
 }
 
 // APIKey is an API key. Key is set in the answer to its creation and never again.
@@ -45,6 +47,11 @@ type APIKey struct {
 	Email       string            `json:"email"`
 	Prefix      string            `json:"prefix"`
 	Annotations map[string]string `json:"annotations,omitempty"`
+	// Scope narrows the key; Kind is "key", "login" or "workload"; Replaces is the key
+	// that this one was rotated from. Firekeep's own.
+	Scope    *KeyScope `json:"scope,omitempty"`
+	Kind     string    `json:"kind,omitempty"`
+	Replaces string    `json:"replaces,omitempty"`
 }
 
 // CreateAPIKeyRequest is the body of POST users/{user}/apiKeys.
@@ -55,29 +62,6 @@ type CreateAPIKeyRequest struct {
 // DeleteAPIKeyRequest is the body of POST users/{user}/apiKeys:delete.
 type DeleteAPIKeyRequest struct {
 	KeyID string `json:"keyId"`
-}
-
-// Connection is a sealed credential for one prefix of a bucket. It is
-// Firekeep's own resource: the contract has none.
-type Connection struct {
-	Name        string `json:"name"`
-	DisplayName string `json:"displayName"`
-	// URL is the prefix that the credential opens: "s3://bucket/prefix/". An
-	// object belongs to the connection with the longest matching prefix.
-	URL string `json:"url"`
-	// Secret is input only: {"access_key_id":..,"secret_access_key":..} for S3,
-	// the JSON of a service account key for GCS.
-	Secret     map[string]any `json:"secret,omitempty"`
-	CreateTime Time           `json:"createTime"`
-	CreatedBy  string         `json:"createdBy"`
-	State      string         `json:"state"`
-	Status     Status         `json:"status"`
-}
-
-// CreateConnectionRequest is the body of POST connections.
-type CreateConnectionRequest struct {
-	ConnectionID string      `json:"connectionId"`
-	Connection   *Connection `json:"connection"`
 }
 
 // Page is what every list answers beside its items.
@@ -98,10 +82,6 @@ type (
 	}
 	APIKeyList struct {
 		APIKeys []APIKey `json:"apiKeys"`
-		Page
-	}
-	ConnectionList struct {
-		Connections []Connection `json:"connections"`
 		Page
 	}
 	DatasetList struct {

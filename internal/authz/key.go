@@ -13,15 +13,25 @@ import (
 // Keys authenticates API keys against the store.
 type Keys struct {
 	DB *store.DB
-	// Operator is the account whose admins operate the server; "" = none.
+	// Operator is the account whose admins publish models; "" = none.
 	Operator string
+	// OperatorKeys are the hashes of the operator's credentials. They lie in files
+	// of the server, never in the database: whoever can write there is no operator.
+	OperatorKeys [][]byte
+	// Defaults are the limits of accounts that have none of their own.
+	Defaults Limits
 
-	mu      sync.Mutex
-	touched map[string]time.Time // key id -> when its use was last recorded
+	mu       sync.Mutex
+	touched  map[string]time.Time // key id -> when its use was last recorded
+	compiled map[string]*Policies // role uid and update -> its policies
+	buckets  map[string]*bucket   // account -> requests
 }
 
 // touchEvery is how often the use of a key is recorded.
 const touchEvery = time.Minute
+
+// maxCompiled bounds the roles that are kept compiled.
+const maxCompiled = 1024
 
 // errKey says nothing about why: a stranger learns neither that an id exists nor
 // that a key was revoked.
@@ -32,22 +42,78 @@ func errKey() error {
 // Authenticate returns the principal that holds key. It costs one read by the
 // key's hash, whatever is presented.
 func (k *Keys) Authenticate(ctx context.Context, key string) (Principal, error) {
+	if _, err := seal.ParseOperatorKey(key); err == nil {
+		return k.operator(key)
+	}
 	if _, err := seal.ParseAPIKey(key); err != nil {
 		return Principal{}, errKey()
 	}
-	row, u, err := k.DB.APIKeyByHash(ctx, seal.HashAPIKey(key))
+	c, err := k.DB.Credential(ctx, seal.HashAPIKey(key))
 	if err != nil {
 		if rft.KindOf(err) == rft.KindNotFound {
 			return Principal{}, errKey()
 		}
 		return Principal{}, err
 	}
-	if !seal.MatchAPIKey(row.Hash, key) {
+	if !seal.MatchAPIKey(c.Key.Hash, key) || c.Account.State == store.AccountDeleted {
 		return Principal{}, errKey()
 	}
-	k.touch(ctx, row.ID)
-	return Principal{Account: row.Account, User: u.ID, Name: u.Principal(), Email: u.Email, Role: Role(u.Role), KeyID: row.ID,
-		Operator: row.Account == k.Operator && Role(u.Role) == Admin}, nil
+	if c.Account.State == store.AccountSuspended {
+		return Principal{}, rft.Errorf(rft.KindPermissionDenied, "the account is suspended; ask the operator of this server")
+	}
+	p, err := k.principal(c)
+	if err != nil {
+		return Principal{}, err
+	}
+	k.touch(ctx, c.Key.ID)
+	return p, nil
+}
+
+// operator compares with every credential, so that the time tells nothing.
+func (k *Keys) operator(key string) (Principal, error) {
+	match := false
+	for _, h := range k.OperatorKeys {
+		match = seal.MatchAPIKey(h, key) || match
+	}
+	if !match {
+		return Principal{}, errKey()
+	}
+	return Principal{User: "operator", Name: "operator", Role: Operator, KeyID: "operator"}, nil
+}
+
+// principal is who holds a credential.
+func (k *Keys) principal(c store.Credential) (Principal, error) {
+	role := Role(c.User.Role)
+	p := Principal{Account: c.Account.ID, User: c.User.ID, Name: c.User.Principal(), Email: c.User.Email, Service: c.User.ServiceAccount, Role: role, KeyID: c.Key.ID, KeyKind: c.Key.Kind,
+		Scope: ParseScope(c.Key.Scope), Home: c.Account.ID == k.Operator, Operator: c.Account.ID == k.Operator && role == Admin, Limits: k.Defaults.with(c.Account.Quotas)}
+	if role == Operator {
+		return Principal{}, errKey() // no user is one, whatever the row says
+	}
+	if role != Custom || c.Role == nil {
+		return p, nil // a custom role that is gone grants nothing
+	}
+	var err error
+	p.Policies, err = k.policies(*c.Role)
+	return p, err
+}
+
+// policies compiles a custom role once per version.
+func (k *Keys) policies(r store.Role) (*Policies, error) {
+	version := r.UID + r.Updated.Format(time.RFC3339Nano)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if p := k.compiled[version]; p != nil {
+		return p, nil
+	}
+	p, err := CompileRole("policy", r.ID, r.Policy)
+	if err != nil {
+		return nil, rft.Wrap(rft.KindInternal, err, "the stored policies of the role %s cannot be read", r.ID)
+	}
+	if k.compiled == nil || len(k.compiled) >= maxCompiled {
+		k.compiled = map[string]*Policies{}
+	}
+	k.compiled[version] = p
+	return p, nil
 }
 
 // touch records that a key was used, now and then; a failure to do so stops
@@ -76,5 +142,10 @@ func (k *Keys) Forget(id string) {
 
 // KeyRow is the stored form of a new key.
 func KeyRow(k seal.APIKey, account, user, displayName string, expires time.Time) store.APIKey {
-	return store.APIKey{ID: k.ID, Account: account, User: user, DisplayName: displayName, Prefix: k.Text.Reveal()[:6], Hash: k.Hash, Expires: expires}
+	return store.APIKey{ID: k.ID, Account: account, User: user, DisplayName: displayName, Prefix: k.Text.Reveal()[:6], Hash: k.Hash, Kind: store.KeyKind, Expires: expires}
+}
+
+// PrincipalOf is who a user would be with a key of this scope, for reviews.
+func (k *Keys) PrincipalOf(a store.Account, u store.User, role *store.Role, scope string) (Principal, error) {
+	return k.principal(store.Credential{Key: store.APIKey{Scope: scope}, User: u, Account: a, Role: role})
 }
