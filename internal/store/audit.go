@@ -21,28 +21,59 @@ var audits = table[AuditRow]{
 	name: "audit_outbox",
 	fields: func(a *AuditRow) []field {
 		return []field{{"seq", &a.Seq}, {"at", &a.Time}, {"account", &a.Account}, {"actor", &a.Actor}, {"method", &a.Method}, {"resource", &a.Resource},
-			{"api_key_id", &a.APIKeyID}, {"client_ip", &a.ClientIP}, {"user_agent", &a.UserAgent}, {"detail", &a.Detail}, {"result", &a.Result}, {"log_index", &a.LogIndex}}
+			{"api_key_id", &a.APIKeyID}, {"client_ip", &a.ClientIP}, {"user_agent", &a.UserAgent}, {"detail", &a.Detail}, {"result", &a.Result}, {"log_index", &a.LogIndex},
+			{"actor_id", &a.ActorID}, {"actor_kind", &a.ActorKind}, {"decision", &a.Decision}, {"policy", &a.Policy}}
 	},
-	filter: columns{"actor": "actor", "email": "actor", "method": "method", "resource": "resource", "api_key_id": "api_key_id", "result": "result", "event_type": "method"},
+	filter: columns{"actor": "actor", "email": "actor", "principal": "actor", "principal_id": "actor_id", "method": "method", "event_type": "method",
+		"action": "method", "message": "method", "resource": "resource", "api_key_id": "api_key_id", "result": "result", "decision": "decision",
+		"policy": "policy", "client_ip": "client_ip"},
 }
 
 // audit writes the audit row of a mutation into its transaction.
 func (t *tx) audit(ctx context.Context, act Act, result string) error {
-	row := AuditRow{Time: t.now, Act: act, Result: result, LogIndex: -1}
-	if err := t.row(ctx, "SELECT COALESCE(MAX(seq), 0) + 1 FROM audit_outbox").Scan(&row.Seq); err != nil {
-		return err
+	_, err := t.auditRow(ctx, act, result)
+	return err
+}
+
+func (t *tx) auditRow(ctx context.Context, act Act, result string) (seq int64, err error) {
+	row := AuditRow{Time: t.now, Act: act.bounded(), Result: clean(result, 64), LogIndex: -1}
+	if row.Decision == "" && rft.Kind(result) == rft.KindPermissionDenied {
+		row.Decision = DecisionDeny
 	}
-	return t.insert(ctx, audits.name, audits.fields(&row))
+	if err := t.row(ctx, "SELECT COALESCE(MAX(seq), 0) + 1 FROM audit_outbox").Scan(&row.Seq); err != nil {
+		return 0, err
+	}
+	t.audited = true
+	return row.Seq, t.insert(ctx, audits.name, audits.fields(&row))
 }
 
 // Record writes an audit row for an act that changed no row here: a refusal
-// (result is the kind of err) or an event such as a minted credential.
+// (result is the kind of err) or an event of little weight. Acts that must not
+// go on before they are logged go through package audit.
 func (db *DB) Record(ctx context.Context, act Act, err error) error {
 	result := "OK"
 	if err != nil {
 		result = string(rft.KindOf(err))
 	}
-	return db.write(ctx, func(t *tx) error { return t.audit(ctx, act, result) })
+	_, err = db.AppendAudit(ctx, act, result)
+	return err
+}
+
+// AppendAudit writes an audit row and returns its number.
+func (db *DB) AppendAudit(ctx context.Context, act Act, result string) (seq int64, err error) {
+	err = db.write(ctx, func(t *tx) error {
+		seq, err = t.auditRow(ctx, act, result)
+		return err
+	})
+	return seq, err
+}
+
+// AuditChanged returns a channel that is closed when a transaction of this
+// process wrote an audit row. Take it before you look, then wait on it.
+func (db *DB) AuditChanged() <-chan struct{} {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	return db.audited
 }
 
 // AuditRange selects audit rows by time; zero bounds are open.
@@ -53,6 +84,11 @@ type AuditRange struct{ From, To time.Time }
 func (db *DB) ListAudit(ctx context.Context, account string, r AuditRange, o ListOptions) (p Page[AuditRow], err error) {
 	ascending := o.OrderBy == "create_time" && !o.Desc
 	o.OrderBy, o.Desc = "", !ascending
+	for i, t := range o.Filter {
+		if t.Field == "target_api_key_id" { // the key that an act made or revoked is the end of its resource's name
+			o.Filter[i] = Term{Field: "resource", Op: ":", Value: "/apiKeys/" + t.Value}
+		}
+	}
 	l, err := newListing(o, audits.filter)
 	if err != nil {
 		return p, err
@@ -76,20 +112,64 @@ func (db *DB) ListAudit(ctx context.Context, account string, r AuditRange, o Lis
 	return p, err
 }
 
-// UnloggedAudit returns the oldest rows that the transparency log has not yet
-// taken, in order.
-func (db *DB) UnloggedAudit(ctx context.Context, limit int) (rows []AuditRow, err error) {
+// AuditFrom returns rows in order, beginning with number seq.
+func (db *DB) AuditFrom(ctx context.Context, seq int64, limit int) (rows []AuditRow, err error) {
 	err = db.read(ctx, func(t *tx) error {
-		rows, err = audits.all(ctx, t, "WHERE log_index < 0 ORDER BY seq LIMIT ?", limit)
+		rows, err = audits.all(ctx, t, "WHERE seq >= ? ORDER BY seq LIMIT ?", seq, limit)
 		return err
 	})
 	return rows, err
 }
 
-// MarkLogged records where the log put a row.
-func (db *DB) MarkLogged(ctx context.Context, seq, index int64) error {
-	return db.write(ctx, func(t *tx) error {
-		_, err := t.exec(ctx, "UPDATE audit_outbox SET log_index = ? WHERE seq = ?", index, seq)
-		return err
+// LastAudit is the number of the newest row, 0 when there is none.
+func (db *DB) LastAudit(ctx context.Context) (seq int64, err error) {
+	err = db.read(ctx, func(t *tx) error {
+		return t.row(ctx, "SELECT COALESCE(MAX(seq), 0) FROM audit_outbox").Scan(&seq)
 	})
+	return seq, err
+}
+
+// Sizes of what an act may say of itself, in bytes. Together they keep an entry
+// of the log below 64 KiB, escapes included.
+const (
+	maxActName   = 256
+	maxActText   = 1024
+	maxActDetail = 32
+	maxDetail    = 512
+)
+
+// bounded cuts an act to its sizes and takes out what no log should hold:
+// control characters and bytes that are not UTF-8. Callers are trusted not to
+// put content here; this is for names that a client chose.
+func (a Act) bounded() Act {
+	for p, n := range map[*string]int{&a.Account: maxActName, &a.Actor: maxActName, &a.ActorID: maxActName, &a.ActorKind: 32, &a.Method: 128, &a.Resource: maxActText,
+		&a.APIKeyID: 64, &a.ClientIP: 64, &a.UserAgent: maxActName, &a.Decision: 16, &a.Policy: maxActName} {
+		*p = clean(*p, n)
+	}
+	if len(a.Detail) == 0 {
+		return a
+	}
+	detail := make(map[string]string, len(a.Detail))
+	for k, v := range a.Detail {
+		if len(detail) == maxActDetail {
+			break
+		}
+		detail[clean(k, 64)] = clean(v, maxDetail)
+	}
+	a.Detail = detail
+	return a
+}
+
+// clean makes s valid UTF-8 without control characters, at most n bytes of it.
+func clean(s string, n int) string {
+	s = strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(s, "?"))
+	if len(s) > n {
+		s = strings.ToValidUTF8(s[:n], "")
+	}
+	return s
 }

@@ -1,9 +1,6 @@
 package store
 
-import (
-	"context"
-	"fmt"
-)
+import "context"
 
 // Snapshot is every row that names something durable elsewhere, as one
 // transaction saw it; fsck holds the home against it.
@@ -61,14 +58,9 @@ func (db *DB) Check(ctx context.Context) (problems []string, err error) {
 				problems = append(problems, found...)
 			}
 		}
-		var rows, last int64
-		if err := t.row(ctx, "SELECT COUNT(*), COALESCE(MAX(seq), 0) FROM audit_outbox").Scan(&rows, &last); err != nil {
-			return err
-		}
-		if rows != last {
-			problems = append(problems, fmt.Sprintf("the audit outbox has %d rows but its last number is %d: rows were removed", rows, last))
-		}
-		return nil
+		gaps, err := t.checkAudit(ctx)
+		problems = append(problems, gaps...)
+		return err
 	})
 	return problems, err
 }

@@ -49,14 +49,15 @@ type DB struct {
 	postgres bool
 	now      func() time.Time
 
-	mu     sync.Mutex
-	signal chan struct{} // closed when a job changed
+	mu      sync.Mutex
+	signal  chan struct{} // closed when a job changed
+	audited chan struct{} // closed when an audit row was written
 }
 
 // Open opens the database of dsn, a file path for SQLite or a postgres:// URL,
 // and brings its schema up to date.
 func Open(ctx context.Context, dsn string) (*DB, error) {
-	db := &DB{now: time.Now, signal: make(chan struct{})}
+	db := &DB{now: time.Now, signal: make(chan struct{}), audited: make(chan struct{})}
 	var err error
 	if strings.HasPrefix(dsn, "postgres://") || strings.HasPrefix(dsn, "postgresql://") {
 		err = db.openPostgres(ctx, dsn)
@@ -179,11 +180,18 @@ func (db *DB) JobsChanged() <-chan struct{} {
 	return db.signal
 }
 
-func (db *DB) broadcast() {
+// broadcast wakes who waits for what a committed transaction changed.
+func (db *DB) broadcast(t *tx) {
 	db.mu.Lock()
 	defer db.mu.Unlock()
-	close(db.signal)
-	db.signal = make(chan struct{})
+	if t.jobs {
+		close(db.signal)
+		db.signal = make(chan struct{})
+	}
+	if t.audited {
+		close(db.audited)
+		db.audited = make(chan struct{})
+	}
 }
 
 // tx is a transaction with the clock's one reading for all its rows.
@@ -192,6 +200,7 @@ type tx struct {
 	postgres bool
 	now      time.Time
 	jobs     bool // a job changed
+	audited  bool // an audit row was written
 }
 
 // write runs fn in a transaction as the only writer.
@@ -231,8 +240,8 @@ func (db *DB) run(ctx context.Context, pool *sql.DB, o *sql.TxOptions, fn func(*
 	if err := std.Commit(); err != nil {
 		return db.failure(ctx, err)
 	}
-	if t.jobs {
-		db.broadcast()
+	if t.jobs || t.audited {
+		db.broadcast(t)
 	}
 	return nil
 }
@@ -247,9 +256,6 @@ func (db *DB) failure(ctx context.Context, err error) error {
 		return rft.Wrap(rft.KindCancelled, err, "the request was cancelled")
 	case passing(err):
 		return rft.Wrap(rft.KindUnavailable, err, "the database does not answer; try again")
-	}
-	if fault := diskFault(err); fault != nil {
-		return fault
 	}
 	return rft.Wrap(rft.KindInternal, err, "the database failed")
 }
@@ -281,8 +287,24 @@ func passing(err error) bool {
 	return errors.As(err, &connect) || errors.As(err, &network) || errors.Is(err, driver.ErrBadConn) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
+// traceKey holds the function that a context's statements are told to.
+type traceKey struct{}
+
+// WithTrace makes the statements of a context known to see, in order, without
+// their arguments. Tests compare what the database was asked with it.
+func WithTrace(ctx context.Context, see func(query string)) context.Context {
+	return context.WithValue(ctx, traceKey{}, see)
+}
+
+func trace(ctx context.Context, query string) {
+	if see, ok := ctx.Value(traceKey{}).(func(string)); ok {
+		see(query)
+	}
+}
+
 // exec runs a statement written with ? placeholders.
 func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error) {
+	trace(ctx, query)
 	res, err := t.ExecContext(ctx, t.dialect(query), args...)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %s", err, firstWords(query))
@@ -291,6 +313,7 @@ func (t *tx) exec(ctx context.Context, query string, args ...any) (int64, error)
 }
 
 func (t *tx) query(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	trace(ctx, query)
 	rows, err := t.QueryContext(ctx, t.dialect(query), args...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s", err, firstWords(query))
@@ -299,6 +322,7 @@ func (t *tx) query(ctx context.Context, query string, args ...any) (*sql.Rows, e
 }
 
 func (t *tx) row(ctx context.Context, query string, args ...any) *sql.Row {
+	trace(ctx, query)
 	return t.QueryRowContext(ctx, t.dialect(query), args...)
 }
 

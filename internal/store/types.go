@@ -333,15 +333,37 @@ type DeployedModel struct {
 // Act is who does what: the audit row that is written in the same transaction
 // as a mutation. Detail holds ids, counts and digests, never content or secrets.
 type Act struct {
-	Account   string
-	Actor     string // principal, or "runner/<id>"
+	Account string
+	// Actor is the principal as people know it (an e-mail), or a part of
+	// Firekeep ("runner", "queue"). It stays in the database; the log names ActorID.
+	Actor     string
+	ActorID   string // resource name that does not change: "accounts/main/users/ann"; "" = Actor is a part of Firekeep
+	ActorKind string // ActorUser, ...; "" = system
 	Method    string // "CreateDataset"
 	Resource  string // resource name
 	APIKeyID  string
 	ClientIP  string
 	UserAgent string
+	Decision  string // DecisionAllow, DecisionDeny, "" = nobody had to decide
+	Policy    string // ids of the policies that decided
 	Detail    map[string]string
 }
+
+// Kinds of actors.
+const (
+	ActorUser           = "user"
+	ActorServiceAccount = "service-account"
+	ActorWorkload       = "workload" // a job elsewhere, by its own identity token
+	ActorOperator       = "operator"
+	ActorRunner         = "runner"
+	ActorSystem         = "system"
+)
+
+// Decisions of the policies.
+const (
+	DecisionAllow = "allow"
+	DecisionDeny  = "deny"
+)
 
 // AuditRow is one row of the audit outbox. Seq is dense: a gap is tampering.
 type AuditRow struct {
@@ -349,5 +371,5 @@ type AuditRow struct {
 	Time time.Time
 	Act
 	Result   string // "OK" or the kind of the refusal
-	LogIndex int64  // position in the transparency log, -1 = not yet logged
+	LogIndex int64  // place in the transparency log, Seq-1; -1 = not known to be logged yet
 }
