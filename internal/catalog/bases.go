@@ -18,8 +18,8 @@ import (
 	"github.com/firekeep/firekeep/internal/rft"
 )
 
-// Bases keeps the prepared weights of base models, plain files of a directory
-// that only this user can read, named by their digest. Every process of the host
+// Bases keeps the prepared weights of published base models: plain files of a
+// directory that only this user can write, named by their digest. Every process of the host
 // maps the same pages.
 type Bases struct {
 	dir string
@@ -51,11 +51,22 @@ func (b *Bases) path(digest string) (string, error) {
 	return filepath.Join(b.dir, strings.TrimPrefix(digest, "sha256:")+".prepared"), nil
 }
 
-// Weights is an open file of prepared weights. The caller closes File.
+// Weights is an open file of prepared weights. The caller closes them
+// when the children that map them are gone.
 type Weights struct {
 	File   *os.File
 	Size   int64
 	Digest string // sha256:hex, checked
+
+	leave func() // nil for plain ones
+}
+
+// Close closes the file and says that no child of the caller maps it any more.
+func (w *Weights) Close() {
+	_ = w.File.Close()
+	if w.leave != nil {
+		w.leave()
+	}
 }
 
 // Open opens the weights of a digest for reading. The file is hashed once per

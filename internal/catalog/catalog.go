@@ -6,32 +6,42 @@
 // Layout of the home bucket, all keys made of immutable ids:
 //
 //	{account}/models/{model}/{fence}/manifest.json    an adapter, with its sealed files
+//	{account}/attestations/{model}/{version}/manifest.json   the signed statements about a model, likewise
 //	{account}/jobs/{job}/{fence}/{update}/manifest.json   a resume point, likewise
-//	{account}/datasets/{dataset}/{job}-{fence}.index  byte ranges and digests, no content
+//	{account}/datasets/{dataset}/{job}-{fence}.index  byte ranges and digests, no content, sealed
 //	{account}/datasets/{dataset}/rows/{upload}/00000  uploaded rows, sealed
 //
-// Prepared weights of bases are not there but in a plain directory of the
-// host, because children map them: {models}/{sha256}.prepared.
+// Beside each lies its envelope, data.key or *.key: the data key, wrapped by the
+// account's key. Prepared weights of published bases are not there but in a plain
+// directory of the host, because children map them: {models}/{sha256}.prepared.
+// Those of an account are sealed like its adapters, and mapped from memory.
 package catalog
 
 import (
 	"context"
 
+	"github.com/firekeep/firekeep/internal/custody"
 	"github.com/firekeep/firekeep/internal/objstore"
+	"github.com/firekeep/firekeep/internal/provenance"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
 )
 
 // Catalog is safe for concurrent use.
 type Catalog struct {
-	db    *store.DB
-	vault *Vault
-	bases *Bases
+	// Audit takes what must be logged before it counts; nil = the store's outbox.
+	Audit Recorder
+
+	db        *store.DB
+	vault     *Vault
+	bases     *Bases
+	residents *residents
+	signing   *provenance.Keys
 }
 
 // New returns a catalog over its three places.
 func New(db *store.DB, vault *Vault, bases *Bases) *Catalog {
-	return &Catalog{db: db, vault: vault, bases: bases}
+	return &Catalog{db: db, vault: vault, bases: bases, residents: newResidents(vault), signing: provenance.NewKeys(db, vault.host())}
 }
 
 // Vault is the store of sealed artefacts.
@@ -39,6 +49,12 @@ func (c *Catalog) Vault() *Vault { return c.vault }
 
 // Bases is the store of prepared weights.
 func (c *Catalog) Bases() *Bases { return c.bases }
+
+// Keys are the keys of accounts.
+func (c *Catalog) Keys() *custody.Keys { return c.vault.keys }
+
+// Close takes private weights out of memory.
+func (c *Catalog) Close() { c.residents.close() }
 
 // DB is the store.
 func (c *Catalog) DB() *store.DB { return c.db }

@@ -4,6 +4,9 @@ package catalog
 // artefact of m under prefix, the manifest last.
 func (m Manifest) Keys(prefix string) []string {
 	var keys []string
+	if m.Version > 1 {
+		keys = append(keys, EnvelopeKey(prefix))
+	}
 	for _, f := range m.Files {
 		keys = append(keys, prefix+f.Name+sealedSuffix)
 	}

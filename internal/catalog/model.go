@@ -32,14 +32,17 @@ type ImportSpec struct {
 type ExportSpec struct {
 	UID   string `json:"uid"` // of the model
 	Model string `json:"model"`
-	URL   string `json:"url"` // prefix, ends in '/'
+	URL   string `json:"url"` // prefix, ends in '/'; or oci://HOST/REPOSITORY:TAG
+	// Approval is the id of the request that another principal approved.
+	Approval string `json:"approval,omitempty"`
 }
 
 // ExportResult is the Result of an export job.
 type ExportResult struct {
-	URL   string   `json:"url"`
-	Files []string `json:"files"`
-	Bytes int64    `json:"bytes"`
+	URL    string   `json:"url"`
+	Files  []string `json:"files"`
+	Bytes  int64    `json:"bytes"`
+	Digest string   `json:"digest,omitempty"` // of the manifest in a registry
 }
 
 // ImportModel adds a model and queues the job that imports it.
@@ -105,8 +108,12 @@ func (c *Catalog) DeleteModel(ctx context.Context, account, id string, act store
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
+	if m.Attestation != "" {
+		_ = c.vault.Remove(ctx, m.Attestation) // else an orphan for fsck
+	}
 	if m.Artifact != "" {
-		_ = c.vault.Remove(ctx, m.Artifact) // else an orphan for fsck
+		c.residents.forget(m.Artifact)
+		return c.vault.Remove(ctx, m.Artifact) // what a failure leaves is an orphan for fsck
 	}
 	if m.Kind == store.KindBase && m.Digest != "" {
 		return c.db.UnsharedDigest(ctx, m.Digest, func() error { return c.bases.Remove(m.Digest) })
@@ -115,7 +122,7 @@ func (c *Catalog) DeleteModel(ctx context.Context, account, id string, act store
 }
 
 // Weights opens the prepared weights that m runs on: its own or its base's. The
-// caller closes the file.
+// caller closes them when the children that map them are gone.
 func (c *Catalog) Weights(ctx context.Context, m store.Model) (*Weights, error) {
 	if m.Kind == store.KindAdapter {
 		base, err := c.db.ModelByUID(ctx, m.BaseUID)
@@ -124,14 +131,20 @@ func (c *Catalog) Weights(ctx context.Context, m store.Model) (*Weights, error) 
 		}
 		m = base
 	}
+	if err := c.checkWeights(ctx, m); err != nil {
+		return nil, err
+	}
+	if Private(m) {
+		return c.residents.use(ctx, m)
+	}
 	return c.bases.Open(m.Digest, m.Size)
 }
 
 // Adapter reads the files of an adapter: adapter_config.json and
 // adapter_model.safetensors. They are held against the manifest, the manifest
-// against the digest of m.
+// against the digest of m and against the signature.
 func (c *Catalog) Adapter(ctx context.Context, m store.Model) (config, tensors []byte, err error) {
-	a, err := c.vault.Open(ctx, m.Artifact, m.Digest)
+	a, err := c.Checkpoint(ctx, m)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/firekeep/firekeep/internal/objstore"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
 )
@@ -22,6 +21,10 @@ func partKey(rows string, i int64) string { return fmt.Sprintf("%s/%05d", rows, 
 // putRows seals the rows of r as a new upload of a dataset.
 func (v *Vault) putRows(ctx context.Context, account, dataset string, r io.Reader) (store.Object, error) {
 	o := store.Object{Key: datasetPrefix(account, dataset) + "rows/" + store.NewUID()}
+	key, err := v.newKey(ctx, o.Key+"/")
+	if err != nil {
+		return o, err
+	}
 	whole := sha256.New()
 	buf := make([]byte, partBytes)
 	for i := int64(0); ; i++ {
@@ -33,7 +36,7 @@ func (v *Vault) putRows(ctx context.Context, account, dataset string, r io.Reade
 				v.removeRows(context.WithoutCancel(ctx), o)
 				return o, rft.Errorf(rft.KindInvalidArgument, "file: more than %d MiB; put the rows into a bucket and register its URL", MaxUploadBytes>>20)
 			}
-			if err := v.putSealed(ctx, partKey(o.Key, i), buf[:n]); err != nil {
+			if err := v.putSealed(ctx, key, partKey(o.Key, i), buf[:n]); err != nil {
 				v.removeRows(context.WithoutCancel(ctx), o)
 				return o, err
 			}
@@ -82,7 +85,7 @@ func (r *rowReader) Read(p []byte) (int, error) {
 		index := r.offset / partBytes
 		size := min(partBytes, r.object.Pin.Size-index*partBytes)
 		key := partKey(r.object.Key, index)
-		b, err := r.vault.getSealed(r.ctx, key, size)
+		b, err := r.vault.getSealed(r.ctx, r.object.Key+"/", key, size)
 		if err != nil {
 			return 0, err
 		}
@@ -100,10 +103,13 @@ func (r *rowReader) Read(p []byte) (int, error) {
 // Close implements io.Closer.
 func (r *rowReader) Close() error { return nil }
 
-// PutIndex writes the index of a dataset and returns its digest.
-func (v *Vault) PutIndex(ctx context.Context, key string, raw []byte) (string, error) {
-	_, err := v.home.Create(ctx, key, bytes.NewReader(raw), objstore.PutOptions{Size: int64(len(raw)), ContentType: "application/octet-stream"})
-	return Digest(raw), err
+// PutIndex seals the index of a dataset and returns the digest of its plain bytes.
+func (v *Vault) PutIndex(ctx context.Context, at string, raw []byte) (string, error) {
+	key, err := v.newKey(ctx, at)
+	if err != nil {
+		return "", err
+	}
+	return Digest(raw), v.putSealed(ctx, key, at, raw)
 }
 
 // maxIndexBytes bounds an index in memory: some hundred million groups.
@@ -111,14 +117,9 @@ const maxIndexBytes = 1 << 30
 
 // Index reads the index of a dataset and holds it against its digest.
 func (v *Vault) Index(ctx context.Context, d store.Dataset) (*Index, error) {
-	r, err := v.open(ctx, d.Index)
+	raw, err := v.getSealed(ctx, d.Index, d.Index, maxIndexBytes)
 	if err != nil {
 		return nil, err
-	}
-	defer r.Close()
-	raw, err := io.ReadAll(io.LimitReader(r, maxIndexBytes+1))
-	if err != nil {
-		return nil, broken(err, d.Index)
 	}
 	if got := Digest(raw); got != d.IndexDigest {
 		return nil, rft.Errorf(rft.KindDataLoss, "%s has digest %s instead of %s", d.Index, got, d.IndexDigest)

@@ -9,9 +9,9 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/firekeep/firekeep/internal/custody"
 	"github.com/firekeep/firekeep/internal/objstore"
 	"github.com/firekeep/firekeep/internal/rft"
-	"github.com/firekeep/firekeep/internal/seal"
 )
 
 // Vault keeps sealed artefacts in the home bucket. An artefact is a set of
@@ -19,14 +19,14 @@ import (
 // the manifest does. Prefixes are never used twice.
 type Vault struct {
 	home objstore.Bucket
-	kek  seal.KEK
+	keys *custody.Keys
 }
 
-// NewVault returns the vault over a home bucket, sealing under kek.
-func NewVault(home objstore.Bucket, kek seal.KEK) *Vault { return &Vault{home: home, kek: kek} }
+// NewVault returns the vault over a home bucket, sealing under the keys of accounts.
+func NewVault(home objstore.Bucket, keys *custody.Keys) *Vault { return &Vault{home: home, keys: keys} }
 
-// associated binds what is sealed to its place: moved elsewhere it does not open.
-func associated(key string) []byte { return []byte("firekeep/artefact\x00" + key) }
+// Keys are the keys of accounts.
+func (v *Vault) Keys() *custody.Keys { return v.keys }
 
 // Home is the home bucket.
 func (v *Vault) Home() objstore.Bucket { return v.home }
@@ -50,7 +50,7 @@ const (
 
 // Manifest describes an artefact. Its bytes are what a model's digest is of.
 type Manifest struct {
-	Version int    `json:"version"` // 1
+	Version int    `json:"version"` // 2; 1 = sealed under the key of the host, without an envelope
 	Kind    string `json:"kind"`    // "adapter", "resume-point"
 	Subject string `json:"subject"` // UID of the model or of the job
 	Job     string `json:"job,omitempty"`
@@ -100,13 +100,17 @@ func datasetPrefix(account, dataset string) string {
 // the manifest's digest. m.Files is filled in here. On an error the prefix may
 // hold files without a manifest, which fsck calls orphans.
 func (v *Vault) Put(ctx context.Context, prefix string, m Manifest, files []File) (digest string, err error) {
-	m.Version, m.Files = 1, nil
+	m.Version, m.Files = 2, nil
+	key, err := v.newKey(ctx, prefix)
+	if err != nil {
+		return "", err
+	}
 	for _, f := range files {
 		if f.SHA256 == "" {
 			sum := sha256.Sum256(f.Data)
 			f.SHA256 = hex.EncodeToString(sum[:])
 		}
-		if err := v.putSealed(ctx, prefix+f.Name+sealedSuffix, f.Data); err != nil {
+		if err := v.putSealed(ctx, key, prefix+f.Name+sealedSuffix, f.Data); err != nil {
 			return "", err
 		}
 		m.Files = append(m.Files, ManifestFile{Name: f.Name, Size: int64(len(f.Data)), SHA256: f.SHA256})
@@ -127,59 +131,10 @@ func Digest(b []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-// putSealed seals b into a new object.
-func (v *Vault) putSealed(ctx context.Context, key string, b []byte) error {
-	r, w := io.Pipe()
-	go func() {
-		sealed, err := seal.NewWriter(w, v.kek, associated(key))
-		if err == nil {
-			_, err = sealed.Write(b)
-		}
-		if err == nil {
-			err = sealed.Close()
-		}
-		w.CloseWithError(err)
-	}()
-	_, err := v.home.Create(ctx, key, r, objstore.PutOptions{Size: -1, ContentType: "application/octet-stream"})
-	r.CloseWithError(err) // ends the writer when Create gave up early
-	return err
-}
-
-// getSealed opens what putSealed wrote; at most limit bytes.
-func (v *Vault) getSealed(ctx context.Context, key string, limit int64) ([]byte, error) {
-	raw, err := v.open(ctx, key)
-	if err != nil {
-		return nil, err
-	}
-	defer raw.Close()
-	plain, err := seal.NewReader(raw, v.kek, associated(key))
-	if err != nil {
-		return nil, broken(err, key)
-	}
-	var b bytes.Buffer
-	if n, err := b.ReadFrom(io.LimitReader(plain, limit+1)); err != nil {
-		return nil, broken(err, key)
-	} else if n > limit {
-		return nil, rft.Errorf(rft.KindDataLoss, "%s is longer than its manifest says", key)
-	}
-	return b.Bytes(), nil
-}
-
-// broken gives a failed read of an artefact its kind.
-func broken(err error, key string) error {
-	if k := rft.KindOf(err); k != rft.KindUnknown {
-		return err
-	}
-	return rft.Wrap(rft.KindDataLoss, err, "%s does not open: its bytes or its key were changed", key)
-}
-
 func (v *Vault) open(ctx context.Context, key string) (io.ReadCloser, error) {
 	info, err := v.home.Stat(ctx, key)
-	if rft.KindOf(err) == rft.KindNotFound {
-		return nil, rft.Wrap(rft.KindDataLoss, err, "%s is missing from the home bucket", key)
-	}
 	if err != nil {
-		return nil, err
+		return nil, missing(err, key)
 	}
 	return v.home.Open(ctx, key, info.Pin, 0, -1)
 }
@@ -209,8 +164,8 @@ func (v *Vault) Open(ctx context.Context, prefix, digest string) (*Artifact, err
 	if err := json.Unmarshal(raw, &a.Manifest); err != nil {
 		return nil, rft.Wrap(rft.KindDataLoss, err, "%s is not a manifest", prefix+FileManifest)
 	}
-	if a.Manifest.Version != 1 {
-		return nil, rft.Errorf(rft.KindUnimplemented, "%s has version %d; this program knows 1", prefix+FileManifest, a.Manifest.Version)
+	if a.Manifest.Version != 1 && a.Manifest.Version != 2 {
+		return nil, rft.Errorf(rft.KindUnimplemented, "%s has version %d; this program knows 1 and 2", prefix+FileManifest, a.Manifest.Version)
 	}
 	return a, nil
 }
@@ -233,7 +188,7 @@ func (a *Artifact) Read(ctx context.Context, name string) ([]byte, error) {
 	if f == nil || f.Size < 0 || f.Size > maxFileBytes {
 		return nil, rft.Errorf(rft.KindDataLoss, "%s names no usable %s", a.prefix+FileManifest, name)
 	}
-	b, err := a.vault.getSealed(ctx, a.prefix+name+sealedSuffix, f.Size)
+	b, err := a.vault.getSealed(ctx, a.prefix, a.prefix+name+sealedSuffix, f.Size)
 	if err != nil {
 		return nil, err
 	}
@@ -243,9 +198,12 @@ func (a *Artifact) Read(ctx context.Context, name string) ([]byte, error) {
 	return b, nil
 }
 
-// Remove deletes an artefact, the manifest first: what a crash leaves is an
-// orphan, not a broken artefact.
+// Remove deletes an artefact, its envelope first: from then on no copy of its
+// files opens. Then the manifest: what a crash leaves is an orphan.
 func (v *Vault) Remove(ctx context.Context, prefix string) error {
+	if err := v.home.Delete(ctx, EnvelopeKey(prefix)); err != nil {
+		return err
+	}
 	if err := v.home.Delete(ctx, prefix+FileManifest); err != nil {
 		return err
 	}

@@ -103,13 +103,33 @@ func (c *Control) CreateModel(ctx context.Context, who Caller, account string, r
 	return &w, nil
 }
 
-// DeleteModel deletes a model and its artefact.
+// DeleteModel deletes a model and its artefact, and takes it out of the memory of
+// the children that have it.
 func (c *Control) DeleteModel(ctx context.Context, who Caller, account, id string) error {
 	name := modelName(account, id)
 	if err := c.allow(ctx, who, authz.DeleteModel, account, name); err != nil {
 		return err
 	}
-	return c.Catalog.DeleteModel(ctx, account, id, who.act("DeleteModel", name))
+	m, err := c.DB.Model(ctx, account, id)
+	if err != nil {
+		return err
+	}
+	if err := c.Catalog.DeleteModel(ctx, account, id, who.act("DeleteModel", name)); err != nil {
+		return err
+	}
+	c.forget(context.WithoutCancel(ctx), m)
+	return nil
+}
+
+// forget ends what has m in memory; a server without engines has no router.
+func (c *Control) forget(ctx context.Context, m store.Model) {
+	switch {
+	case c.Router == nil:
+	case m.Kind == store.KindBase:
+		c.Router.Forget(ctx, m.Name(), "")
+	default:
+		c.Router.Forget(ctx, m.BaseModel, m.Digest)
+	}
 }
 
 func modelName(account, id string) string {
@@ -119,7 +139,7 @@ func modelName(account, id string) string {
 func wireModel(m store.Model) api.Model {
 	w := api.Model{Name: m.Name(), DisplayName: m.DisplayName, Description: m.Description, CreateTime: api.At(m.Created), UpdateTime: api.At(m.Updated),
 		State: m.State, Status: wireStatus(m.Status), Kind: m.Kind, Public: m.Public, ContextLength: m.ContextLength, ImportedFrom: m.ImportedFrom,
-		FineTuningJob: m.FineTuningJob, Firekeep: &api.ModelExtension{Digest: m.Digest, Bytes: api.Int64(m.Size), HasChatTemplate: m.HasChat}}
+		FineTuningJob: m.FineTuningJob, Firekeep: &api.ModelExtension{Digest: m.Digest, Bytes: api.Int64(m.Size), HasChatTemplate: m.HasChat, Signed: m.Attestation != ""}}
 	if m.Kind == store.KindAdapter {
 		w.PeftDetails = &api.PeftDetails{BaseModel: m.BaseModel, R: m.Rank, TargetModules: m.Targets}
 		w.Firekeep.LoraAlpha = m.Alpha

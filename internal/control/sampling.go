@@ -44,12 +44,21 @@ type Sampling struct {
 	target   serving.Target
 	requests []wire.SampleRequest
 	router   *serving.Router
+	// explain gives the account's key as the reason where it is.
+	explain func(context.Context, error) error
 }
 
 // Run samples and calls yield for every event, from one goroutine at a time.
 // Event.Index counts over all choices. An error of yield, and the end of ctx,
 // cancel the work in the engine.
 func (s *Sampling) Run(ctx context.Context, yield func(wire.SampleEvent) error) error {
+	if err := s.run(ctx, yield); err != nil {
+		return s.explain(ctx, err)
+	}
+	return nil
+}
+
+func (s *Sampling) run(ctx context.Context, yield func(wire.SampleEvent) error) error {
 	if len(s.requests) == 1 {
 		return s.router.Generate(ctx, s.target, s.requests[0], yield)
 	}
@@ -107,7 +116,7 @@ func (c *Control) sampling(ctx context.Context, who Caller, r *api.CompletionReq
 	}
 	s := &Sampling{Model: r.Model, N: base.N, Logprobs: r.Logprobs, TokenIDs: r.ReturnTokenIDs, Raw: r.RawOutput, Echo: r.Echo, Perf: r.PerfMetrics,
 		IncludeUsage: r.StreamOptions != nil && r.StreamOptions.IncludeUsage,
-		target:       target, router: c.Router}
+		target:       target, router: c.Router, explain: func(ctx context.Context, err error) error { return c.keyed(ctx, who.Account, err) }}
 	if chat {
 		err = s.addChat(base, r)
 	} else {

@@ -4,25 +4,56 @@ import (
 	"context"
 
 	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/custody"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/serving"
 	"github.com/firekeep/firekeep/internal/store"
 )
 
 // Models opens models for the router: the catalog as package serving sees it.
-type Models struct{ Catalog *catalog.Catalog }
+type Models struct {
+	Catalog *catalog.Catalog
+	// Stop ends the sampling children of an account whose key is lost; it
+	// returns when they are gone.
+	Stop func(account string)
+}
 
-// OpenBase implements serving.Source.
+// OpenBase implements serving.Source. A sampling child keeps what the account's
+// key opened in its memory, so it lives only as long as the key serves, whatever
+// base it stands on.
 func (m Models) OpenBase(ctx context.Context, t serving.Target) (serving.Base, error) {
 	base, err := m.find(ctx, t.Account, t.Base, t.BaseDigest)
 	if err != nil {
 		return serving.Base{}, err
 	}
-	w, err := m.Catalog.Weights(ctx, base)
+	release, err := m.hold(ctx, t.Account)
 	if err != nil {
 		return serving.Base{}, err
 	}
-	return serving.Base{File: w.File, Size: w.Size, Digest: w.Digest}, nil
+	w, err := m.Catalog.Weights(custody.For(ctx, custody.Use{Purpose: "serve", Resource: t.Base}), base)
+	if err != nil {
+		release()
+		return serving.Base{}, err
+	}
+	return serving.Base{File: w.File, Size: w.Size, Digest: w.Digest, Close: func() { w.Close(); release() }}, nil
+}
+
+// hold ties what is about to be started to the account's key.
+func (m Models) hold(ctx context.Context, account string) (release func(), err error) {
+	a, err := m.Catalog.DB().Account(ctx, account)
+	if err != nil {
+		return nil, err
+	}
+	release = m.Catalog.Keys().Hold(a.UID, custody.Children, func(error) {
+		if m.Stop != nil {
+			m.Stop(account)
+		}
+	})
+	if err := m.Catalog.Keys().Check(ctx, a.UID); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
 }
 
 // OpenAdapter implements serving.Source.
@@ -31,7 +62,7 @@ func (m Models) OpenAdapter(ctx context.Context, t serving.Target) (serving.Adap
 	if err != nil {
 		return serving.Adapter{}, err
 	}
-	config, tensors, err := m.Catalog.Adapter(ctx, adapter)
+	config, tensors, err := m.Catalog.Adapter(custody.For(ctx, custody.Use{Purpose: "serve", Resource: t.Adapter}), adapter)
 	return serving.Adapter{Config: config, Tensors: tensors}, err
 }
 

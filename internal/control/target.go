@@ -45,6 +45,9 @@ func (c *Control) target(ctx context.Context, who Caller, ref string, chat bool)
 	if m.State != store.StateReady {
 		return t, m, notServed()
 	}
+	if err := c.Catalog.Keys().CheckAccount(ctx, who.Account); err != nil {
+		return t, m, err
+	}
 	t, err = c.servingTarget(ctx, who.Account, m)
 	return t, m, err
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/custody"
 	"github.com/firekeep/firekeep/internal/identity"
 	"github.com/firekeep/firekeep/internal/job"
 	"github.com/firekeep/firekeep/internal/objstore"
@@ -30,7 +31,10 @@ type Finding struct {
 	Message  string `json:"message"`
 	// Harmless: nothing acknowledged is affected, and Repair removes it.
 	Harmless bool `json:"harmless"`
-	Repaired bool `json:"repaired,omitempty"`
+	// Unchecked: it could not be looked at, because its key is disabled or out of
+	// reach. That says nothing about it.
+	Unchecked bool `json:"unchecked,omitempty"`
+	Repaired  bool `json:"repaired,omitempty"`
 }
 
 // Fsck verifies everything durable: the rows against each other, and the home
@@ -56,6 +60,7 @@ type Fsck struct {
 // Run returns what is wrong; an error means that it could not look.
 func (f *Fsck) Run(ctx context.Context) ([]Finding, error) {
 	f.found, f.named, f.repair = nil, map[string]bool{}, f.Repair
+	ctx = custody.For(ctx, custody.Use{Purpose: "fsck", Actor: "fsck"})
 	problems, err := f.DB.Check(ctx)
 	if err != nil {
 		f.add("database", "database", "the database cannot be read: "+rft.PublicMessage(err))
@@ -99,9 +104,11 @@ func (f *Fsck) harmless(kind, resource, message string, repair func() error) {
 
 // wrong reports err unless it is nil.
 func (f *Fsck) wrong(kind, resource string, err error) {
-	if err != nil {
-		f.add(kind, resource, rft.PublicMessage(err))
+	if err == nil {
+		return
 	}
+	f.add(kind, resource, rft.PublicMessage(err))
+	f.found[len(f.found)-1].Unchecked = custody.IsRefusal(err) || custody.IsOutage(err)
 }
 
 func (f *Fsck) connections(ctx context.Context) error {
@@ -111,7 +118,11 @@ func (f *Fsck) connections(ctx context.Context) error {
 	for _, c := range f.snap.Connections {
 		name := rft.Name{Account: c.Account, Collection: rft.Connections, ID: c.ID}.String()
 		u, err := objstore.ParseURL(c.URLPrefix)
-		if err == nil {
+		switch {
+		case err != nil:
+		case identity.Auth(c.Auth).Federated(): // what it exchanges is not here
+			_, err = catalog.BrokerConnection(ctx, f.DB, c)
+		default:
 			_, err = f.Identity.Credential(ctx, identity.Job{Account: c.Account, Kind: "probe", ID: "fsck"}, u.Join("fsck"), identity.Read)
 		}
 		f.wrong("connection", name, err)
@@ -129,13 +140,19 @@ func (f *Fsck) models(ctx context.Context) error {
 		byUID[m.UID] = m
 	}
 	for _, m := range f.snap.Models {
+		if m.Attestation != "" && m.State == store.StateReady {
+			f.wrong("attestation", m.Name(), f.attestation(ctx, m))
+		}
 		switch {
 		case m.State == store.StateReserved && !live[m.JobUID]:
 			f.harmless("reserved-name", m.Name(), "the name is reserved by a step that is over", func() error {
 				return f.DB.FreeReserved(ctx, m.UID, store.Act{Account: m.Account, Actor: "fsck", Method: "FreeReserved", Resource: m.Name()})
 			})
 		case m.State == store.StateReady && m.Kind == store.KindBase:
-			f.wrong("base", m.Name(), f.Catalog.Bases().Verify(m.Digest, m.Size))
+			if m.Artifact != "" {
+				f.named[m.Artifact] = true
+			}
+			f.wrong("base", m.Name(), f.Catalog.VerifyWeights(ctx, m))
 			if !json.Valid(m.Config) {
 				f.add("base", m.Name(), "its configuration cannot be read")
 			}
@@ -166,6 +183,16 @@ func (f *Fsck) adapter(ctx context.Context, m store.Model, byUID map[string]stor
 		return rft.Errorf(rft.KindDataLoss, "its manifest names no adapter")
 	}
 	return nil
+}
+
+// attestation verifies the signed statements about a model. One that was never
+// signed is none: it is refused when it is to be loaded.
+func (f *Fsck) attestation(ctx context.Context, m store.Model) error {
+	if _, err := f.artifact(ctx, m.Attestation, m.AttestationDigest); err != nil {
+		return err
+	}
+	_, err := f.Catalog.Attestation(ctx, m)
+	return err
 }
 
 // artifact opens an artefact with all its files.
@@ -221,7 +248,7 @@ func (f *Fsck) datasets(ctx context.Context) error {
 		if d.State != store.StateReady {
 			continue
 		}
-		f.named[d.Index] = true
+		f.named[d.Index], f.named[catalog.EnvelopeKey(d.Index)] = true, true
 		index, err := f.Catalog.Vault().Index(ctx, d)
 		switch {
 		case err != nil:
@@ -243,9 +270,7 @@ func (f *Fsck) datasets(ctx context.Context) error {
 
 // rows reads uploaded rows whole.
 func (f *Fsck) rows(ctx context.Context, o store.Object) error {
-	for _, k := range catalog.Parts(o) {
-		f.named[k] = true
-	}
+	f.named[o.Key+"/"] = true
 	r, err := f.Catalog.Vault().OpenRows(ctx, o, 0, -1)
 	if err != nil {
 		return err
@@ -334,7 +359,7 @@ func (f *Fsck) strangers(ctx context.Context) error {
 	}
 	used := map[string]bool{}
 	for _, m := range f.snap.Models {
-		used[m.Digest] = used[m.Digest] || m.Kind == store.KindBase
+		used[m.Digest] = used[m.Digest] || m.Kind == store.KindBase && !catalog.Private(m)
 	}
 	for _, d := range digests {
 		if !used[d] {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/firekeep/firekeep/internal/broker"
 	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/custody"
 	"github.com/firekeep/firekeep/internal/e2e/tiny"
 	"github.com/firekeep/firekeep/internal/job"
 	"github.com/firekeep/firekeep/internal/objstore"
@@ -70,6 +71,7 @@ type home struct {
 	dir     string
 	db      *store.DB
 	kek     seal.KEK
+	keys    *custody.Keys
 	bucket  *tapped
 	catalog *catalog.Catalog
 	jobs    *job.Service
@@ -114,7 +116,8 @@ func openHome(ctx context.Context, dir string, log io.Writer) (*home, error) {
 	if err != nil {
 		return nil, err
 	}
-	h.catalog = catalog.New(h.db, catalog.NewVault(h.bucket, h.kek), bases)
+	h.keys = custody.New(custody.Config{DB: h.db, Dir: filepath.Join(dir, "keys"), Host: h.kek})
+	h.catalog = catalog.New(h.db, catalog.NewVault(h.bucket, h.keys), bases)
 	h.jobs = job.New(h.catalog)
 	engine := enginePath
 	if engine == "" {
@@ -125,7 +128,7 @@ func openHome(ctx context.Context, dir string, log io.Writer) (*home, error) {
 		return nil, err
 	}
 	l := slog.New(slog.NewTextHandler(log, nil))
-	h.config = runner.Config{DB: h.db, Catalog: h.catalog, Identity: catalog.Credentials(h.db, h.kek), Objects: objstore.Config{FileRoots: []string{dir}},
+	h.config = runner.Config{DB: h.db, Catalog: h.catalog, Identity: catalog.Credentials(h.db, h.kek, nil), Objects: objstore.Config{FileRoots: []string{dir}},
 		Host: &broker.Host{Launcher: sandbox.New(), Engine: program, Build: "test", Log: l}, Log: l, ID: "test"}
 	return h, nil
 }

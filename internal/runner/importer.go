@@ -12,6 +12,7 @@ import (
 	"github.com/firekeep/firekeep/internal/catalog"
 	"github.com/firekeep/firekeep/internal/identity"
 	"github.com/firekeep/firekeep/internal/objstore"
+	"github.com/firekeep/firekeep/internal/provenance"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
 	"github.com/firekeep/firekeep/internal/wire"
@@ -43,29 +44,37 @@ func (a *attempt) importModel() error {
 		return err
 	}
 	if m.Kind == store.KindAdapter {
-		return a.importAdapter(m, files)
+		return a.importAdapter(m, spec, files)
 	}
 	return a.importBase(m, spec, files)
 }
 
 // importBase prepares the weights of a base model.
 func (a *attempt) importBase(m store.Model, spec catalog.ImportSpec, files []modelFile) error {
-	files, err := chooseBase(files, spec.Source)
+	signature, signer, err := a.sourceSignature(files)
 	if err != nil {
 		return err
 	}
+	if files, err = chooseBase(files, spec.Source); err != nil {
+		return err
+	}
+	started := a.DB.Now()
 	child, err := a.Host.Start(a.ctx, a.options("import", nil))
 	if err != nil {
 		return err
 	}
 	defer child.Close()
-	out, err := a.Catalog.Bases().Create()
+	out, err := a.Catalog.NewWeights(a.ctx, m, a.account, a.lease.Fence())
 	if err != nil {
 		return err
 	}
 	defer out.Abort()
-	done, err := child.Import(a.ctx, wire.ImportTask{Name: baseName(m, spec), Source: spec.Source, Expects: len(files)}, sequence(files), out)
+	read := &sums{}
+	done, err := child.Import(a.ctx, wire.ImportTask{Name: baseName(m, spec), Source: spec.Source, Expects: len(files)}, read.over(sequence(files)), out)
 	if err != nil {
+		return err
+	}
+	if err := read.signed(signature); err != nil {
 		return err
 	}
 	if m.Config, err = json.Marshal(done.Config); err != nil {
@@ -75,11 +84,16 @@ func (a *attempt) importBase(m store.Model, spec catalog.ImportSpec, files []mod
 	if err := a.advance(rft.StateWriting); err != nil {
 		return err
 	}
-	place := func() error { // the rename lies in the transaction; hashing was done while writing
-		_, _, err := out.Commit()
+	place, err := out.Finish(&m)
+	if err != nil {
 		return err
 	}
-	act := runnerAct(a.job, "FinishImport", map[string]string{"model": m.Name(), "digest": m.Digest, "source": done.Source})
+	weights := catalog.WeightsSubject(m.Digest)
+	bundle, err := a.attestImport(&m, imported{spec.Source, signer, started, weights, weights, read.dependencies(signature), done.Config.Family})
+	if err != nil {
+		return err
+	}
+	act := runnerAct(a.job, "FinishImport", map[string]string{"model": m.Name(), "digest": m.Digest, "source": done.Source, "bundle": bundle})
 	return a.DB.FinishImport(a.ctx, a.job.UID, a.lease.Fence(), m, place, nil, act)
 }
 
@@ -177,13 +191,23 @@ const (
 )
 
 // importAdapter stores a PEFT adapter after a sampling child has loaded it.
-func (a *attempt) importAdapter(m store.Model, list []modelFile) error {
+func (a *attempt) importAdapter(m store.Model, spec catalog.ImportSpec, list []modelFile) error {
+	started := a.DB.Now()
+	signature, signer, err := a.sourceSignature(list)
+	if err != nil {
+		return err
+	}
 	config, err := readFile(list, catalog.FileConfig, maxAdapterConfigBytes)
 	if err != nil {
 		return err
 	}
 	tensors, err := readFile(list, catalog.FileAdapter, maxAdapterBytes)
 	if err != nil {
+		return err
+	}
+	files := []catalog.File{{Name: catalog.FileConfig, Data: config}, {Name: catalog.FileAdapter, Data: tensors}}
+	read := digested(files)
+	if err := read.signed(signature); err != nil {
 		return err
 	}
 	if err := describeAdapter(&m, config); err != nil {
@@ -203,11 +227,16 @@ func (a *attempt) importAdapter(m store.Model, list []modelFile) error {
 	m.Artifact = catalog.ModelPrefix(a.account, m.UID, a.lease.Fence())
 	m.Size = int64(len(config) + len(tensors))
 	manifest := catalog.Manifest{Kind: "adapter", Subject: m.UID, Job: a.job.UID, Base: base.Digest}
-	files := []catalog.File{{Name: catalog.FileConfig, Data: config}, {Name: catalog.FileAdapter, Data: tensors}}
 	if m.Digest, err = a.Catalog.Vault().Put(a.ctx, m.Artifact, manifest, files); err != nil {
 		return err
 	}
-	act := runnerAct(a.job, "FinishImport", map[string]string{"model": m.Name(), "digest": m.Digest})
+	subjects := catalog.Subjects(files)
+	from := append(read.dependencies(signature), provenance.Dependency{Name: provenance.RoleBase, URI: base.Name(), SHA256: base.Digest})
+	bundle, err := a.attestImport(&m, imported{spec.Source, signer, started, subjects, subjects, from, ""})
+	if err != nil {
+		return err
+	}
+	act := runnerAct(a.job, "FinishImport", map[string]string{"model": m.Name(), "digest": m.Digest, "bundle": bundle})
 	return a.DB.FinishImport(a.ctx, a.job.UID, a.lease.Fence(), m, nil, nil, act)
 }
 
@@ -218,7 +247,7 @@ func (a *attempt) proveAdapter(base store.Model, config, tensors []byte) error {
 	if err != nil {
 		return err
 	}
-	defer weights.File.Close()
+	defer weights.Close()
 	child, err := a.Host.Start(a.ctx, a.options("import", weights))
 	if err != nil {
 		return err
@@ -303,21 +332,17 @@ func (a *attempt) export() error {
 	if m.Kind != store.KindAdapter {
 		return rft.Errorf(rft.KindUnimplemented, "%s is a base model; only adapters can be exported", m.Name())
 	}
-	to, err := objstore.ParseURL(spec.URL)
-	if err != nil {
-		return err
-	}
 	if err := a.advance(rft.StateRunning); err != nil {
 		return err
 	}
-	config, tensors, err := a.Catalog.Adapter(a.ctx, m)
+	list, err := a.leaving(m, spec)
 	if err != nil {
 		return err
 	}
 	if err := a.advance(rft.StateWriting); err != nil {
 		return err
 	}
-	result, err := a.exportFiles(to, m, []catalog.File{{Name: catalog.FileConfig, Data: config}, {Name: catalog.FileAdapter, Data: tensors}})
+	result, err := a.deliver(m, spec.URL, list)
 	if err != nil {
 		return err
 	}

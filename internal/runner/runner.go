@@ -36,6 +36,9 @@ type Config struct {
 	Objects  objstore.Config
 	Host     *broker.Host
 	Log      *slog.Logger
+	// Audit takes what must be logged before it is done; nil = statements name
+	// no place in a log.
+	Audit catalog.Recorder
 
 	// ID names this runner; at most one process at a time may use it.
 	ID string
@@ -55,6 +58,8 @@ type Config struct {
 	// Isolation and Require are what the sandbox must give.
 	Isolation sandbox.Level
 	Require   []string
+	// Registries are the OCI registries that models may be pushed to, by host.
+	Registries map[string]Registry
 	// HubURL is where hf:// sources are read from, "" = refused.
 	HubURL string
 }
@@ -141,6 +146,11 @@ func (r *Runner) attempt(l *job.Lease) (err error) {
 		return err
 	}
 	a.account = account.UID
+	done, err := a.underKey()
+	if err != nil {
+		return err
+	}
+	defer func() { err = done(err) }()
 	defer a.closeAccess()
 	switch l.Job.Kind {
 	case store.JobStep:
@@ -184,7 +194,7 @@ func (r *Runner) settle(ctx, running context.Context, l *job.Lease, cause error)
 		return r.DB.Release(ctx, uid, fence)
 	case rft.KindOf(cause) == rft.KindUnavailable:
 		backOff(running, l, now.Tries)
-		return r.DB.Retry(ctx, uid, fence, job.MaxTries, store.StatusOf(cause))
+		return r.DB.Retry(ctx, uid, fence, patience(cause), store.StatusOf(cause))
 	}
 	return r.stop(ctx, l, rft.StateFailed, failure(cause), act)
 }

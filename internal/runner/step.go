@@ -14,6 +14,7 @@ import (
 	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/job"
 	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/sandbox"
 	"github.com/firekeep/firekeep/internal/store"
 	"github.com/firekeep/firekeep/internal/wire"
 )
@@ -31,6 +32,10 @@ type stepRun struct {
 	data  store.Dataset
 	input broker.TrainInput
 	from  cursorStart
+
+	objects  []store.Object
+	incoming *incoming // the LoRA that the step continues, nil = none
+	sandbox  sandbox.Report
 
 	mu       sync.Mutex
 	progress store.Progress
@@ -50,15 +55,14 @@ func (a *attempt) step() error {
 	if err := json.Unmarshal(a.job.Spec, &s.spec); err != nil {
 		return rft.Wrap(rft.KindDataLoss, err, "the job's description cannot be read")
 	}
-	var objects []store.Object
 	var err error
-	if s.data, objects, err = a.DB.DatasetByUID(a.ctx, s.spec.DatasetUID); err != nil {
+	if s.data, s.objects, err = a.DB.DatasetByUID(a.ctx, s.spec.DatasetUID); err != nil {
 		return err
 	}
 	if err := s.loadBase(); err != nil {
 		return err
 	}
-	src, err := a.source(a.ctx, s.data, objects)
+	src, err := a.source(a.ctx, s.data, s.objects)
 	if err != nil {
 		return err
 	}
@@ -98,9 +102,10 @@ func (s *stepRun) startingState() error {
 		if err != nil {
 			return err
 		}
-		if original, err = s.Catalog.Vault().Open(s.ctx, m.Artifact, m.Digest); err != nil {
+		if original, err = s.Catalog.Checkpoint(s.ctx, m); err != nil {
 			return err
 		}
+		s.incoming = &incoming{model: m, adapter: fileDigest(original, catalog.FileAdapter)}
 	}
 	resumed, err := s.resume(original)
 	if err != nil || resumed || original == nil {
@@ -178,7 +183,7 @@ func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
 	if err != nil {
 		return fail(err)
 	}
-	defer weights.File.Close()
+	defer weights.Close()
 	o := s.options("step", weights)
 	if s.from.level != "" && !s.spec.AllowKernelChange {
 		o.Level = s.from.level // the rest of the job must give the same bytes
@@ -188,6 +193,7 @@ func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
 		return fail(err)
 	}
 	defer child.Close()
+	s.sandbox = child.Report()
 	if s.Shares != nil {
 		defer s.Shares.Step(child)()
 	}
@@ -317,8 +323,9 @@ func noSignal(done wire.TrainDone) string {
 	return "NO TRAINING SIGNAL: nothing was learned and the new model equals the one that was trained from: " + m
 }
 
-// commit makes the checkpoint: content first, manifest last, then the one
-// transaction that shows it to the world.
+// commit makes the checkpoint: content first, manifest last, then the signed
+// statements about it, then the one transaction that shows it to the world. What
+// a crash leaves before that is an orphan; a READY model is a signed one.
 func (s *stepRun) commit(done wire.TrainDone, st broker.State) error {
 	if err := s.advance(rft.StateWriting); err != nil {
 		return err
@@ -333,6 +340,10 @@ func (s *stepRun) commit(done wire.TrainDone, st broker.State) error {
 		return err
 	}
 	out.Size = int64(len(st.Config.Data) + len(st.Adapter.Data) + len(st.Optimizer.Data))
+	bundle, err := s.attest(&out, done, st)
+	if err != nil {
+		return err
+	}
 	result, err := json.Marshal(job.StepResult{Model: out.Name(), Digest: out.Digest, Updates: done.Updates, Samples: done.Samples, Tokens: done.Tokens,
 		NoSignal: done.NoSignal, Level: done.Level, Precision: done.Precision, Report: done.Report})
 	if err != nil {
@@ -342,7 +353,7 @@ func (s *stepRun) commit(done wire.TrainDone, st broker.State) error {
 	if done.NoSignal {
 		status.Message = noSignal(done)
 	}
-	act := runnerAct(s.job, "FinishStep", map[string]string{"model": out.Name(), "digest": out.Digest, "adapter": st.Adapter.SHA256})
+	act := runnerAct(s.job, "FinishStep", map[string]string{"model": out.Name(), "digest": out.Digest, "adapter": st.Adapter.SHA256, "bundle": bundle})
 	if err := s.DB.FinishStep(s.ctx, s.job.UID, s.lease.Fence(), out, status, result, act); err != nil {
 		return err
 	}

@@ -80,8 +80,9 @@ func NewWriter(w io.Writer, kek KEK, aad []byte) (io.WriteCloser, error) {
 		return nil, fmt.Errorf("seal: new keyset: %w", err)
 	}
 	var wrapped bytes.Buffer
-	if err := handle.WriteWithAssociatedData(keyset.NewBinaryWriter(&wrapped), kek, wrapAAD(aad)); err != nil {
-		return nil, fmt.Errorf("seal: wrap keyset: %w", err)
+	told := &toldKEK{KEK: kek}
+	if err := handle.WriteWithAssociatedData(keyset.NewBinaryWriter(&wrapped), told, wrapAAD(aad)); err != nil {
+		return nil, fmt.Errorf("seal: wrap keyset: %w", errors.Join(told.err, err))
 	}
 	if wrapped.Len() > maxWrappedBytes {
 		return nil, fmt.Errorf("seal: the wrapped keyset has %d bytes; at most %d are allowed", wrapped.Len(), maxWrappedBytes)
@@ -97,16 +98,36 @@ func NewWriter(w io.Writer, kek KEK, aad []byte) (io.WriteCloser, error) {
 	return cipher.NewEncryptingWriter(w, streamAAD(h, aad))
 }
 
+// toldKEK remembers what a KEK said: the library keeps only the text of it.
+type toldKEK struct {
+	KEK
+	err error
+}
+
+func (t *toldKEK) Encrypt(plaintext, aad []byte) (b []byte, err error) {
+	b, t.err = t.KEK.Encrypt(plaintext, aad)
+	return b, t.err
+}
+
+func (t *toldKEK) Decrypt(ciphertext, aad []byte) (b []byte, err error) {
+	b, t.err = t.KEK.Decrypt(ciphertext, aad)
+	return b, t.err
+}
+
 // NewReader opens an artefact that NewWriter sealed for the same aad. What Read
 // returns is authentic as far as it goes; that the artefact is whole is known
-// only at io.EOF, so nothing may be committed before. Errors are ErrDamaged, or
-// those of r.
+// only at io.EOF, so nothing may be committed before. Errors are ErrDamaged, those
+// of r, or those of a kek that wrap ErrRefused or ErrUnreachable.
 func NewReader(r io.Reader, kek KEK, aad []byte) (io.Reader, error) {
 	h, err := parseHeader(r)
 	if err != nil {
 		return nil, err
 	}
-	handle, err := keyset.ReadWithAssociatedData(keyset.NewBinaryReader(bytes.NewReader(h.wrapped)), kek, wrapAAD(aad))
+	told := &toldKEK{KEK: kek}
+	handle, err := keyset.ReadWithAssociatedData(keyset.NewBinaryReader(bytes.NewReader(h.wrapped)), told, wrapAAD(aad))
+	if k := ErrorKey(told.err); k == ErrRefused || k == ErrUnreachable {
+		return nil, told.err
+	}
 	if err != nil {
 		return nil, ErrDamaged
 	}

@@ -29,9 +29,12 @@ type Target struct {
 
 // Base is a base model, ready to be mapped.
 type Base struct {
-	File   *os.File // prepared weights; the router closes it
+	File   *os.File // prepared weights
 	Size   int64
 	Digest string
+	// Close closes File; it is called when the child that maps it is gone. nil =
+	// there is nothing but File to close.
+	Close func()
 	// Isolation is what the account's policy demands of the sandbox.
 	Isolation sandbox.Level
 	Require   []string

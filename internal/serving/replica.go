@@ -34,6 +34,8 @@ type start struct {
 	err     error
 	// adapters are what this child has; the next one starts with none.
 	adapters *adapters
+	// base is what the child maps.
+	base Base
 	// unopened: the base could not be opened, so no child was to blame.
 	unopened bool
 }
@@ -96,6 +98,7 @@ func (p *replica) live(s *start) {
 		}
 		s.sampler.Close()
 	}
+	s.base.close()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.now = nil
@@ -123,7 +126,7 @@ func (p *replica) launch(s *start) (*broker.Sampler, error) {
 		s.unopened = true
 		return nil, err
 	}
-	defer base.File.Close()
+	s.base = base
 	o := p.router.opt
 	child, err := p.router.host.Start(ctx, broker.Options{Name: "sample", Threads: o.Shares.idle(), MemoryBytes: o.MemoryBytes,
 		Weights: &broker.Weights{File: base.File, Size: base.Size, Digest: base.Digest}, Isolation: base.Isolation, Require: base.Require})
@@ -131,6 +134,16 @@ func (p *replica) launch(s *start) (*broker.Sampler, error) {
 		return nil, err
 	}
 	return child.StartSampling(ctx, wire.SampleTask{MaxSequences: o.MaxSequences, MaxContext: o.MaxContext, CacheBytes: o.CacheBytes})
+}
+
+// close gives back what the child mapped.
+func (b Base) close() {
+	switch {
+	case b.Close != nil:
+		b.Close()
+	case b.File != nil:
+		_ = b.File.Close()
+	}
 }
 
 // working counts a request that is being decoded: the first takes the cores,
