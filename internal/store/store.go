@@ -257,6 +257,9 @@ func (db *DB) failure(ctx context.Context, err error) error {
 	case passing(err):
 		return rft.Wrap(rft.KindUnavailable, err, "the database does not answer; try again")
 	}
+	if fault := diskFault(err); fault != nil {
+		return fault
+	}
 	return rft.Wrap(rft.KindInternal, err, "the database failed")
 }
 
