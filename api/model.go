@@ -70,6 +70,8 @@ type ModelExtension struct {
 	Updates       Int64   `json:"updates,omitempty"`
 	KernelLevel   string  `json:"kernelLevel,omitempty"`
 	Precision     string  `json:"precision,omitempty"`
+	// Signed says that a signature of this installation lies beside the model.
+	Signed bool `json:"signed,omitempty"`
 }
 
 // CreateModelRequest is the body of POST models. A model with a source is

@@ -17,6 +17,15 @@ type modelCmd struct {
 	List   modelListCmd   `cmd:"" help:"List models."`
 	Get    modelGetCmd    `cmd:"" help:"Show a model."`
 	Delete modelDeleteCmd `cmd:"" help:"Delete a model."`
+
+	Verify  modelVerifyCmd  `cmd:"" help:"Verify an exported model: signature, files and provenance. Needs no server."`
+	Key     modelKeyCmd     `cmd:"" help:"Print the public key that models verify with."`
+	Sign    modelSignCmd    `cmd:"" help:"Sign a model as it lies there: one that is older than signatures."`
+	Policy  modelPolicyCmd  `cmd:"" help:"Show or set what the account demands of models that come in and go out."`
+	Exports modelExportsCmd `cmd:"" help:"List exports that wait for approval, or did."`
+	Approve modelApproveCmd `cmd:"" help:"Approve an export that somebody else asked for."`
+	Reject  modelRejectCmd  `cmd:"" help:"Reject an export."`
+	Login   modelLoginCmd   `cmd:"" help:"Store a login of an OCI registry; the password comes from standard input."`
 }
 
 type modelImportCmd struct {
@@ -98,7 +107,7 @@ func (a *app) waitModel(c *api.Client, account, id string) (*api.Model, error) {
 
 type modelExportCmd struct {
 	Name string `arg:"" help:"The model."`
-	To   string `required:"" help:"Prefix of a bucket, such as s3://bucket/models/m1/." placeholder:"URL"`
+	To   string `required:"" help:"Prefix of a bucket, such as s3://bucket/models/m1/, or oci://HOST/REPOSITORY:TAG." placeholder:"URL"`
 	Wait bool   `default:"true" negatable:"" help:"Wait until the export is done."`
 }
 
@@ -116,7 +125,7 @@ func (c *modelExportCmd) Run(a *app) error {
 		}
 		to = "file://" + path
 	}
-	if !strings.HasSuffix(to, "/") {
+	if !strings.HasSuffix(to, "/") && !strings.HasPrefix(to, "oci://") {
 		to += "/"
 	}
 	m, err := a.findModel(client, account, c.Name)
@@ -128,7 +137,7 @@ func (c *modelExportCmd) Run(a *app) error {
 		return err
 	}
 	op, err := client.ExportModel(a.ctx, n.Account, n.ID, to)
-	for err == nil && c.Wait && !op.Done {
+	for err == nil && c.Wait && !op.Done && !awaits(op) {
 		a.progress("exporting to %s", to)
 		if err = a.pause(pollEvery); err == nil {
 			op, err = client.GetOperation(a.ctx, account, lastSegment(op.Name))
@@ -141,7 +150,16 @@ func (c *modelExportCmd) Run(a *app) error {
 	if op.Error != nil {
 		return rft.Errorf(rft.Kind(op.Error.Code), "%s", op.Error.Message)
 	}
+	if awaits(op) {
+		fmt.Fprintf(a.Stderr, "the account's policy wants another principal's approval: `firekeep model approve %s`\n", lastSegment(op.Name))
+	}
 	return a.show(op)
+}
+
+// awaits reports whether an export waits for a person, which nobody should wait
+// for in turn.
+func awaits(op *api.Operation) bool {
+	return op.Metadata != nil && op.Metadata.State == "AWAITING_APPROVAL"
 }
 
 func lastSegment(name string) string { return id(name) }

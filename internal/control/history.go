@@ -135,25 +135,6 @@ func (c *Control) events(ctx context.Context, account, id string, q ListQuery, a
 	}
 }
 
-// ExportModel queues the export of a model to a prefix of a bucket.
-func (c *Control) ExportModel(ctx context.Context, who Caller, account, id, destination string) (*api.Operation, error) {
-	name := modelName(account, id)
-	if err := c.allow(ctx, who, authz.ExportModel, account, name); err != nil {
-		return nil, err
-	}
-	if destination == "" {
-		return nil, rft.FieldErrorf("destination", "destination: is required: a prefix such as s3://bucket/models/m1/")
-	}
-	if err := c.Files.check("destination", destination); err != nil {
-		return nil, err
-	}
-	j, err := c.Jobs.Export(ctx, account, name, destination, who.Name, who.act("ExportModel", name, "destination", destination))
-	if err != nil {
-		return nil, err
-	}
-	return wireOperation(j), nil
-}
-
 // GetOperation returns an export, import or validation that goes on.
 func (c *Control) GetOperation(ctx context.Context, who Caller, account, id string) (*api.Operation, error) {
 	name := rft.AccountName(account) + "/operations/" + id
@@ -169,7 +150,14 @@ func (c *Control) GetOperation(ctx context.Context, who Caller, account, id stri
 			return nil, err
 		}
 	}
-	return nil, authz.NotFound(name)
+	r, err := c.DB.ExportRequest(ctx, account, id)
+	if rft.KindOf(err) == rft.KindNotFound {
+		return nil, authz.NotFound(name)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return c.requestOperation(r), nil
 }
 
 func wireOperation(j store.Job) *api.Operation {

@@ -203,27 +203,40 @@ func outputModel(r StepRequest, j store.Job, base store.Model, train engine.Spec
 		Parameters: base.Parameters, CreatedBy: r.CreatedBy}, nil
 }
 
-// Export queues the export of a model to a bucket prefix.
-func (s *Service) Export(ctx context.Context, account, model, url, by string, act store.Act) (store.Job, error) {
+// PrepareExport checks the export of a model to a bucket prefix or a registry and
+// returns the job that would do it.
+func (s *Service) PrepareExport(ctx context.Context, account, model, url, by string) (store.Job, store.Model, catalog.ExportSpec, error) {
+	fail := func(err error) (store.Job, store.Model, catalog.ExportSpec, error) {
+		return store.Job{}, store.Model{}, catalog.ExportSpec{}, err
+	}
 	m, err := s.catalog.Model(ctx, account, "model", model)
 	if err != nil {
-		return store.Job{}, err
+		return fail(err)
 	}
 	if m.Kind != store.KindAdapter {
-		return store.Job{}, rft.Errorf(rft.KindUnimplemented, "%s is a base model; only LoRA adapters are exported: copy the base from where it was imported (%s), and export the adapters trained on it", m.Name(), m.ImportedFrom)
+		return fail(rft.Errorf(rft.KindUnimplemented, "%s is a base model; only LoRA adapters are exported: copy the base from where it was imported (%s), and export the adapters trained on it", m.Name(), m.ImportedFrom))
 	}
 	if m.State != store.StateReady {
-		return store.Job{}, rft.Errorf(rft.KindFailedPrecondition, "%s is not READY but %s", m.Name(), m.State)
+		return fail(rft.Errorf(rft.KindFailedPrecondition, "%s is not READY but %s", m.Name(), m.State))
 	}
-	to, err := catalog.ExportURL(url)
+	spec := catalog.ExportSpec{UID: m.UID, Model: m.Name()}
+	if spec.URL, err = catalog.Destination(url); err != nil {
+		return fail(err)
+	}
+	raw, err := spec.JSON()
 	if err != nil {
-		return store.Job{}, err
+		return fail(err)
 	}
-	spec, err := json.Marshal(catalog.ExportSpec{UID: m.UID, Model: m.Name(), URL: to.String()})
+	return store.Job{Account: account, Kind: store.JobExport, Spec: raw, BaseModel: m.Name(), CreatedBy: by}, m, spec, nil
+}
+
+// Export queues an export.
+func (s *Service) Export(ctx context.Context, account, model, url, by string, act store.Act) (store.Job, error) {
+	j, _, _, err := s.PrepareExport(ctx, account, model, url, by)
 	if err != nil {
-		return store.Job{}, rft.Wrap(rft.KindInternal, err, "the export cannot be described")
+		return j, err
 	}
-	return s.db.CreateJob(ctx, store.Job{Account: account, Kind: store.JobExport, Spec: spec, BaseModel: m.Name(), CreatedBy: by}, act)
+	return s.db.CreateJob(ctx, j, act)
 }
 
 // Cancel asks a job to stop; see store.CancelJob.

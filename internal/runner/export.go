@@ -10,12 +10,53 @@ import (
 	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/identity"
 	"github.com/firekeep/firekeep/internal/objstore"
+	"github.com/firekeep/firekeep/internal/provenance"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
 )
 
 // exportManifest is the file that ends an export: a prefix without it is not whole.
-const exportManifest = "firekeep.json"
+const exportManifest = provenance.FileExport
+
+// leaving is what an export writes: the adapter, verified, and the statements
+// about it. The account's policy is asked here once more: it may have changed
+// since the export was asked for, and what was approved is one version of a
+// model for one destination.
+func (a *attempt) leaving(m store.Model, spec catalog.ExportSpec) ([]catalog.File, error) {
+	signed, err := a.Catalog.Attestation(a.ctx, m)
+	if err != nil {
+		return nil, rft.Wrap(rft.KindOf(err), err, "%s is not exported: %s", m.Name(), rft.PublicMessage(err))
+	}
+	if err := a.Catalog.MayLeave(a.ctx, a.job.Account, m, spec, signed.Record); err != nil {
+		return nil, err
+	}
+	config, tensors, err := a.Catalog.Adapter(a.ctx, m)
+	if err != nil {
+		return nil, err
+	}
+	list := []catalog.File{{Name: catalog.FileConfig, Data: config}, {Name: catalog.FileAdapter, Data: tensors}}
+	list = append(list, signed.Files...)
+	// For people to look at; who verifies brings a key from elsewhere.
+	list = append(list, catalog.File{Name: provenance.FileKey, Data: []byte(signed.Key.PEM())})
+	_, err = a.logged("ExportModel", map[string]string{"model": m.Name(), "digest": m.Digest, "url": spec.URL, "approval": spec.Approval})
+	return list, err
+}
+
+// deliver writes files to a bucket or a registry.
+func (a *attempt) deliver(m store.Model, url string, list []catalog.File) (catalog.ExportResult, error) {
+	if provenance.IsOCI(url) {
+		to, err := provenance.ParseOCI(url)
+		if err != nil {
+			return catalog.ExportResult{}, err
+		}
+		return a.push(to, m, list)
+	}
+	to, err := objstore.ParseURL(url)
+	if err != nil {
+		return catalog.ExportResult{}, err
+	}
+	return a.exportFiles(to, m, list)
+}
 
 // exportFiles writes files and then the manifest. An object that is there with
 // the same bytes counts as written, so that an export which died can be repeated.

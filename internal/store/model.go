@@ -14,7 +14,8 @@ var models = table[Model]{
 			{"kind", &m.Kind}, {"state", &m.State}, {"status_code", &m.Status.Code}, {"status_message", &m.Status.Message},
 			{"base_model", &m.BaseModel}, {"base_uid", &m.BaseUID}, {"lora_rank", &m.Rank}, {"lora_alpha", &m.Alpha}, {"lora_targets", &m.Targets},
 			{"spec", &m.Spec}, {"config", &m.Config}, {"parameters", &m.Parameters}, {"context_length", &m.ContextLength}, {"has_chat", &m.HasChat},
-			{"digest", &m.Digest}, {"artifact", &m.Artifact}, {"size", &m.Size}, {"fine_tuning_job", &m.FineTuningJob}, {"job_uid", &m.JobUID},
+			{"digest", &m.Digest}, {"artifact", &m.Artifact}, {"attestation", &m.Attestation},
+			{"attestation_digest", &m.AttestationDigest}, {"size", &m.Size}, {"fine_tuning_job", &m.FineTuningJob}, {"job_uid", &m.JobUID},
 			{"imported_from", &m.ImportedFrom}, {"public", &m.Public}, {"created_by", &m.CreatedBy}, {"created", &m.Created}, {"updated", &m.Updated}}
 	},
 	filter: columns{"state": "state", "kind": "kind", "display_name": "display_name", "base_model": "base_model", "peft_details.base_model": "base_model",
