@@ -25,7 +25,7 @@ VERSION   := $(shell git -C $(ROOT) describe --always --dirty 2>/dev/null || ech
 ENGINE_BIN := internal/sandbox/embedded/engine.bin
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo test test-fast test-long bench bench-quick mutants lint licences vulncheck sbom airgap reproducible clean weights doubles postgres strace python-demo python-oracles python-bench
+.PHONY: all build demo test test-fast test-long bench bench-quick bench-security mutants lint licences vulncheck sbom airgap reproducible clean weights doubles postgres strace python-demo python-oracles python-bench
 all: build
 
 ## build: bin/firekeep, statically linked, the engine inside
@@ -77,6 +77,11 @@ bench: build weights python-bench
 
 bench-quick: build weights python-bench
 	$(PY) bench/bench.py --quick
+
+## bench-security: what sandbox, sealing, signing and audit cost a step, to bench/security.json
+bench-security:
+	CGO_ENABLED=0 go build -o $(CACHE)/bin/firekeep-engine ./cmd/firekeep-engine
+	CGO_ENABLED=0 go run ./bench/security -engine $(CACHE)/bin/firekeep-engine -json bench/security.json
 
 ## mutants: break the code on purpose; the tests must turn red
 mutants: weights doubles postgres strace python-oracles

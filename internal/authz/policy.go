@@ -146,6 +146,9 @@ func (e entities) Get(uid types.EntityUID) (types.Entity, bool) {
 	return actionEntities.Get(uid)
 }
 
+// Decide is what Authorize would find, for reviews: nobody asks to do anything.
+func Decide(p Principal, action Action, r Resource) Decision { return decide(p, action, r) }
+
 // decide evaluates the policies of p.
 func decide(p Principal, action Action, r Resource) Decision {
 	if _, ok := groups[action]; !ok {
@@ -188,7 +191,7 @@ func principalEntity(p Principal) types.Entity {
 	if p.Account != "" {
 		attrs["account"] = types.String(p.Account)
 	}
-	if p.Role != Operator {
+	if slices.Contains(Roles(), p.Role) || (p.Role == Custom && p.Policies != nil) {
 		roles = append(roles, types.NewEntityUID(typeRole, "member"))
 	}
 	return types.Entity{UID: uid, Parents: types.NewEntityUIDSet(roles...), Attributes: types.NewRecord(attrs)}

@@ -39,8 +39,20 @@ type grammar struct {
 	Model      modelCmd      `cmd:"" help:"Import, export and list models."`
 	Dataset    datasetCmd    `cmd:"" help:"Register and list datasets."`
 	Step       stepCmd       `cmd:"" help:"Run reinforcement steps."`
-	Connection connectionCmd `cmd:"" help:"Keep credentials of buckets."`
-	Key        keyCmd        `cmd:"" help:"Create and revoke API keys."`
+	Connection connectionCmd `cmd:"" help:"Connect buckets, by federation or with sealed secrets."`
+	Issuer     issuerCmd     `cmd:"" help:"Publish and rotate the keys of the token issuer."`
+	Key        keyCmd        `cmd:"" help:"Create, rotate and revoke API keys."`
+	Kek        kekCmd        `cmd:"" help:"Keep the key that everything of the account is sealed under."`
+	User       userCmd       `cmd:"" help:"Keep users and service accounts."`
+	Role       roleCmd       `cmd:"" help:"Keep roles of the account's own."`
+	Access     accessCmd     `cmd:"" help:"Review who can do what, and sign it off."`
+	Quota      quotaCmd      `cmd:"" help:"Show and change limits of the account."`
+	Account    accountCmd    `cmd:"" help:"Keep tenants, with the operator's key."`
+	Login      loginCmd      `cmd:"" help:"Sign in at the account's identity provider."`
+	Logout     logoutCmd     `cmd:"" help:"End the sign-in."`
+	Token      tokenCmd      `cmd:"" help:"Exchange a job's own identity token for one of this server."`
+	Provider   providerCmd   `cmd:"" name:"identity-provider" help:"Keep the issuers whose tokens the account takes."`
+	Audit      auditCmd      `cmd:"" help:"List, verify, export and follow the audit log."`
 	Chat       chatCmd       `cmd:"" help:"Ask a model one question."`
 	Doctor     doctorCmd     `cmd:"" help:"Say what this host gives: sandbox layers, kernels, storage."`
 	Fsck       fsckCmd       `cmd:"" help:"Verify everything durable in a home that no server is using."`

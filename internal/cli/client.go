@@ -4,7 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"net"
-	"net/url"
+
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,33 +31,35 @@ func (a *app) client() (*api.Client, error) {
 	if a.clientOnce != nil {
 		return a.clientOnce, nil
 	}
-	base := a.url
-	if base == "" {
-		base = a.Env("FIREKEEP_BASE_URL")
-	}
-	if base == "" {
-		base = defaultURL
-	}
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.User != nil {
-		return nil, rft.FieldErrorf("base-url", "the base URL must look like http://127.0.0.1:8080, without a key in it")
+	base, local, err := a.baseURL()
+	if err != nil {
+		return nil, err
 	}
 	key := a.Env("FIREKEEP_API_KEY")
-	if key == "" && loopback(u.Hostname()) {
+	if key == "" { // somebody signed in
+		if key, err = readSession(a.home, base); err != nil {
+			return nil, err
+		}
+	}
+	if key == "" && local {
 		if key, err = readKey(filepath.Join(a.home, adminKeyFile)); err != nil {
 			return nil, err
 		}
 	}
 	if key == "" {
-		return nil, rft.Errorf(rft.KindUnauthenticated, "no API key: FIREKEEP_API_KEY is not set, and %s", a.noKeyFile(u.Hostname()))
+		return nil, rft.Errorf(rft.KindUnauthenticated, "no API key: FIREKEEP_API_KEY is not set, nobody signed in with `firekeep login`, and %s", a.noKeyFile(local))
 	}
-	a.clientOnce = &api.Client{BaseURL: base, Key: key, UserAgent: "firekeep-cli/" + a.Version}
+	h, err := a.httpClient()
+	if err != nil {
+		return nil, err
+	}
+	a.clientOnce = &api.Client{BaseURL: base, Key: key, HTTP: h, UserAgent: "firekeep-cli/" + a.Version}
 	return a.clientOnce, nil
 }
 
 // noKeyFile says why no key came from a file.
-func (a *app) noKeyFile(host string) string {
-	if !loopback(host) {
+func (a *app) noKeyFile(local bool) string {
+	if !local {
 		return "the key of a home serves loopback only"
 	}
 	return filepath.Join(a.home, adminKeyFile) + " is not there"

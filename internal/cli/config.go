@@ -11,8 +11,11 @@ import (
 	"path/filepath"
 
 	"github.com/firekeep/firekeep/internal/control"
+	"github.com/firekeep/firekeep/internal/identity/issuer"
+	"github.com/firekeep/firekeep/internal/kms"
 	"github.com/firekeep/firekeep/internal/objstore"
 	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/runner"
 )
 
 // Config is HOME/config.json. Every field has a default; the file may be
@@ -21,6 +24,19 @@ import (
 type Config struct {
 	// Listen is the address of the HTTP API. Default 127.0.0.1:8080. --listen wins.
 	Listen string `json:"listen"`
+	// GRPCListen is the address of the gRPC service. Default 127.0.0.1:8081, "-" =
+	// none. --grpc-listen wins.
+	GRPCListen string `json:"grpcListen"`
+	// TLS names the certificate of both listeners. Without it they are refused on
+	// addresses that others can reach.
+	TLS TLSConfig `json:"tls"`
+	// Hosts are the names by which clients call the server, beside localhost,
+	// addresses and the certificate's names; requests for other names are refused.
+	Hosts []string `json:"hosts"`
+	// Quotas are the limits of accounts that have none of their own.
+	Quotas QuotaConfig `json:"quotas"`
+	// plaintext is the flag that lets keys be sent in plaintext.
+	plaintext bool
 	// Database is a postgres:// URL; default SQLite in HOME/firekeep.db.
 	Database string `json:"database"`
 
@@ -31,6 +47,13 @@ type Config struct {
 	// S3 and GS configure the object stores: endpoints of private clouds.
 	S3 S3Config          `json:"s3"`
 	GS objstore.GSConfig `json:"gs"`
+	// Azure configures Azure Blob Storage for emulators.
+	Azure objstore.AzureConfig `json:"azure"`
+	// CAFile is a PEM file of authorities that object stores and token services are
+	// trusted by, beside the system's.
+	CAFile string `json:"caFile"`
+	// Issuer makes the server an issuer of tokens, so that connections need no secrets.
+	Issuer IssuerConfig `json:"issuer"`
 	// AllowAddresses lists networks of object stores that would otherwise be
 	// refused: loopback and link-local.
 	AllowAddresses []netip.Prefix `json:"allowAddresses"`
@@ -38,6 +61,18 @@ type Config struct {
 	Proxy string `json:"proxy"`
 	// HubURL is where hf:// sources are read from. Default https://huggingface.co; "-" refuses them.
 	HubURL string `json:"hubUrl"`
+
+	// KMS says where key management services are that accounts may keep their
+	// keys in. The clouds' own addresses need no setting.
+	KMS kms.Config `json:"kms"`
+
+	// Audit says where the audit log lies, where its tree heads are copied to, and
+	// how long the database keeps its entries.
+	Audit AuditConfig `json:"audit"`
+
+	// Registries are the OCI registries that models may be pushed to, by HOST or
+	// HOST:PORT. Default none.
+	Registries map[string]runner.Registry `json:"registries"`
 
 	// Uploads is what becomes of rows that come through the API: "sealed" (default) or "refuse".
 	Uploads control.Uploads `json:"uploads"`
@@ -63,6 +98,9 @@ type Config struct {
 	MaxSequences int `json:"maxSequences"`
 	// CacheBytes is the KV memory of a sampling child. Default 1 GiB.
 	CacheBytes int64 `json:"cacheBytes"`
+
+	// Sandbox is what every engine child must have.
+	Sandbox SandboxConfig `json:"sandbox"`
 
 	// LogLevel is "debug", "info" (default), "warn" or "error".
 	LogLevel string `json:"logLevel"`
@@ -123,6 +161,23 @@ func (c Config) check(path string) error {
 	default:
 		return bad("logLevel", "must be debug, info, warn or error")
 	}
+	if err := c.Audit.check(bad); err != nil {
+		return err
+	}
+	if err := c.KMS.Check(); err != nil {
+		return bad("kms", rft.PublicMessage(err))
+	}
+	if c.Issuer.URL != "" {
+		if err := issuer.CheckURL(c.Issuer.URL); err != nil {
+			return rft.Wrap(rft.KindInvalidArgument, err, "%s: %s", path, rft.PublicMessage(err))
+		}
+	}
+	if err := checkRegistries(c.Registries); err != nil {
+		return bad("registries", rft.PublicMessage(err))
+	}
+	if field, why := c.Sandbox.check(); field != "" {
+		return bad(field, why)
+	}
 	if err := c.objstore().Check(); err != nil {
 		return rft.Wrap(rft.KindInvalidArgument, err, "%s: %s", path, rft.PublicMessage(err))
 	}
@@ -131,7 +186,7 @@ func (c Config) check(path string) error {
 
 // objstore is the part of the object stores.
 func (c Config) objstore() objstore.Config {
-	o := objstore.Config{S3: c.S3.S3Config, GS: c.GS, AllowAddresses: c.AllowAddresses, Proxy: c.Proxy, FileRoots: c.FileRoots}
+	o := objstore.Config{S3: c.S3.S3Config, GS: c.GS, Azure: c.Azure, CAFile: c.CAFile, AllowAddresses: c.AllowAddresses, Proxy: c.Proxy, FileRoots: c.FileRoots}
 	if c.S3.AllowLoopback {
 		o.AllowAddresses = append(o.AllowAddresses, netip.MustParsePrefix("127.0.0.0/8"), netip.MustParsePrefix("::1/128"))
 	}

@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"encoding/json"
 	"io"
-	"os"
 	"strings"
 	"time"
 
@@ -11,93 +9,9 @@ import (
 	"github.com/firekeep/firekeep/internal/rft"
 )
 
-type connectionCmd struct {
-	Create connectionCreateCmd `cmd:"" help:"Seal a credential for a prefix of a bucket."`
-	List   connectionListCmd   `cmd:"" help:"List connections."`
-	Delete connectionDeleteCmd `cmd:"" help:"Forget a credential."`
-}
-
-// connectionCreateCmd takes the secret from a file or standard input: what is on
-// a command line can be read by every process of the host.
-type connectionCreateCmd struct {
-	Name       string `arg:"" help:"Id of the connection."`
-	URL        string `required:"" help:"Prefix that the credential opens: s3://bucket/prefix/ or gs://bucket/prefix/."`
-	SecretFile string `name:"secret-file" default:"-" help:"JSON file with the secret, - = standard input. S3: access_key_id, secret_access_key; GCS: a service account key." placeholder:"PATH"`
-}
-
-// maxSecret bounds what is read as a secret.
-const maxSecret = 64 << 10
-
-// Run implements a command.
-func (c *connectionCreateCmd) Run(a *app) error {
-	client, account, id, err := a.named("NAME", c.Name, rft.Connections)
-	if err != nil {
-		return err
-	}
-	in := a.Stdin
-	if c.SecretFile != "-" {
-		f, err := os.Open(c.SecretFile)
-		if err != nil {
-			return rft.Wrap(rft.KindNotFound, err, "the secret file %s cannot be read", c.SecretFile)
-		}
-		defer f.Close()
-		in = f
-	}
-	raw, err := io.ReadAll(io.LimitReader(in, maxSecret))
-	if err != nil {
-		return rft.Wrap(rft.KindInvalidArgument, err, "the secret cannot be read")
-	}
-	var secret map[string]any
-	if json.Unmarshal(raw, &secret) != nil {
-		return rft.FieldErrorf("secret-file", "the secret is not a JSON object such as {\"access_key_id\":\"...\",\"secret_access_key\":\"...\"}")
-	}
-	made, err := client.CreateConnection(a.ctx, account, id, &api.Connection{URL: c.URL, Secret: secret})
-	if err != nil {
-		return err
-	}
-	return a.show(made)
-}
-
-type connectionListCmd struct{}
-
-// Run implements a command.
-func (c *connectionListCmd) Run(a *app) error {
-	client, account, err := a.session()
-	if err != nil {
-		return err
-	}
-	list, err := all(func(o api.ListOptions) ([]api.Connection, api.Page, error) {
-		l, err := client.ListConnections(a.ctx, account, o)
-		return l.Connections, l.Page, err
-	})
-	if err != nil {
-		return err
-	}
-	var rows [][]string
-	for _, x := range list {
-		rows = append(rows, []string{id(x.Name), x.URL, x.CreatedBy, at(x.CreateTime)})
-	}
-	return a.table(list, "ID URL BY CREATED", rows)
-}
-
-type connectionDeleteCmd struct {
-	Name string `arg:"" help:"The connection."`
-}
-
-// Run implements a command.
-func (c *connectionDeleteCmd) Run(a *app) error {
-	client, account, id, err := a.named("NAME", c.Name, rft.Connections)
-	if err != nil {
-		return err
-	}
-	if err := client.DeleteConnection(a.ctx, account, id); err != nil {
-		return err
-	}
-	return a.done("deleted %s", rft.Name{Account: account, Collection: rft.Connections, ID: id})
-}
-
 type keyCmd struct {
 	Create keyCreateCmd `cmd:"" help:"Create a key; it is shown once."`
+	Rotate keyRotateCmd `cmd:"" help:"Make the successor of a key; the old one works on for a while."`
 	List   keyListCmd   `cmd:"" help:"List keys."`
 	Delete keyDeleteCmd `cmd:"" help:"Revoke a key at once."`
 }
@@ -107,6 +21,10 @@ type keyCreateCmd struct {
 	Role    string        `help:"Create the user first, with this role: admin, user, contributor or inference-user." enum:"admin,user,contributor,inference-user," default:"" placeholder:"ROLE"`
 	Name    string        `help:"Shown in lists."`
 	Expires time.Duration `help:"Life of the key, such as 720h; 90 days by default." placeholder:"DURATION"`
+	// Scopes are said with the key: it never does more than its user may.
+	OnlyRole     []string `help:"Narrow the key to what this role may do." placeholder:"ROLE"`
+	OnlyAction   []string `help:"Narrow the key to these actions, such as models.get or inference.*." placeholder:"ACTION"`
+	OnlyResource []string `help:"Narrow the key to these resources, such as accounts/main/models/m*." placeholder:"NAME"`
 }
 
 // Run implements a command.
@@ -123,6 +41,9 @@ func (c *keyCreateCmd) Run(a *app) error {
 	k := &api.APIKey{DisplayName: c.Name}
 	if c.Expires > 0 {
 		k.ExpireTime = api.At(time.Now().Add(c.Expires))
+	}
+	if len(c.OnlyRole)+len(c.OnlyAction)+len(c.OnlyResource) > 0 {
+		k.Scope = &api.KeyScope{Roles: c.OnlyRole, Actions: c.OnlyAction, Resources: c.OnlyResource}
 	}
 	made, err := client.CreateAPIKey(a.ctx, account, c.User, k)
 	if err != nil {

@@ -6,17 +6,23 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
+
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
+
+	"github.com/firekeep/firekeep/internal/audit"
 	"github.com/firekeep/firekeep/internal/authz"
 	"github.com/firekeep/firekeep/internal/broker"
 	"github.com/firekeep/firekeep/internal/catalog"
 	"github.com/firekeep/firekeep/internal/control"
+	"github.com/firekeep/firekeep/internal/custody"
+	"github.com/firekeep/firekeep/internal/identity"
+	"github.com/firekeep/firekeep/internal/identity/issuer"
 	"github.com/firekeep/firekeep/internal/job"
 	"github.com/firekeep/firekeep/internal/objstore"
 	"github.com/firekeep/firekeep/internal/rft"
@@ -25,6 +31,7 @@ import (
 	"github.com/firekeep/firekeep/internal/sandbox/embedded"
 	"github.com/firekeep/firekeep/internal/seal"
 	"github.com/firekeep/firekeep/internal/server"
+	"github.com/firekeep/firekeep/internal/server/rpc"
 	"github.com/firekeep/firekeep/internal/serving"
 	"github.com/firekeep/firekeep/internal/store"
 )
@@ -41,7 +48,8 @@ const (
 
 // serveCmd runs control plane, runner and serving in one process.
 type serveCmd struct {
-	Listen string `help:"Address of the HTTP API; 127.0.0.1:8080 by default." placeholder:"HOST:PORT"`
+	listenFlags `embed:""`
+
 	Engine string `help:"Engine program instead of the one inside." placeholder:"PATH" hidden:""`
 }
 
@@ -60,26 +68,27 @@ func (c *serveCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	config.defaults(c.Listen, a.Env("HOME"))
+	c.apply(&config)
+	config.defaults(a.Env("HOME"))
 	if err := requireKeyring(home, config.dsn(home)); err != nil {
 		return err
 	}
 	forbidCores()
-	s := &service{home: home, config: config, version: a.Version, log: newLog(a, config.LogLevel), env: a.Env}
-	defer s.close()
-	wrote, err := s.open(a.ctx, c.Engine)
+	l, err := config.open()
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", config.Listen)
+	defer l.close()
+	s := &service{home: home, config: config, version: a.Version, log: newLog(a, config.LogLevel), env: a.Env}
+	defer s.close()
+	wrote, err := s.open(a.ctx, c.Engine, l)
 	if err != nil {
-		return rft.Wrap(rft.KindUnavailable, err, "cannot listen on %s: %s", config.Listen, cause(err))
+		return err
 	}
 	if wrote != "" {
 		fmt.Fprintf(a.Stdout, "wrote the admin key to %s\n", wrote)
 	}
-	url := "http://" + l.Addr().String()
-	fmt.Fprintf(a.Stdout, "ready %s (home %s, account %s)\n", url, home, mainAccount)
+	fmt.Fprintf(a.Stdout, "ready %s (home %s, account %s)\n", l.url(), home, mainAccount)
 	return s.run(a.ctx, l)
 }
 
@@ -94,13 +103,11 @@ func cause(err error) string {
 }
 
 // defaults fills in what depends on how the server is started.
-func (c *Config) defaults(listen, userHome string) {
-	if listen != "" {
-		c.Listen = listen
-	}
+func (c *Config) defaults(userHome string) {
 	if c.Listen == "" {
 		c.Listen = defaultListen
 	}
+
 	host, _, _ := net.SplitHostPort(c.Listen)
 	if c.FileRoots == nil && loopback(host) && filepath.IsAbs(userHome) && filepath.Clean(userHome) != "/" {
 		c.FileRoots = []string{filepath.Clean(userHome)}
@@ -135,10 +142,16 @@ type service struct {
 	env     func(string) string
 
 	db     *store.DB
+	audit  *audit.Log
+	keys   *custody.Keys
+	broker *identity.Broker
+	issuer *issuer.Issuer
 	engine *sandbox.Program
 	router *serving.Router
 	runner *runner.Runner
+	ops    *control.Control
 	http   *server.Server
+	grpc   *grpc.Server
 	closes []func()
 }
 
@@ -152,7 +165,7 @@ func (s *service) close() {
 
 // open opens the home and builds the parts. It returns the path of the admin key
 // when it wrote one.
-func (s *service) open(ctx context.Context, enginePath string) (wrote string, err error) {
+func (s *service) open(ctx context.Context, enginePath string, l *listeners) (wrote string, err error) {
 	kek, err := seal.OpenOrCreateKeyring(filepath.Join(s.home, keyringFile))
 	if err != nil {
 		return "", rft.Wrap(rft.KindFailedPrecondition, err, "the keyring %s cannot be opened", filepath.Join(s.home, keyringFile))
@@ -161,24 +174,46 @@ func (s *service) open(ctx context.Context, enginePath string) (wrote string, er
 		return "", err
 	}
 	s.onClose(func() { s.db.Close() })
-	cat, err := openCatalog(s.home, s.db, kek)
+	if err := s.openAudit(ctx, kek); err != nil {
+		return "", err
+	}
+	s.keys = openKeys(s.home, s.config, s.db, kek)
+	s.keys.Log, s.keys.Audit = s.log, s.audit
+	cat, err := openCatalog(s.home, s.db, s.keys)
 	if err != nil {
 		return "", err
 	}
-	s.onClose(func() { cat.Vault().Home().Close() })
+	cat.Audit = s.audit
+	s.onClose(func() { cat.Close(); cat.Vault().Home().Close() })
 	if wrote, err = bootstrap(ctx, s.db, s.home); err != nil {
+		return "", err
+	}
+	if err := publishSigningKey(ctx, cat.SigningKeys(), s.home); err != nil {
 		return "", err
 	}
 	if s.engine, err = embedded.Engine(enginePath); err != nil {
 		return "", err
 	}
 	s.onClose(func() { s.engine.Close() })
-	host := &broker.Host{Launcher: sandbox.New(), Engine: s.engine, Build: s.version, Log: s.log}
+	host := &broker.Host{Launcher: sandbox.NewWith(s.config.Sandbox.options()), Engine: s.engine, Build: s.version, Log: s.log,
+		Isolation: s.config.Sandbox.level(), Require: s.config.Sandbox.RequireLayers, CPUs: s.config.Cores}
 	shares := serving.NewShares(s.config.Cores, s.config.SamplingShare)
-	s.router = serving.NewRouter(host, control.Models{Catalog: cat}, serving.Options{MaxSequences: s.config.MaxSequences, CacheBytes: s.config.CacheBytes, Shares: shares})
+	s.router = serving.NewRouter(host, control.Models{Catalog: cat, Stop: func(account string) { s.router.Stop(account, "") }}, serving.Options{MaxSequences: s.config.MaxSequences, CacheBytes: s.config.CacheBytes, Shares: shares})
 	s.onClose(func() { s.router.Close() })
+	if err := s.openIdentity(ctx, kek, s.audit); err != nil {
+		return "", err
+	}
+	if err := s.mirrorAudit(s.broker); err != nil {
+		return "", err
+	}
 	s.runner = runner.New(s.runnerConfig(cat, kek, host, shares))
-	ops := &control.Control{DB: s.db, Keys: &authz.Keys{DB: s.db, Operator: mainAccount}, Catalog: cat, Jobs: job.New(cat), Router: s.router, KEK: kek, Log: s.log,
+	operator, err := operatorKey(s.home)
+	if err != nil {
+		return "", err
+	}
+	keys := &authz.Keys{DB: s.db, Operator: mainAccount, OperatorKeys: [][]byte{operator}, Defaults: s.config.Quotas.limits()}
+	s.ops = &control.Control{DB: s.db, Audit: s.audit, Keys: keys, Tokens: &authz.Federation{AllowAddresses: s.config.AllowAddresses}, Shred: cat.Shred, Catalog: cat, Jobs: job.New(cat), Router: s.router, KEK: kek, Log: s.log,
+		Broker: s.broker, Objects: s.config.objstore(), Issuer: s.issuer,
 		Uploads: s.config.Uploads, StrictAccelerators: s.config.Accelerators == "strict",
 		ManualDeployments: s.config.AutoDeploy != nil && !*s.config.AutoDeploy,
 		Files:             control.FilePolicy{Roots: s.config.FileRoots, Never: []string{s.home}}}
@@ -187,12 +222,19 @@ func (s *service) open(ctx context.Context, enginePath string) (wrote string, er
 		return "", err
 	}
 	s.onClose(stop)
-	s.http = server.New(server.Options{Control: ops, Log: s.log, Tracer: tracer, Ready: s.db.Ping, Version: s.version})
+	s.http = server.New(server.Options{Control: s.ops, Log: s.log, Tracer: tracer, Ready: s.db.Ping, Version: s.version, Hosts: l.hosts})
+	s.grpc = rpc.New(rpc.Options{Control: s.ops, Log: s.log, TLS: l.tlsConfig(), Allow: s.http.AllowHost})
+	if l.noGRPC != nil {
+		s.log.Warn("no gRPC service; --grpc-listen names another address", "reason", rft.PublicMessage(l.noGRPC))
+	}
+	if l.certs != nil {
+		l.certs.Failed = func(err error) { s.log.Error("the certificate was not changed", "reason", rft.PublicMessage(err)) }
+	}
 	return wrote, nil
 }
 
 // openCatalog opens the home bucket and the directory of base models.
-func openCatalog(home string, db *store.DB, kek seal.KEK) (*catalog.Catalog, error) {
+func openCatalog(home string, db *store.DB, keys *custody.Keys) (*catalog.Catalog, error) {
 	if err := os.MkdirAll(filepath.Join(home, bucketDir), 0o700); err != nil {
 		return nil, rft.Wrap(rft.KindFailedPrecondition, err, "the home bucket cannot be created")
 	}
@@ -204,26 +246,29 @@ func openCatalog(home string, db *store.DB, kek seal.KEK) (*catalog.Catalog, err
 	if err != nil {
 		return nil, err
 	}
-	return catalog.New(db, catalog.NewVault(bucket, kek), bases), nil
+	return catalog.New(db, catalog.NewVault(bucket, keys), bases), nil
 }
 
 func (s *service) runnerConfig(cat *catalog.Catalog, kek seal.KEK, host *broker.Host, shares *serving.Shares) runner.Config {
 	return runner.Config{
-		DB: s.db, Catalog: cat, Host: host, Log: s.log, Objects: s.config.objstore(),
-		Identity: catalog.Credentials(s.db, kek),
+		DB: s.db, Catalog: cat, Host: host, Log: s.log, Audit: s.audit, Objects: s.config.objstore(),
+		Identity: s.broker,
 		// The lock on the home makes the name unique.
 		ID: "embedded", Steps: s.config.Steps, Threads: s.config.Cores, Shares: shares, MemoryBytes: s.config.StepMemoryBytes, Level: s.config.KernelLevel, HubURL: s.config.HubURL,
+		Registries: s.config.Registries,
 	}
 }
 
 // run serves until ctx ends, then stops in order: no new requests, requests in
 // work end, jobs go back to the queue, children end.
-func (s *service) run(ctx context.Context, l net.Listener) error {
+func (s *service) run(ctx context.Context, l *listeners) error {
 	h := s.http.HTTPServer()
 	running, stopRunner := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRunner()
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	runnerDone := make(chan struct{})
+	go s.keys.Run(running)
+	go s.ops.KeepConnections(running, nil)
 	go func() {
 		defer close(runnerDone)
 		if err := s.runner.Run(running); err != nil {
@@ -231,11 +276,16 @@ func (s *service) run(ctx context.Context, l net.Listener) error {
 		}
 	}()
 	go func() {
-		if err := h.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			failed <- rft.Wrap(rft.KindUnavailable, err, "the HTTP server failed")
+		if err := l.serveHTTP(h); err != nil {
+			failed <- err
 		}
 	}()
-	s.log.Info("ready", "listen", l.Addr().String(), "version", s.version, "engine", s.engine.SHA256())
+	go func() {
+		if err := l.serveGRPC(s.grpc); err != nil {
+			failed <- err
+		}
+	}()
+	s.log.Info("ready", "listen", l.String(), "version", s.version, "engine", s.engine.SHA256())
 	var err error
 	select {
 	case <-ctx.Done():
@@ -247,6 +297,7 @@ func (s *service) run(ctx context.Context, l net.Listener) error {
 	if h.Shutdown(drain) != nil {
 		h.Close()
 	}
+	stopGRPC(drain, s.grpc)
 	stopRunner()
 	select {
 	case <-runnerDone:

@@ -58,15 +58,16 @@ func (c *Control) CreateAPIKey(ctx context.Context, who Caller, account, user st
 	if err := checkAnnotations("apiKey.annotations", k.Annotations); err != nil {
 		return nil, err
 	}
-	now := c.now()
-	expires := k.ExpireTime.Time
-	switch {
-	case expires.IsZero():
-		expires = now.Add(defaultKeyLife)
-	case !expires.After(now):
-		return nil, rft.FieldErrorf("apiKey.expireTime", "apiKey.expireTime: lies in the past")
-	case expires.After(now.Add(maxKeyLife)):
-		return nil, rft.FieldErrorf("apiKey.expireTime", "apiKey.expireTime: lies more than 365 days ahead")
+	expires, err := c.keyExpiry("apiKey.expireTime", k.ExpireTime.Time)
+	if err != nil {
+		return nil, err
+	}
+	scope := scopeOf(k.Scope)
+	if err := scope.Check("apiKey.scope"); err != nil {
+		return nil, err
+	}
+	if err := mayMint(who, scope); err != nil {
+		return nil, err
 	}
 	u, err := c.DB.User(ctx, account, user)
 	if err != nil {
@@ -74,8 +75,105 @@ func (c *Control) CreateAPIKey(ctx context.Context, who Caller, account, user st
 	}
 	made := seal.NewAPIKey()
 	row := authz.KeyRow(made, account, user, orElse(k.DisplayName, "default"), expires)
-	row.Annotations = k.Annotations
-	saved, err := c.DB.CreateAPIKey(ctx, row, who.act("CreateApiKey", userName(account, user)+"/apiKeys/"+row.ID, "keyId", row.ID))
+	row.Annotations, row.Scope, row.CreatedBy = k.Annotations, scope.String(), who.Name
+	saved, err := c.DB.CreateAPIKey(ctx, row, who.act("CreateApiKey", userName(account, user)+"/apiKeys/"+row.ID, "keyId", row.ID, "scope", row.Scope))
+	if err != nil {
+		return nil, err
+	}
+	w := wireKey(saved, u)
+	w.Key = made.Text.Reveal() // the one time it is shown
+	return &w, nil
+}
+
+// keyExpiry is when a new key ends: every key does.
+func (c *Control) keyExpiry(field string, asked time.Time) (time.Time, error) {
+	now := c.now()
+	switch {
+	case asked.IsZero():
+		return now.Add(defaultKeyLife), nil
+	case !asked.After(now):
+		return asked, rft.FieldErrorf(field, "%s: lies in the past", field)
+	case asked.After(now.Add(maxKeyLife)):
+		return asked, rft.FieldErrorf(field, "%s: lies more than 365 days ahead", field)
+	}
+	return asked, nil
+}
+
+// mayMint keeps keys from making keys that outlive or outdo them.
+func mayMint(who Caller, scope *authz.Scope) error {
+	switch {
+	case who.KeyKind == store.KeyWorkload:
+		return rft.Errorf(rft.KindPermissionDenied, "a workload's token makes no keys; exchange another token when this one ends")
+	case !scope.Within(who.Scope):
+		return rft.Errorf(rft.KindPermissionDenied, "this API key is scoped, and makes only keys of exactly its own scope; use another key")
+	}
+	return nil
+}
+
+func scopeOf(s *api.KeyScope) *authz.Scope {
+	if s == nil {
+		return nil
+	}
+	out := &authz.Scope{Actions: s.Actions, Resources: s.Resources}
+	for _, r := range s.Roles {
+		out.Roles = append(out.Roles, authz.Role(r))
+	}
+	return out
+}
+
+func wireScope(s *authz.Scope) *api.KeyScope {
+	if s == nil {
+		return nil
+	}
+	out := &api.KeyScope{Actions: s.Actions, Resources: s.Resources}
+	for _, r := range s.Roles {
+		out.Roles = append(out.Roles, string(r))
+	}
+	return out
+}
+
+// Overlap of a rotation: how long the old key works on.
+const (
+	defaultOverlap = 24 * time.Hour
+	maxOverlap     = 30 * 24 * time.Hour
+)
+
+// RotateAPIKey makes the successor of a key, of the same scope, and lets the old
+// one end after the overlap.
+func (c *Control) RotateAPIKey(ctx context.Context, who Caller, account, user string, r *api.RotateAPIKeyRequest) (*api.APIKey, error) {
+	if err := c.allowOwned(ctx, who, authz.RotateKey, account, userName(account, user), user); err != nil {
+		return nil, err
+	}
+	if r.KeyID == "" {
+		return nil, rft.FieldErrorf("keyId", "keyId: is required")
+	}
+	overlap := defaultOverlap
+	if r.OverlapSeconds != nil {
+		overlap = time.Duration(*r.OverlapSeconds) * time.Second
+	}
+	if overlap < 0 || overlap > maxOverlap {
+		return nil, rft.FieldErrorf("overlapSeconds", "overlapSeconds: must be 0 to %d", int64(maxOverlap/time.Second))
+	}
+	expires, err := c.keyExpiry("expireTime", r.ExpireTime.Time)
+	if err != nil {
+		return nil, err
+	}
+	u, err := c.DB.User(ctx, account, user)
+	if err != nil {
+		return nil, err
+	}
+	old, err := c.DB.APIKey(ctx, account, user, clip(r.KeyID, 40))
+	if err != nil {
+		return nil, err
+	}
+	if err := mayMint(who, authz.ParseScope(old.Scope)); err != nil {
+		return nil, err
+	}
+	made := seal.NewAPIKey()
+	row := authz.KeyRow(made, account, user, "", expires)
+	row.CreatedBy = who.Name
+	act := who.act("RotateApiKey", userName(account, user)+"/apiKeys/"+row.ID, "replaces", old.ID, "overlap", overlap.String())
+	saved, err := c.DB.RotateAPIKey(ctx, account, user, old.ID, row, c.now().Add(overlap), act)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +199,8 @@ func (c *Control) DeleteAPIKey(ctx context.Context, who Caller, account, user, k
 
 func wireKey(k store.APIKey, u store.User) api.APIKey {
 	return api.APIKey{KeyID: k.ID, DisplayName: k.DisplayName, CreateTime: api.At(k.Created), ExpireTime: api.At(k.Expires), LastUsed: api.At(k.LastUsed),
-		Secure: true, Email: u.Email, Prefix: k.Prefix, Annotations: k.Annotations}
+		Secure: true, Email: u.Email, Prefix: k.Prefix, Annotations: k.Annotations,
+		Scope: wireScope(authz.ParseScope(k.Scope)), Kind: k.Kind, Replaces: k.Replaces}
 }
 
 // checkAnnotations bounds what users attach to a resource.

@@ -46,10 +46,13 @@ func (c *Control) GetStep(ctx context.Context, who Caller, account, id string) (
 
 // CreateStep queues a reinforcement step.
 func (c *Control) CreateStep(ctx context.Context, who Caller, account, id string, r *api.RlorTrainerJob) (*api.RlorTrainerJob, error) {
-	if err := c.allow(ctx, who, authz.CreateStep, account, rft.AccountName(account)); err != nil {
+	if err := c.authorize(ctx, who, authz.CreateStep, stepResource(account, r)); err != nil {
 		return nil, err
 	}
 	if err := c.refuseStep(r); err != nil {
+		return nil, err
+	}
+	if err := c.checkQuotas(ctx, who); err != nil {
 		return nil, err
 	}
 	t := r.TrainingConfig
@@ -85,6 +88,30 @@ func (c *Control) CreateStep(ctx context.Context, who Caller, account, id string
 	}
 	w := wireStep(j)
 	return &w, nil
+}
+
+// stepResource is what policies can look at: the account, and what the step reads
+// and makes.
+func stepResource(account string, r *api.RlorTrainerJob) authz.Resource {
+	res := authz.Resource{Account: account, Name: rft.AccountName(account)}
+	add := func(ref string, kind rft.Collection) {
+		if ref == "" {
+			return
+		}
+		if n, err := rft.ParseName("", ref, account, kind); err == nil {
+			ref = n.String()
+		}
+		res.Refs = append(res.Refs, ref)
+	}
+	add(r.Dataset, rft.Datasets)
+	output := r.OutputModel
+	if t := r.TrainingConfig; t != nil {
+		add(t.BaseModel, rft.Models)
+		add(t.WarmStartFrom, rft.Models)
+		output = orElse(t.OutputModel, output)
+	}
+	add(output, rft.Models)
+	return res
 }
 
 // clampContext lowers maxContextLength to what the model has positions for.

@@ -80,6 +80,9 @@ func (rq *request) list() (control.ListQuery, error) {
 
 // reply writes v, reduced to the read mask of the request.
 func (rq *request) reply(v any, err error) error {
+	if err == nil {
+		err = rq.s.control.Logged(rq.ctx(), rq.caller)
+	}
 	if err != nil {
 		return err
 	}
@@ -143,6 +146,9 @@ func camel(s string) string {
 
 // done answers {} to an operation without a result.
 func (rq *request) done(err error) error {
+	if err == nil {
+		err = rq.s.control.Logged(rq.ctx(), rq.caller)
+	}
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ func newMetrics(version string, c *control.Control) *metrics {
 	build.Set(1)
 	m.registry.MustRegister(m.requests, m.seconds, m.sampled, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if c != nil {
-		m.registry.MustRegister(jobCollector{c})
+		m.registry.MustRegister(jobCollector{c}, auditCollector{c})
 	}
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 	return m

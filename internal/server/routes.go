@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 )
 
@@ -15,7 +16,7 @@ func (s *Server) routes() []route {
 	inf := func(method, pattern string, h func(*request) error) route {
 		return route{method, pattern, inference, h}
 	}
-	return []route{
+	return slices.Concat(accessRoutes(cp), encryptionRoutes(cp), auditRoutes(cp), s.connectionRoutes(cp), provenanceRoutes(cp), []route{
 		cp("GET", "/healthz", healthz),
 		cp("GET", "/readyz", readyz),
 		cp("GET", "/metrics", serveMetrics),
@@ -75,11 +76,13 @@ func (s *Server) routes() []route {
 		inf("GET", "/v1/models", listServed),
 		inf("GET", "/v1/models/{model}", getServed),
 		inf("GET", "/v1/models/accounts/{account}/models/{model}", getServedByName),
-	}
+	})
 }
 
 // public reports whether a route answers without a key.
-func (r *route) public() bool { return r.Pattern == "/healthz" || r.Pattern == "/readyz" }
+func (r *route) public() bool {
+	return r.Pattern == "/healthz" || r.Pattern == "/readyz" || r.Pattern == tokenPath || strings.Contains(r.Pattern, "/.well-known/")
+}
 
 // shapeOf guesses the error shape of a path that has no route.
 func shapeOf(path string) errorShape {
@@ -92,7 +95,7 @@ func shapeOf(path string) errorShape {
 
 // elsewhere are parts of the contract that this server does not have.
 var elsewhere = []string{"secrets", "evaluators", "evaluatorsV2", "evaluationJobs", "batchInferenceJobs", "dpoJobs", "supervisedFineTuningJobs",
-	"reinforcementFineTuningJobs", "quotas", "auditLogs", "identityProviders", "routers", "clusters", "trails", "deploymentShapes", "trainingShapes",
+	"reinforcementFineTuningJobs", "routers", "clusters", "trails", "deploymentShapes", "trainingShapes",
 	"trainingSessions", "policySettings", "billing", "billingUsage", "checkpoints"}
 
 // known reports whether a path belongs to the contract though no route has it.

@@ -45,6 +45,9 @@ type Options struct {
 	Tracer trace.Tracer
 	// Ready reports whether the process can serve; nil = always.
 	Ready func(context.Context) error
+	// Hosts are the names by which the server may be called, beside localhost and
+	// addresses.
+	Hosts []string
 	// Version is shown by /metrics.
 	Version string
 }
@@ -58,6 +61,12 @@ type Server struct {
 	table   *table
 	metrics *metrics
 	quiet   time.Duration // see keepAwake
+	hosts   hosts
+	// closing ends when the server begins to stop.
+	closing context.Context
+	close   context.CancelFunc
+	// strangers meters what is done for callers without a key.
+	strangers meter
 	// observe wraps the context of each request; tests count with it.
 	observe func(context.Context, *route) context.Context
 }
@@ -72,15 +81,24 @@ func New(o Options) *Server {
 		s.tracer = noop.NewTracerProvider().Tracer("")
 	}
 	s.table = newTable(s.routes())
+	s.closing, s.close = context.WithCancel(context.Background())
+	s.hosts = hosts{}
+	for _, name := range o.Hosts {
+		s.hosts[strings.ToLower(strings.TrimSuffix(name, "."))] = true
+	}
 	return s
 }
 
-// HTTPServer returns an http.Server for s with its timeouts set.
+// HTTPServer returns an http.Server for s with its timeouts set: a client that
+// sends its header slowly, or its body (readTimeout), or takes its answer slowly
+// (writeStall, answerTimeout), is gone.
 func (s *Server) HTTPServer() *http.Server {
-	return &http.Server{
+	h := &http.Server{
 		Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
+	h.RegisterOnShutdown(s.close)
+	return h
 }
 
 // request is one request on its way through a handler.
@@ -166,6 +184,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // serve authenticates, then runs the route.
 func (s *Server) serve(rq *request, rt *route, allow []string) error {
+	if err := s.guard(rq.r); err != nil {
+		return err
+	}
 	if rt != nil && rt.public() {
 		return rt.Handle(rq)
 	}
@@ -173,7 +194,10 @@ func (s *Server) serve(rq *request, rt *route, allow []string) error {
 	if err != nil {
 		return err
 	}
-	rq.caller = control.Caller{Principal: p, ClientIP: clientIP(rq.r), UserAgent: clip(rq.r.UserAgent(), 200)}
+	rq.caller = control.NewCaller(p, clientIP(rq.r), clip(rq.r.UserAgent(), 200))
+	if err := s.control.Admit(rq.caller); err != nil {
+		return err
+	}
 	if rt == nil {
 		return s.unmatched(rq, allow)
 	}

@@ -10,8 +10,10 @@ import (
 var accounts = table[Account]{
 	name: "accounts",
 	fields: func(a *Account) []field {
-		return []field{{"uid", &a.UID}, {"id", &a.ID}, {"display_name", &a.DisplayName}, {"email", &a.Email}, {"created", &a.Created}, {"updated", &a.Updated}}
+		return []field{{"uid", &a.UID}, {"id", &a.ID}, {"display_name", &a.DisplayName}, {"email", &a.Email},
+			{"state", &a.State}, {"quotas", &a.Quotas}, {"created", &a.Created}, {"updated", &a.Updated}}
 	},
+	filter: columns{"state": "state", "display_name": "display_name"},
 }
 
 var users = table[User]{
@@ -27,15 +29,19 @@ var apiKeys = table[APIKey]{
 	name: "api_keys",
 	fields: func(k *APIKey) []field {
 		return []field{{"id", &k.ID}, {"account", &k.Account}, {"user_id", &k.User}, {"display_name", &k.DisplayName}, {"prefix", &k.Prefix},
-			{"hash", &k.Hash}, {"annotations", &k.Annotations}, {"created", &k.Created}, {"expires", &k.Expires}, {"last_used", &k.LastUsed}}
+			{"hash", &k.Hash}, {"annotations", &k.Annotations}, {"kind", &k.Kind}, {"scope", &k.Scope}, {"replaces", &k.Replaces}, {"created_by", &k.CreatedBy},
+			{"created", &k.Created}, {"expires", &k.Expires}, {"last_used", &k.LastUsed}}
 	},
-	filter: columns{"display_name": "display_name", "prefix": "prefix"},
+	filter: columns{"display_name": "display_name", "prefix": "prefix", "kind": "kind"},
 }
 
 // CreateAccount adds an account. UID and times are set here, as in every Create.
 func (db *DB) CreateAccount(ctx context.Context, a Account, act Act) (Account, error) {
 	err := db.write(ctx, func(t *tx) error {
-		a.UID, a.Created, a.Updated = NewUID(), t.now, t.now
+		a.UID, a.Created, a.Updated, a.State = NewUID(), t.now, t.now, AccountActive
+		if a.Quotas == nil {
+			a.Quotas = map[string]Quota{}
+		}
 		if ok, err := t.insertNew(ctx, accounts.name, accounts.fields(&a)); err != nil || !ok {
 			return exists(err, rft.AccountName(a.ID))
 		}
@@ -128,6 +134,9 @@ func (db *DB) CreateAPIKey(ctx context.Context, k APIKey, act Act) (APIKey, erro
 			return err
 		}
 		k.Created, k.LastUsed = t.now, time.Time{}
+		if k.Kind == "" {
+			k.Kind = KeyKind
+		}
 		if ok, err := t.insertNew(ctx, apiKeys.name, apiKeys.fields(&k)); err != nil || !ok {
 			return exists(err, userName(k.Account, k.User)+"/apiKeys/"+k.ID)
 		}

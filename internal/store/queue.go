@@ -9,8 +9,19 @@ import (
 	"github.com/firekeep/firekeep/internal/rft"
 )
 
-// LeaseJob gives the oldest queued job of these kinds to owner for ttl and
-// returns it as CREATING with a new fence; false when there is none.
+// mayRun is what a queued job needs beside a runner: an active account, and for a
+// step a place among those that its account may run at once.
+const mayRun = `EXISTS (SELECT 1 FROM accounts a WHERE a.id = jobs.account AND a.state = '` + AccountActive + `' AND (jobs.kind <> '` + string(JobStep) + `' OR a.steps_limit = 0
+ OR a.steps_limit > (SELECT COUNT(*) FROM jobs r WHERE r.account = jobs.account AND r.kind = '` + string(JobStep) + `' AND r.owner <> '')))`
+
+// fairOrder puts accounts in turn: first the one that runs the fewest jobs of the
+// kind, then the one that was served the longest ago, then the oldest job. One
+// account's hundred jobs do not make another's first one wait for them.
+const fairOrder = `(SELECT COUNT(*) FROM jobs r WHERE r.account = jobs.account AND r.kind = jobs.kind AND r.owner <> ''),
+ (SELECT COALESCE(MAX(r.started), 0) FROM jobs r WHERE r.account = jobs.account AND r.kind = jobs.kind), created, uid`
+
+// LeaseJob gives the oldest queued job of the account whose turn it is to owner
+// for ttl and returns it as CREATING with a new fence; false when there is none.
 func (db *DB) LeaseJob(ctx context.Context, owner string, kinds []JobKind, ttl time.Duration) (j Job, ok bool, err error) {
 	if len(kinds) == 0 {
 		return j, false, nil
@@ -20,7 +31,7 @@ func (db *DB) LeaseJob(ctx context.Context, owner string, kinds []JobKind, ttl t
 		args = append(args, string(k))
 	}
 	marks := strings.TrimSuffix(strings.Repeat("?, ", len(kinds)), ", ")
-	where := "state IN (?, ?) AND kind IN (" + marks + ") ORDER BY created, uid LIMIT 1"
+	where := "state IN (?, ?) AND kind IN (" + marks + ") AND " + mayRun + " ORDER BY " + fairOrder + " LIMIT 1"
 	// Most polls find nothing; look before taking the writer's lock.
 	err = db.read(ctx, func(t *tx) error {
 		_, ok, err = jobs.one(ctx, t, where, args...)

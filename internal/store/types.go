@@ -36,8 +36,11 @@ type Account struct {
 	ID          string
 	DisplayName string
 	Email       string
-	Created     time.Time
-	Updated     time.Time
+	State       string // AccountActive, AccountSuspended, AccountDeleted
+	// Quotas are what was set: quota id -> value and ceiling.
+	Quotas  map[string]Quota
+	Created time.Time
+	Updated time.Time
 }
 
 // User is a person or a service account of an account.
@@ -74,6 +77,10 @@ type APIKey struct {
 	Prefix      string // first characters, shown to tell keys apart
 	Hash        []byte // of the whole key, as seal computes it
 	Annotations map[string]string
+	Kind        string // KeyKind, KeyLogin, KeyWorkload
+	Scope       string // authz.Scope as JSON, "" = all that the user may
+	Replaces    string // id of the key that this one was rotated from
+	CreatedBy   string
 	Created     time.Time
 	Expires     time.Time // zero = never
 	LastUsed    time.Time // zero = never; kept to the minute
@@ -85,12 +92,17 @@ type Connection struct {
 	Account     string
 	ID          string
 	DisplayName string
-	Kind        string          // "file", "s3", "gs"
+	Kind        string // "s3", "gs", "https" (Azure)
+	Auth        string // "secret", "aws-role", "gcp-wif", "azure-federated"
+	State       string // ConnectionPending, ...
+	Status      Status
 	URLPrefix   string          // "s3://bucket/prefix/"
-	Options     json.RawMessage // region and other public settings
+	Options     json.RawMessage // identity.Options: roles, owner, encryption; nothing secret
 	Sealed      []byte          // the secret under the account's key, never returned by the API
 	CreatedBy   string
 	Created     time.Time
+	Rotated     time.Time // when the secret was last set; zero = at creation
+	Checked     time.Time // when it was last probed; zero = never
 	Updated     time.Time
 }
 
@@ -182,7 +194,11 @@ type Model struct {
 	// sha256:hex of a base's prepared file, of an adapter's manifest.
 	Digest   string
 	Artifact string // prefix in the home bucket (adapters), "" for bases
-	Size     int64  // bytes of the prepared file or of the adapter's files
+	// Attestation is the prefix of the signed statements about the model in the
+	// home bucket, "" = never signed; AttestationDigest that of their manifest.
+	Attestation       string
+	AttestationDigest string
+	Size              int64 // bytes of the prepared file or of the adapter's files
 	// FineTuningJob is the resource name of the step that made it, JobUID its UID.
 	FineTuningJob string
 	JobUID        string
