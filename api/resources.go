@@ -48,26 +48,6 @@ func (c *Client) DeleteAPIKey(ctx context.Context, account, user, keyID string) 
 	return c.call(ctx, "POST", path(account, "users", user, "apiKeys")+":delete", nil, DeleteAPIKeyRequest{keyID}, nil)
 }
 
-// CreateConnection seals a credential for a prefix of a bucket.
-func (c *Client) CreateConnection(ctx context.Context, account, id string, conn *Connection) (*Connection, error) {
-	return post[Connection](ctx, c, path(account, "connections"), nil, CreateConnectionRequest{id, conn})
-}
-
-// ListConnections lists connections, without their secrets.
-func (c *Client) ListConnections(ctx context.Context, account string, o ListOptions) (*ConnectionList, error) {
-	return get[ConnectionList](ctx, c, path(account, "connections"), o.values())
-}
-
-// GetConnection returns a connection, without its secret.
-func (c *Client) GetConnection(ctx context.Context, account, id string) (*Connection, error) {
-	return get[Connection](ctx, c, path(account, "connections", id), nil)
-}
-
-// DeleteConnection forgets a credential.
-func (c *Client) DeleteConnection(ctx context.Context, account, id string) error {
-	return c.call(ctx, "DELETE", path(account, "connections", id), nil, nil, nil)
-}
-
 // CreateDataset registers a dataset.
 func (c *Client) CreateDataset(ctx context.Context, account, id string, d *Dataset) (*Dataset, error) {
 	return post[Dataset](ctx, c, path(account, "datasets"), nil, CreateDatasetRequest{DatasetID: id, Dataset: d})

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/custody"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/runner"
 	"github.com/firekeep/firekeep/internal/seal"
@@ -47,24 +48,35 @@ func (c *fsckCmd) Run(a *app) error {
 		return err
 	}
 	defer db.Close()
-	cat, err := openCatalog(home, db, kek)
+	keys := openKeys(home, config, db, kek)
+	keys.Audit = custody.EachOnce(outbox{db})
+	cat, err := openCatalog(home, db, keys)
 	if err != nil {
 		return err
 	}
 	defer cat.Vault().Home().Close()
-	check := runner.Fsck{DB: db, Catalog: cat, Identity: catalog.Credentials(db, kek), BucketDir: filepath.Join(home, bucketDir), Repair: c.Repair}
+	broker := catalog.Credentials(db, kek, nil)
+	broker.Sealer = keys.Sealer // secrets are under the keys of their accounts
+	check := runner.Fsck{DB: db, Catalog: cat, Identity: broker, BucketDir: filepath.Join(home, bucketDir), Repair: c.Repair}
 	found, err := check.Run(a.ctx)
 	if err != nil {
 		return err
 	}
-	return a.verdict(found)
+	logged, err := config.checkAudit(a.ctx, home, db)
+	if err != nil {
+		return err
+	}
+	return a.verdict(append(found, logged...))
 }
 
 // verdict prints findings and fails when one of them is not harmless.
 func (a *app) verdict(found []runner.Finding) error {
-	wrong := 0
+	wrong, unchecked := 0, 0
 	for _, f := range found {
-		if !f.Harmless {
+		switch {
+		case f.Unchecked:
+			unchecked++
+		case !f.Harmless:
 			wrong++
 		}
 	}
@@ -72,13 +84,15 @@ func (a *app) verdict(found []runner.Finding) error {
 		if found == nil {
 			found = []runner.Finding{}
 		}
-		if err := a.printJSON(map[string]any{"clean": wrong == 0, "findings": found}); err != nil {
+		if err := a.printJSON(map[string]any{"clean": wrong == 0 && unchecked == 0, "unchecked": unchecked, "findings": found}); err != nil {
 			return err
 		}
 	} else {
 		for _, f := range found {
 			note := ""
 			switch {
+			case f.Unchecked:
+				note = " (not checked)"
 			case f.Repaired:
 				note = " (removed)"
 			case f.Harmless:
@@ -89,6 +103,9 @@ func (a *app) verdict(found []runner.Finding) error {
 	}
 	if wrong > 0 {
 		return &quiet{rft.Errorf(rft.KindDataLoss, "fsck found %d things wrong", wrong), a.json}
+	}
+	if unchecked > 0 {
+		return &quiet{rft.Errorf(rft.KindFailedPrecondition, "fsck found nothing wrong, but could not check %d things: their keys are disabled or out of reach", unchecked), a.json}
 	}
 	if !a.json {
 		fmt.Fprintln(a.Stdout, "clean")

@@ -29,10 +29,11 @@ func (c *Control) ListConnections(ctx context.Context, who Caller, account strin
 	if err != nil {
 		return nil, err
 	}
-	return &api.ConnectionList{Connections: items(p.Items, wireConnection), Page: q.page(scope, p.Next, p.Total)}, nil
+	return &api.ConnectionList{Connections: items(p.Items, c.wireConnection), Page: q.page(scope, p.Next, p.Total)}, nil
 }
 
-// GetConnection returns a connection, without its secret.
+// GetConnection returns a connection, without its secret, and what the other side
+// must say.
 func (c *Control) GetConnection(ctx context.Context, who Caller, account, id string) (*api.Connection, error) {
 	if err := c.allow(ctx, who, authz.GetConnection, account, connectionName(account, id)); err != nil {
 		return nil, err
@@ -41,15 +42,15 @@ func (c *Control) GetConnection(ctx context.Context, who Caller, account, id str
 	if err != nil {
 		return nil, err
 	}
-	w := wireConnection(row)
-	return &w, nil
+	return c.wireTrust(ctx, row)
 }
 
 // maxSecretBytes bounds a connection's secret; a service account key has 2 KiB.
 const maxSecretBytes = 16 << 10
 
-// CreateConnection seals a credential for a prefix of a bucket. Nobody can read
-// it back; the runner opens it for the time of a job.
+// CreateConnection makes a connection. A secret is sealed: nobody can read it
+// back, and it is tried at once. A federation is PENDING until its other side is
+// set up and CheckConnection has found it right.
 func (c *Control) CreateConnection(ctx context.Context, who Caller, account, id string, r *api.Connection) (*api.Connection, error) {
 	if err := c.allow(ctx, who, authz.CreateConnection, account, rft.AccountName(account)); err != nil {
 		return nil, err
@@ -60,36 +61,82 @@ func (c *Control) CreateConnection(ctx context.Context, who Caller, account, id 
 	if err := checkDisplayName(r.DisplayName); err != nil {
 		return nil, err
 	}
-	u, err := objstore.ParseURL(r.URL)
-	if err != nil {
-		return nil, rft.FieldErrorf("connection.url", "connection.url: %s", rft.PublicMessage(err))
-	}
-	if u.Scheme == objstore.File {
-		return nil, rft.FieldErrorf("connection.url", "connection.url: files need no credential; the operator allows their directories in config.json")
-	}
-	if !u.IsPrefix() {
-		return nil, rft.FieldErrorf("connection.url", "connection.url: a prefix must end in '/'")
-	}
-	if err := u.CheckScope("connection.url"); err != nil {
-		return nil, err
-	}
-	secret, err := connectionSecret(u.Scheme, r.Secret)
+	u, err := connectionURL(r.URL)
 	if err != nil {
 		return nil, err
 	}
 	if id, err = newID("connectionId", id); err != nil {
 		return nil, err
 	}
-	row := store.Connection{UID: store.NewUID(), Account: account, ID: id, DisplayName: r.DisplayName, Kind: string(u.Scheme), URLPrefix: u.String(), CreatedBy: who.Name}
-	if row.Sealed, err = identity.SealSecret(c.KEK, account, id, u, secret); err != nil {
+	row := store.Connection{UID: store.NewUID(), Account: account, ID: id, DisplayName: r.DisplayName, Kind: string(u.Scheme), URLPrefix: u.String(), CreatedBy: who.Name,
+		Auth: r.Auth, State: store.ConnectionReady, Status: store.OK()}
+	if row.Auth == "" {
+		row.Auth = string(identity.Secret)
+	}
+	if err := c.fillConnection(&row, u, r); err != nil {
 		return nil, err
 	}
-	made, err := c.DB.CreateConnection(ctx, row, who.act("CreateConnection", connectionName(account, id), "url", row.URLPrefix))
+	made, err := c.DB.CreateConnection(ctx, row, who.act("CreateConnection", connectionName(account, id), "url", row.URLPrefix, "auth", row.Auth))
 	if err != nil {
 		return nil, err
 	}
-	w := wireConnection(made)
-	return &w, nil
+	if made.Auth == string(identity.Secret) && c.Broker != nil {
+		if made, _, err = c.probe(ctx, made, who.act("CheckConnection", connectionName(account, id))); err != nil {
+			return nil, err
+		}
+	}
+	return c.wireTrust(ctx, made)
+}
+
+// connectionURL reads the prefix of a connection.
+func connectionURL(s string) (objstore.URL, error) {
+	u, err := objstore.ParseURL(s)
+	if err != nil {
+		return u, rft.FieldErrorf("connection.url", "connection.url: %s", rft.PublicMessage(err))
+	}
+	if u.Scheme == objstore.File {
+		return u, rft.FieldErrorf("connection.url", "connection.url: files need no credential; the operator allows their directories in config.json")
+	}
+	if !u.IsPrefix() {
+		return u, rft.FieldErrorf("connection.url", "connection.url: a prefix must end in '/'")
+	}
+	return u, u.CheckScope("connection.url")
+}
+
+// fillConnection puts options and secret of a request into a row.
+func (c *Control) fillConnection(row *store.Connection, u objstore.URL, r *api.Connection) error {
+	o := identity.Options{AWS: (*identity.AWS)(r.AWS), GCP: (*identity.GCP)(r.GCP), Azure: (*identity.Azure)(r.Azure)}
+	if r.Encryption != nil {
+		o.Encryption = objstore.Encryption(*r.Encryption)
+	}
+	auth := identity.Auth(row.Auth)
+	if auth.Federated() {
+		o.Nonce, row.Sealed = seal.RandomID(24), []byte{}
+		row.State = store.ConnectionPending
+		row.Status = store.Status{Code: string(rft.KindFailedPrecondition), Message: "set up the other side, then run `firekeep connection check " + row.ID + "`"}
+		if r.Secret != nil {
+			return rft.FieldErrorf("connection.secret", "connection.secret: goes with auth secret only")
+		}
+		if c.Issuer == nil {
+			return rft.Errorf(rft.KindFailedPrecondition, "connection.auth: %s needs the token issuer; the operator must set issuer.url in config.json", row.Auth)
+		}
+	}
+	if err := o.Check(auth, u); err != nil {
+		return err
+	}
+	var err error
+	if row.Options, err = json.Marshal(o); err != nil {
+		return rft.Wrap(rft.KindInternal, err, "the options cannot be stored")
+	}
+	if auth.Federated() {
+		return nil
+	}
+	secret, err := connectionSecret(u.Scheme, r.Secret)
+	if err != nil {
+		return err
+	}
+	row.Sealed, err = identity.SealSecret(c.Catalog.Keys().Sealer(row.Account), row.Account, row.ID, u, secret)
+	return err
 }
 
 // secretFields lists, per kind of store, the fields of a secret and how else
@@ -111,6 +158,9 @@ var secretFields = map[objstore.Scheme][]struct {
 		{"client_email", []string{"clientEmail"}, true},
 		{"private_key_id", []string{"privateKeyId"}, false},
 		{"private_key", []string{"privateKey"}, true},
+	},
+	objstore.Azure: {
+		{"accountKey", []string{"account_key"}, true},
 	},
 }
 
@@ -154,11 +204,6 @@ func (c *Control) DeleteConnection(ctx context.Context, who Caller, account, id 
 
 func connectionName(account, id string) string {
 	return rft.Name{Account: account, Collection: rft.Connections, ID: id}.String()
-}
-
-func wireConnection(c store.Connection) api.Connection {
-	return api.Connection{Name: connectionName(c.Account, c.ID), DisplayName: c.DisplayName, URL: c.URLPrefix, CreateTime: api.At(c.Created),
-		CreatedBy: c.CreatedBy, State: "READY", Status: wireStatus(store.OK())}
 }
 
 // FilePolicy says which file:// URLs the API may name. A path must lie under

@@ -37,6 +37,12 @@ type Credential struct {
 	Access Access
 	Expiry time.Time
 	Secret objstore.Secret // redacts itself in logs
+	// Encryption is the customer's key for what is written.
+	Encryption objstore.Encryption
+	// TokenID is the jti of the token that was exchanged, "" for secrets.
+	TokenID string
+
+	dropped func(ctx context.Context, id string) error
 }
 
 // Open connects to the bucket. What the store's own policy cannot narrow, the
@@ -46,6 +52,7 @@ func (c Credential) Open(ctx context.Context, conf objstore.Config) (objstore.Bu
 	if !time.Now().Before(c.Expiry) {
 		return nil, rft.Errorf(rft.KindPermissionDenied, "the credential for %s has expired", c.URL)
 	}
+	conf.Encryption = c.Encryption
 	b, err := objstore.Open(ctx, c.URL, c.Secret, conf)
 	if err != nil {
 		return nil, err
@@ -53,8 +60,16 @@ func (c Credential) Open(ctx context.Context, conf objstore.Config) (objstore.Bu
 	return &narrowed{Bucket: b, c: c}, nil
 }
 
-// Source mints credentials. Implementations: the sealed connection secret
-// (this package), later token exchange with the clouds.
+// Drop says that a credential will not be used any more. What a cloud gave out
+// cannot be called back; it ends at its expiry.
+func (c Credential) Drop(ctx context.Context) error {
+	if c.dropped == nil {
+		return nil
+	}
+	return c.dropped(ctx, c.ID)
+}
+
+// Source mints credentials. Broker is the one of the product.
 type Source interface {
 	Credential(ctx context.Context, job Job, prefix objstore.URL, access Access) (Credential, error)
 }

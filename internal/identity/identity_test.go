@@ -60,7 +60,7 @@ var job = identity.Job{Account: "main", Kind: "step", ID: "s1"}
 
 func TestCoverage(t *testing.T) {
 	k := ring(t)
-	s := &identity.Sealed{KEK: k, Connections: rows{
+	s := &identity.Broker{KEK: k, Connections: rows{
 		connection(t, k, "main", "wide", "s3://bkt/data/", "wide"),
 		connection(t, k, "main", "narrow", "s3://bkt/data/deep/", "narrow"),
 		connection(t, k, "other", "theirs", "s3://theirs/", "theirs"),
@@ -88,12 +88,12 @@ func TestSealedIsBound(t *testing.T) {
 	} {
 		bad := good
 		edit(&bad)
-		s := &identity.Sealed{KEK: k, Connections: rows{bad}}
+		s := &identity.Broker{KEK: k, Connections: rows{bad}}
 		if _, err := s.Credential(t.Context(), job, parse(t, "s3://bkt/data/x"), identity.Read); rft.KindOf(err) != rft.KindFailedPrecondition {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	s := &identity.Sealed{KEK: ring(t), Connections: rows{good}}
+	s := &identity.Broker{KEK: ring(t), Connections: rows{good}}
 	if _, err := s.Credential(t.Context(), job, parse(t, "s3://bkt/data/x"), identity.Read); rft.KindOf(err) != rft.KindFailedPrecondition {
 		t.Errorf("another key: %v", err)
 	}
@@ -105,9 +105,9 @@ func TestAuditFirst(t *testing.T) {
 	k := ring(t)
 	var log string
 	fail := error(nil)
-	s := &identity.Sealed{KEK: k, Connections: rows{connection(t, k, "main", "c", "s3://bkt/", "s3cr3t")},
-		Audit: func(_ context.Context, j identity.Job, id string, c identity.Credential) error {
-			log = fmt.Sprintf("%v %s %+v", j, id, c)
+	s := &identity.Broker{KEK: k, Connections: rows{connection(t, k, "main", "c", "s3://bkt/", "s3cr3t")},
+		Audit: func(_ context.Context, j identity.Job, from identity.Connection, c identity.Credential) error {
+			log = fmt.Sprintf("%v %s %+v", j, from.ID, c)
 			return fail
 		}}
 	c, err := s.Credential(t.Context(), job, parse(t, "s3://bkt/x"), identity.Write)
@@ -128,7 +128,7 @@ func TestAuditFirst(t *testing.T) {
 func TestNarrowed(t *testing.T) {
 	dir := t.TempDir()
 	conf, base := objstore.Config{FileRoots: []string{dir}}, parse(t, "file://"+dir+"/a/")
-	s := &identity.Sealed{}
+	s := &identity.Broker{}
 	open := func(access identity.Access) objstore.Bucket {
 		c, err := s.Credential(t.Context(), job, base, access)
 		if err != nil {
@@ -196,7 +196,10 @@ func TestRenewing(t *testing.T) {
 	conf, base := objstore.Config{FileRoots: []string{dir}}, parse(t, "file://"+dir+"/")
 	vends := 0
 	// A life shorter than the margin of renewal: every call mints anew.
-	s := &identity.Sealed{Life: 30 * time.Second, Audit: func(context.Context, identity.Job, string, identity.Credential) error { vends++; return nil }}
+	s := &identity.Broker{Life: 30 * time.Second, Audit: func(context.Context, identity.Job, identity.Connection, identity.Credential) error {
+		vends++
+		return nil
+	}}
 	w := identity.Renewing(s, conf, job, base, identity.Write, nil)
 	body := objstoretest.Bytes(1, 100_000)
 	if _, err := w.Create(t.Context(), base.Key+"k", bytes.NewReader(body), objstore.PutOptions{Size: int64(len(body))}); err != nil {
@@ -248,14 +251,14 @@ func TestEnvironmentIsIgnored(t *testing.T) {
 		t.Setenv(k, v)
 	}
 	k := ring(t)
-	s := &identity.Sealed{KEK: k, Connections: rows{connection(t, k, "main", "c", "s3://bkt/out/", server.Secret().Reveal())}}
+	s := &identity.Broker{KEK: k, Connections: rows{connection(t, k, "main", "c", "s3://bkt/out/", server.Secret().Reveal())}}
 	b := identity.Renewing(s, server.Config(""), job, parse(t, "s3://bkt/out/"), identity.Write, nil)
 	defer b.Close()
 	if _, err := b.Create(t.Context(), "out/k", strings.NewReader("x"), objstore.PutOptions{Size: 1}); err != nil {
 		t.Errorf("%v (%v)", err, errors.Unwrap(err))
 	}
 	// Without a secret nothing is found that would do instead.
-	bare := &identity.Sealed{KEK: k, Connections: rows{{Account: "main", ID: "c", URL: parse(t, "s3://bkt/out/")}}}
+	bare := &identity.Broker{KEK: k, Connections: rows{{Account: "main", ID: "c", URL: parse(t, "s3://bkt/out/")}}}
 	b2 := identity.Renewing(bare, server.Config(""), job, parse(t, "s3://bkt/out/"), identity.Write, nil)
 	defer b2.Close()
 	if _, err := b2.Create(t.Context(), "out/k2", strings.NewReader("x"), objstore.PutOptions{Size: 1}); rft.KindOf(err) != rft.KindPermissionDenied {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +33,7 @@ type renewing struct {
 
 	mu     sync.Mutex
 	now    objstore.Bucket
+	held   []Credential      // those that have not expired may still open something
 	old    []objstore.Bucket // readers may still use them
 	expiry time.Time
 	closed bool
@@ -64,6 +66,8 @@ func (r *renewing) bucket(ctx context.Context) (objstore.Bucket, error) {
 		r.old = append(r.old, r.now)
 	}
 	r.now, r.expiry = b, c.Expiry
+	c.Secret = objstore.Secret{} // the bucket has it
+	r.held = append(slices.DeleteFunc(r.held, func(c Credential) bool { return time.Now().After(c.Expiry) }), c)
 	return b, nil
 }
 
@@ -137,7 +141,13 @@ func (r *renewing) Close() error {
 	if r.now != nil {
 		err = errors.Join(err, r.now.Close())
 	}
-	r.old, r.now = nil, nil
+	for _, c := range r.held {
+		// The job may be over because its context ended; the record is made still.
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		err = errors.Join(err, c.Drop(ctx))
+		cancel()
+	}
+	r.old, r.now, r.held = nil, nil, nil
 	return err
 }
 

@@ -26,9 +26,10 @@ type Info struct {
 
 // PutOptions are the options of a write.
 type PutOptions struct {
-	Size        int64 // -1 = unknown
-	ContentType string
-	SHA256      string // hex; when set the store or the driver must refuse other bytes
+	Size         int64 // -1 = unknown
+	ContentType  string
+	CacheControl string
+	SHA256       string // hex; when set the store or the driver must refuse other bytes
 }
 
 // Bucket is one bucket with the credential of one job. Keys are byte-exact:

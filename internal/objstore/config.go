@@ -14,8 +14,15 @@ import (
 // Config is the operator's part of the connection to object storage. API users
 // choose buckets and keys, never endpoints.
 type Config struct {
-	S3 S3Config `json:"s3"`
-	GS GSConfig `json:"gs"`
+	S3    S3Config    `json:"s3"`
+	GS    GSConfig    `json:"gs"`
+	Azure AzureConfig `json:"azure"`
+	// CAFile is a PEM file of authorities that are trusted for stores and token
+	// services beside the system's.
+	CAFile string `json:"caFile"`
+	// Encryption is of the connection, not of the operator: what is opened with
+	// it writes under the customer's key or not at all.
+	Encryption Encryption `json:"-"`
 	// AllowAddresses lists networks that would otherwise be refused: loopback,
 	// link-local (where clouds serve metadata), multicast, unspecified.
 	AllowAddresses []netip.Prefix `json:"allowAddresses"`
@@ -47,12 +54,27 @@ type S3Config struct {
 	// PlainChecksums sends no checksums beyond those that S3 demands, for stores
 	// that do not know them.
 	PlainChecksums bool `json:"plainChecksums"`
+	// STSEndpoint is where tokens are exchanged; "" = AWS' own in Region.
+	STSEndpoint string `json:"stsEndpoint"`
 }
 
 // GSConfig is for Google when it is zero, and for an emulator otherwise.
 type GSConfig struct {
 	Endpoint string `json:"endpoint"` // http://host:port/storage/v1/
 	TokenURL string `json:"tokenUrl"` // where service accounts get tokens; never taken from a credential
+	// STSURL and IAMURL replace https://sts.googleapis.com and
+	// https://iamcredentials.googleapis.com.
+	STSURL string `json:"stsUrl"`
+	IAMURL string `json:"iamUrl"`
+}
+
+// AzureConfig is for Azure when it is zero, and for an emulator otherwise.
+type AzureConfig struct {
+	// Endpoint gets the requests of every storage account; the account stays in
+	// the Host header.
+	Endpoint string `json:"endpoint"`
+	// Authority replaces https://login.microsoftonline.com.
+	Authority string `json:"authority"`
 }
 
 const (
@@ -84,7 +106,8 @@ func (c Config) withDefaults() Config {
 
 // Check validates an operator's configuration; errors name the field.
 func (c Config) Check() error {
-	for field, s := range map[string]string{"s3.endpoint": c.S3.Endpoint, "gs.endpoint": c.GS.Endpoint, "gs.tokenUrl": c.GS.TokenURL, "proxy": c.Proxy} {
+	for field, s := range map[string]string{"s3.endpoint": c.S3.Endpoint, "s3.stsEndpoint": c.S3.STSEndpoint, "gs.endpoint": c.GS.Endpoint, "gs.tokenUrl": c.GS.TokenURL,
+		"gs.stsUrl": c.GS.STSURL, "gs.iamUrl": c.GS.IAMURL, "azure.endpoint": c.Azure.Endpoint, "azure.authority": c.Azure.Authority, "proxy": c.Proxy} {
 		if s == "" {
 			continue
 		}
@@ -96,6 +119,11 @@ func (c Config) Check() error {
 	for _, root := range c.FileRoots {
 		if !filepath.IsAbs(root) || filepath.Clean(root) != strings.TrimSuffix(root, "/") {
 			return rft.FieldErrorf("fileRoots", "fileRoots: %q is not a clean absolute path", root)
+		}
+	}
+	if c.CAFile != "" {
+		if _, err := c.roots(); err != nil {
+			return rft.FieldErrorf("caFile", "caFile: %s is not a PEM file of certificates that can be read", c.CAFile)
 		}
 	}
 	if c.PartBytes != 0 && c.PartBytes < minPartBytes {
@@ -119,6 +147,8 @@ func Open(ctx context.Context, u URL, credential Secret, c Config) (Bucket, erro
 		return openS3(u, credential, c)
 	case GS:
 		return openGS(ctx, u, credential, c)
+	case Azure:
+		return openAzure(u, credential, c)
 	}
-	return nil, rft.Errorf(rft.KindInvalidArgument, "storage URL: unknown scheme; want file, s3 or gs")
+	return nil, rft.Errorf(rft.KindInvalidArgument, "storage URL: unknown scheme; want file, s3, gs or https (Azure Blob Storage)")
 }

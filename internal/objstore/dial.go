@@ -1,12 +1,15 @@
 package objstore
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
+	"os"
 	"syscall"
 	"time"
 )
@@ -35,9 +38,11 @@ func (c Config) blocked(addr netip.Addr) bool {
 	return addr.IsLoopback() || addr.IsLinkLocalUnicast() || addr.IsMulticast() || addr.IsUnspecified()
 }
 
-// httpClient is the client of every request to a store. The check is made on
+// HTTPClient is the client of every request to a store or to a token service of
+// its cloud. The check is made on
 // the address that is really dialled, after names have been resolved.
-func (c Config) httpClient() *http.Client {
+func (c Config) HTTPClient() *http.Client {
+	c = c.withDefaults()
 	dialer := &net.Dialer{
 		Timeout:   10 * time.Second,
 		KeepAlive: 30 * time.Second,
@@ -59,6 +64,9 @@ func (c Config) httpClient() *http.Client {
 		ExpectContinueTimeout: time.Second,
 		DisableCompression:    true, // bytes as they are stored
 	}
+	if pool, err := c.roots(); err == nil && pool != nil {
+		t.TLSClientConfig = &tls.Config{RootCAs: pool}
+	}
 	if c.Proxy != "" {
 		if u, err := url.Parse(c.Proxy); err == nil { // Check has parsed it
 			t.Proxy = http.ProxyURL(u)
@@ -69,4 +77,29 @@ func (c Config) httpClient() *http.Client {
 		// A redirect would carry the request to a place that nobody chose.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
+}
+
+// maxCABytes bounds the operator's file of authorities.
+const maxCABytes = 4 << 20
+
+// roots are the system's authorities and those of CAFile; nil = the system's.
+func (c Config) roots() (*x509.CertPool, error) {
+	if c.CAFile == "" {
+		return nil, nil
+	}
+	if info, err := os.Stat(c.CAFile); err != nil || info.Size() > maxCABytes {
+		return nil, errors.New("no such file, or too large")
+	}
+	pem, err := os.ReadFile(c.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, errors.New("no certificate in it")
+	}
+	return pool, nil
 }

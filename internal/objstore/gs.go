@@ -54,7 +54,7 @@ type gsBucket struct {
 }
 
 func openGS(ctx context.Context, u URL, secret Secret, c Config) (Bucket, error) {
-	plain := c.httpClient()
+	plain := c.HTTPClient()
 	hc := plain
 	if !secret.Empty() {
 		source, err := gsTokens(secret, c, plain)
@@ -234,7 +234,7 @@ func (b *gsBucket) write(ctx context.Context, key string, when storage.Condition
 	defer stop()
 	id := seal.RandomID(20)
 	w := b.handle.Object(key).If(when).Retryer(b.boundedRetry()).NewWriter(uploading)
-	w.ContentType = o.ContentType
+	w.ContentType, w.CacheControl, w.KMSKeyName = o.ContentType, o.CacheControl, b.cfg.Encryption.KMSKeyName
 	w.Metadata = map[string]string{writeIDKey: id}
 	w.ChunkSize = gsChunk(o.Size, b.cfg.PartBytes)
 	src := newSource(ctx, b.at(key), r, o)
@@ -249,11 +249,27 @@ func (b *gsBucket) write(ctx context.Context, key string, when storage.Condition
 	}
 	if err := w.Close(); err != nil {
 		if info, ok := b.owned(ctx, key, id); ok {
-			return info, nil
+			return info, b.encryptedNow(ctx, key)
 		}
 		return Info{}, b.lost(key, lost, err)
 	}
+	if err := b.encrypted(ctx, key, w.Attrs()); err != nil {
+		return Info{}, err
+	}
 	return gsInfo(w.Attrs()), nil
+}
+
+// encrypted checks that what was written is under the customer's key. The answer
+// names a version of it. What is not goes away again, this generation only.
+func (b *gsBucket) encrypted(ctx context.Context, key string, made *storage.ObjectAttrs) error {
+	want := b.cfg.Encryption.KMSKeyName
+	if want == "" || strings.HasPrefix(made.KMSKeyName, want+"/cryptoKeyVersions/") {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	_ = b.handle.Object(key).If(storage.Conditions{GenerationMatch: made.Generation}).Delete(ctx)
+	return notEncrypted(b.at(key), "the key "+want)
 }
 
 // boundedRetry limits the retries of one upload: the library's own limit does
@@ -349,4 +365,16 @@ func (b *gsBucket) pinFault(key string, err error) error {
 		return changed(b.at(key))
 	}
 	return err
+}
+
+// encryptedNow is encrypted for a write whose answer was lost.
+func (b *gsBucket) encryptedNow(ctx context.Context, key string) error {
+	if b.cfg.Encryption.KMSKeyName == "" {
+		return nil
+	}
+	attrs, err := b.handle.Object(key).Attrs(ctx)
+	if err != nil {
+		return b.fault(key, err)
+	}
+	return b.encrypted(ctx, key, attrs)
 }

@@ -49,7 +49,7 @@ func openS3(u URL, secret Secret, c Config) (Bucket, error) {
 	o := s3.Options{
 		Region:       c.S3.Region,
 		Credentials:  aws.AnonymousCredentials{},
-		HTTPClient:   c.httpClient(),
+		HTTPClient:   c.HTTPClient(),
 		UsePathStyle: c.S3.PathStyle,
 		// A read is checked by its pin and by digests of ours; a checksum of the
 		// whole object says nothing about a range.

@@ -73,7 +73,7 @@ func (b *s3Bucket) write(ctx context.Context, key string, c condition, r io.Read
 		return Info{}, err
 	}
 	size := b.partBytes(o.Size)
-	w := &s3Write{b: b, key: key, when: c, id: seal.RandomID(20), src: newSource(ctx, b.at(key), r, o), contentType: o.ContentType, part: make([]byte, min(size, max(o.Size, 0)+1))}
+	w := &s3Write{b: b, key: key, when: c, id: seal.RandomID(20), src: newSource(ctx, b.at(key), r, o), contentType: o.ContentType, cache: o.CacheControl, part: make([]byte, min(size, max(o.Size, 0)+1))}
 	if o.Size < 0 {
 		w.part = make([]byte, size)
 	}
@@ -85,9 +85,11 @@ func (b *s3Bucket) write(ctx context.Context, key string, c condition, r io.Read
 		if err := w.src.check(); err != nil {
 			return Info{}, err
 		}
-		return w.whole(ctx, w.part[:n])
+		if b.cfg.Encryption.KMSKeyID == "" {
+			return w.whole(ctx, w.part[:n])
+		}
 	}
-	return w.parts(ctx)
+	return w.parts(ctx, w.part[:n])
 }
 
 // partBytes is the size of the parts of a body of size bytes.
@@ -102,6 +104,7 @@ type s3Write struct {
 	when        condition
 	src         *source
 	contentType string
+	cache       string
 	part        []byte
 }
 
@@ -115,16 +118,20 @@ func (w *s3Write) sum(body []byte) (types.ChecksumAlgorithm, *string) {
 }
 
 func (w *s3Write) contentTypePointer() *string {
-	if w.contentType == "" {
+	return given(w.contentType)
+}
+
+func given(s string) *string {
+	if s == "" {
 		return nil
 	}
-	return &w.contentType
+	return &s
 }
 
 func (w *s3Write) whole(ctx context.Context, body []byte) (Info, error) {
 	in := &s3.PutObjectInput{
 		Bucket: &w.b.bucket, Key: &w.key, ExpectedBucketOwner: w.b.owner,
-		Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))), ContentType: w.contentTypePointer(),
+		Body: bytes.NewReader(body), ContentLength: aws.Int64(int64(len(body))), ContentType: w.contentTypePointer(), CacheControl: given(w.cache),
 		Metadata: map[string]string{writeIDKey: w.id},
 	}
 	in.IfNoneMatch, in.IfMatch = w.when.headers()
@@ -136,28 +143,38 @@ func (w *s3Write) whole(ctx context.Context, body []byte) (Info, error) {
 	return Info{Key: w.key, Pin: s3Pin(in.ContentLength, out.VersionId, out.ETag), Modified: time.Now()}, nil
 }
 
-// parts uploads the full part at hand and those after it. Whatever goes wrong,
-// the upload is aborted: nothing of it stays, nothing of it was visible.
-func (w *s3Write) parts(ctx context.Context) (Info, error) {
+// parts uploads the part at hand and those after it. Whatever goes wrong, the
+// upload is aborted: nothing of it stays, nothing of it was visible. With a KMS
+// key even a small body goes this way: the answer to the first request names the
+// key, before a byte of the body has left.
+func (w *s3Write) parts(ctx context.Context, first []byte) (Info, error) {
 	in := &s3.CreateMultipartUploadInput{
 		Bucket: &w.b.bucket, Key: &w.key, ExpectedBucketOwner: w.b.owner,
-		ContentType: w.contentTypePointer(), Metadata: map[string]string{writeIDKey: w.id},
+		ContentType: w.contentTypePointer(), CacheControl: given(w.cache), Metadata: map[string]string{writeIDKey: w.id},
 	}
 	in.ChecksumAlgorithm, _ = w.sum(nil)
+	key := w.b.cfg.Encryption.KMSKeyID
+	if key != "" {
+		in.ServerSideEncryption, in.SSEKMSKeyId, in.SSEKMSEncryptionContext = types.ServerSideEncryptionAwsKms, &key, w.b.cfg.Encryption.context()
+	}
 	up, err := w.b.client.CreateMultipartUpload(ctx, in)
 	if err != nil {
 		return Info{}, w.b.fault(w.key, err)
 	}
-	info, err := w.uploadAll(ctx, up.UploadId)
+	if key != "" && (up.ServerSideEncryption != types.ServerSideEncryptionAwsKms || aws.ToString(up.SSEKMSKeyId) != key) {
+		w.abort(ctx, up.UploadId)
+		return Info{}, notEncrypted(w.b.at(w.key), "the KMS key "+key)
+	}
+	info, err := w.uploadAll(ctx, up.UploadId, first)
 	if err != nil {
 		w.abort(ctx, up.UploadId)
 	}
 	return info, err
 }
 
-func (w *s3Write) uploadAll(ctx context.Context, upload *string) (Info, error) {
+func (w *s3Write) uploadAll(ctx context.Context, upload *string, first []byte) (Info, error) {
 	var done []types.CompletedPart
-	for body := w.part; len(body) > 0; {
+	for body := first; len(done) == 0 || len(body) > 0; {
 		if len(done) == maxParts {
 			return Info{}, rft.Errorf(rft.KindOutOfRange, "%s was not written: more than %d parts of %d bytes", w.b.at(w.key), maxParts, len(w.part))
 		}
@@ -204,6 +221,10 @@ func (w *s3Write) complete(ctx context.Context, upload *string, parts []types.Co
 	if err != nil {
 		return w.lost(ctx, err)
 	}
+	if key := w.b.cfg.Encryption.KMSKeyID; key != "" && (out.ServerSideEncryption != types.ServerSideEncryptionAwsKms || aws.ToString(out.SSEKMSKeyId) != key) {
+		w.remove(ctx, out.VersionId)
+		return Info{}, notEncrypted(w.b.at(w.key), "the KMS key "+key)
+	}
 	return Info{Key: w.key, Pin: s3Pin(&w.src.n, out.VersionId, out.ETag), Modified: time.Now()}, nil
 }
 
@@ -212,6 +233,13 @@ func (w *s3Write) abort(ctx context.Context, upload *string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
 	defer cancel()
 	_, _ = w.b.client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &w.b.bucket, Key: &w.key, UploadId: upload, ExpectedBucketOwner: w.b.owner})
+}
+
+// remove takes back what was written under another key than the customer's.
+func (w *s3Write) remove(ctx context.Context, version *string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+	defer cancel()
+	_, _ = w.b.client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &w.b.bucket, Key: &w.key, VersionId: version, ExpectedBucketOwner: w.b.owner})
 }
 
 // lost maps the refusal of a conditional write. 412 and, in a race, 409 say

@@ -10,7 +10,8 @@ import (
 	"github.com/firekeep/firekeep/internal/seal"
 )
 
-// Secret is a storage credential as JSON (S3Credential, GSCredential); it
+// Secret is a storage credential as JSON ((S3Credential, GSCredential,
+// AzureCredential); it
 // redacts itself.
 type Secret = seal.Secret
 
@@ -21,6 +22,9 @@ const (
 	File Scheme = "file"
 	S3   Scheme = "s3"
 	GS   Scheme = "gs"
+	// Azure: https://ACCOUNT.blob.core.windows.net/CONTAINER/KEY. Bucket is then
+	// HOST/CONTAINER.
+	Azure Scheme = "https"
 )
 
 // maxKeyBytes is the limit of S3 and of GCS.
@@ -39,12 +43,12 @@ type URL struct {
 // bucketPattern covers the names of S3 and GCS buckets.
 var bucketPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$`)
 
-// ParseURL reads file:///path, s3://bucket/key and gs://bucket/key. Errors are
-// INVALID_ARGUMENT.
+// ParseURL reads file:///path, s3://bucket/key, gs://bucket/key and
+// https://ACCOUNT.blob.core.windows.net/CONTAINER/key. Errors are INVALID_ARGUMENT.
 func ParseURL(s string) (URL, error) {
 	scheme, rest, ok := strings.Cut(s, "://")
 	if !ok {
-		return URL{}, rft.Errorf(rft.KindInvalidArgument, "storage URL: want file:///path, s3://bucket/key or gs://bucket/key")
+		return URL{}, rft.Errorf(rft.KindInvalidArgument, "storage URL: want file:///path, s3://bucket/key, gs://bucket/key or https://ACCOUNT.blob.core.windows.net/CONTAINER/key")
 	}
 	bucket, key, slash := strings.Cut(rest, "/")
 	u := URL{Scheme: Scheme(scheme), Bucket: bucket, Key: key}
@@ -57,8 +61,14 @@ func ParseURL(s string) (URL, error) {
 		if !bucketPattern.MatchString(bucket) {
 			return URL{}, rft.Errorf(rft.KindInvalidArgument, "storage URL: the bucket name is not 3 to 222 of a-z, 0-9, '.', '_' and '-'")
 		}
+	case Azure:
+		name, rest, _ := strings.Cut(key, "/")
+		u.Bucket, u.Key = bucket+"/"+name, rest
+		if _, _, _, ok := azurePlace(u.Bucket); !ok {
+			return URL{}, rft.Errorf(rft.KindInvalidArgument, "storage URL: want https://ACCOUNT.blob.core.windows.net/CONTAINER/key")
+		}
 	default:
-		return URL{}, rft.Errorf(rft.KindInvalidArgument, "storage URL: unknown scheme; want file, s3 or gs")
+		return URL{}, rft.Errorf(rft.KindInvalidArgument, "storage URL: unknown scheme; want file, s3, gs or https (Azure Blob Storage)")
 	}
 	if err := u.checkKey(); err != nil {
 		return URL{}, err
@@ -135,4 +145,10 @@ func checkFileKey(key string) error {
 		}
 	}
 	return nil
+}
+
+// ScopeSafe reports whether u's key holds only characters that no policy
+// language gives a meaning to.
+func (u URL) ScopeSafe() bool {
+	return scopePattern.MatchString(u.Key) && !strings.Contains(u.Key, "..")
 }
