@@ -10,12 +10,13 @@ import (
 )
 
 type stepCmd struct {
-	Create  stepCreateCmd  `cmd:"" help:"Train a new checkpoint on scored samples."`
-	Get     stepGetCmd     `cmd:"" help:"Show a step with every parameter resolved."`
-	List    stepListCmd    `cmd:"" help:"List steps."`
-	Metrics stepMetricsCmd `cmd:"" help:"Show the metrics of each optimiser batch."`
-	Cancel  stepCancelCmd  `cmd:"" help:"Stop a step."`
-	Delete  stepDeleteCmd  `cmd:"" help:"Delete a step's record; its checkpoint stays."`
+	Create      stepCreateCmd      `cmd:"" help:"Train a new checkpoint on scored samples."`
+	Get         stepGetCmd         `cmd:"" help:"Show a step with every parameter resolved."`
+	List        stepListCmd        `cmd:"" help:"List steps."`
+	Metrics     stepMetricsCmd     `cmd:"" help:"Show the metrics of each optimiser batch."`
+	Credentials stepCredentialsCmd `cmd:"" help:"List the storage credentials that were minted for a step."`
+	Cancel      stepCancelCmd      `cmd:"" help:"Stop a step."`
+	Delete      stepDeleteCmd      `cmd:"" help:"Delete a step's record; its checkpoint stays."`
 }
 
 // stepCreateCmd has a flag for every parameter of docs/reinforcement.md. What

@@ -11,7 +11,8 @@ var connections = table[Connection]{
 	name: "connections",
 	fields: func(c *Connection) []field {
 		return []field{{"uid", &c.UID}, {"account", &c.Account}, {"id", &c.ID}, {"display_name", &c.DisplayName}, {"kind", &c.Kind}, {"url_prefix", &c.URLPrefix},
-			{"options", &c.Options}, {"sealed", &c.Sealed}, {"created_by", &c.CreatedBy}, {"created", &c.Created}, {"updated", &c.Updated}}
+			{"options", &c.Options}, {"sealed", &c.Sealed}, {"created_by", &c.CreatedBy}, {"created", &c.Created}, {"updated", &c.Updated},
+			{"auth", &c.Auth}, {"state", &c.State}, {"status_code", &c.Status.Code}, {"status_message", &c.Status.Message}, {"rotated", &c.Rotated}, {"checked", &c.Checked}}
 	},
 	filter: columns{"kind": "kind", "display_name": "display_name", "url_prefix": "url_prefix"},
 }
@@ -37,6 +38,9 @@ func (db *DB) CreateConnection(ctx context.Context, c Connection, act Act) (Conn
 		c.Created, c.Updated = t.now, t.now
 		if c.UID == "" {
 			c.UID = NewUID() // the sealed secret may already be bound to it
+		}
+		if c.Auth == "" {
+			c.Auth, c.State, c.Status = "secret", ConnectionReady, OK()
 		}
 		if ok, err := t.insertNew(ctx, connections.name, connections.fields(&c)); err != nil || !ok {
 			return exists(err, connectionName(c.Account, c.ID))
