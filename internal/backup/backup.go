@@ -227,6 +227,15 @@ func (c *creation) settle(ctx context.Context, path string, drop bool, dropped *
 		}
 		*dropped = append(*dropped, p.Artifact)
 	}
+	attestations, err := db.Attestations(ctx)
+	if err != nil {
+		return "", err
+	}
+	for model, place := range attestations {
+		if !c.holds(place) {
+			return "the signature of " + model, nil
+		}
+	}
 	return c.missing(snap), nil
 }
 
@@ -236,6 +245,16 @@ func (c *creation) holds(prefix string) bool {
 	return ok && !slices.ContainsFunc(m.Keys(prefix), func(key string) bool { return !c.has(bucket + "/" + key) })
 }
 
+// under reports whether something of the home bucket below a prefix was copied.
+func (c *creation) under(prefix string) bool {
+	for name := range c.files {
+		if strings.HasPrefix(name, bucket+"/"+prefix) {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *creation) has(name string) bool { _, ok := c.files[name]; return ok }
 
 // missing names something durable that rows name and that was not copied.
@@ -243,7 +262,7 @@ func (c *creation) missing(snap store.Snapshot) string {
 	for _, m := range snap.Models {
 		switch {
 		case m.State != store.StateReady:
-		case m.Kind == store.KindAdapter && !c.holds(m.Artifact),
+		case m.Kind == store.KindAdapter && !c.holds(m.Artifact), m.Kind == store.KindBase && m.Artifact != "" && !c.under(m.Artifact),
 			m.Kind == store.KindBase && m.Artifact == "" && !c.has(models+"/"+strings.TrimPrefix(m.Digest, "sha256:")+".prepared"):
 			return m.Name()
 		}

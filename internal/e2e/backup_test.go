@@ -47,7 +47,7 @@ func TestBackup(t *testing.T) {
 	want := s.adapterDigest("one")
 	searchKeys(t, s, copyTo)
 
-	r := &instance{t: t, home: filepath.Join(dir, "restored"), roots: s.roots, log: filepath.Join(dir, "restored.log"), port: freePort(t)}
+	r := &instance{t: t, home: filepath.Join(dir, "restored"), roots: filepath.Join(dir, "elsewhere"), log: filepath.Join(dir, "restored.log"), port: freePort(t)}
 	s.kill()
 	t.Cleanup(r.kill)
 	r.api = s.api

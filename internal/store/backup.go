@@ -45,3 +45,26 @@ func (db *DB) DropResumePoint(ctx context.Context, uid string, update int64) err
 		return err
 	})
 }
+
+// Attestations are the places in the home bucket of the signed statements about
+// models, by the model's name.
+func (db *DB) Attestations(ctx context.Context) (places map[string]string, err error) {
+	places = map[string]string{}
+	err = db.read(ctx, func(t *tx) error {
+		rows, err := t.query(ctx, "SELECT account, id, attestation FROM models WHERE state = ? AND attestation <> ''", StateReady)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var m Model
+			var place string
+			if err := rows.Scan(&m.Account, &m.ID, &place); err != nil {
+				return err
+			}
+			places[m.Name()] = place
+		}
+		return rows.Err()
+	})
+	return places, err
+}
