@@ -205,6 +205,9 @@ func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
 		return fail(err)
 	}
 	level := child.Hello().Level
+	if o.Level != "" {
+		level = o.Level // the hello names the best one; the task overrides it
+	}
 	done, state, err := child.Train(s.ctx, s.input, broker.TrainSink{
 		Metrics:  s.metrics,
 		Progress: s.sign,
