@@ -19,8 +19,10 @@ import (
 //
 //	config.json    the operator's settings, optional
 //	firekeep.db    SQLite, unless config.json names PostgreSQL
-//	keyring.json   the key-encryption key; with it everything sealed opens
+//	keyring.json   the host's key: seals credentials, and what homes of the first format hold
+//	keys/          key-encryption keys of the accounts that keep theirs here
 //	admin.key      the first API key, mode 0600
+//	model-signing.pub   the public keys that models verify with
 //	bucket/        the home bucket: sealed artefacts
 //	models/        prepared weights of base models
 //	lock           held by the server that uses the home
