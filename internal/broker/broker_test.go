@@ -50,7 +50,7 @@ func buildEngine(path string) (*sandbox.Program, error) {
 }
 
 func host(t *testing.T) *broker.Host {
-	return &broker.Host{Launcher: sandbox.New(), Engine: program, Build: "test", Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
+	return &broker.Host{Launcher: sandbox.NewWith(sandbox.Options{GVisor: os.Getenv("FIREKEEP_RUNSC")}), Engine: program, Build: "test", Log: slog.New(slog.NewTextHandler(t.Output(), nil))}
 }
 
 // start starts an engine child that the test's end closes.
@@ -114,6 +114,12 @@ var prepared = struct {
 	err  error
 }{}
 
+// onlyToRead opens a file again, as children get it.
+func onlyToRead(f *os.File) (*os.File, error) {
+	defer f.Close()
+	return os.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+}
+
 func demoWeights(t *testing.T) (*broker.Weights, wire.ImportDone) {
 	t.Helper()
 	prepared.Do(func() {
@@ -123,7 +129,9 @@ func demoWeights(t *testing.T) (*broker.Weights, wire.ImportDone) {
 			return
 		}
 		os.Remove(prepared.file.Name())
-		prepared.done, prepared.err = c.Import(t.Context(), wire.ImportTask{Name: "demo", Expects: 1}, files(file("demo.gguf", gguf)), prepared.file)
+		if prepared.done, prepared.err = c.Import(t.Context(), wire.ImportTask{Name: "demo", Expects: 1}, files(file("demo.gguf", gguf)), prepared.file); prepared.err == nil {
+			prepared.file, prepared.err = onlyToRead(prepared.file)
+		}
 	})
 	if prepared.err != nil {
 		t.Fatalf("import: %v", prepared.err)

@@ -9,8 +9,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/sandbox"
 	"github.com/firekeep/firekeep/internal/wire"
 )
 
@@ -26,6 +28,9 @@ func (c *Child) verdict(ctx context.Context, err error) error {
 	case errors.As(err, &typed):
 		return err
 	case errors.As(err, &broken):
+		if broken.Rule == "short-frame" && c.killed() {
+			return c.exitError(err)
+		}
 		return rft.Wrap(rft.KindInternal, err, "the engine broke the protocol: %s", broken.Rule)
 	case errors.Is(err, wire.ErrSilent):
 		return rft.Wrap(rft.KindUnavailable, err, "the engine stopped responding")
@@ -38,6 +43,18 @@ func (c *Child) verdict(ctx context.Context, err error) error {
 	return c.exitError(err)
 }
 
+// killed reports that the child was ended by a signal from outside or by a limit,
+// in the middle of a frame perhaps: not its own doing. A child that cut a frame
+// and lives on is not waited for longer than death takes.
+func (c *Child) killed() bool {
+	select {
+	case <-c.dead:
+	case <-time.After(time.Second):
+		return false
+	}
+	return c.exit.OOM || c.stderr.outOfMemory() || c.exit.Signal == "killed" || c.exit.Signal == "terminated"
+}
+
 // exitError says how the child died. UNAVAILABLE means that the same work may
 // succeed when it is tried again.
 func (c *Child) exitError(cause error) error {
@@ -48,6 +65,8 @@ func (c *Child) exitError(cause error) error {
 		return rft.Wrap(rft.KindResourceExhausted, cause, "the engine needed more than its memory limit of %d MiB", c.opt.MemoryBytes>>20)
 	case e.OOM:
 		return rft.Wrap(rft.KindResourceExhausted, cause, "the engine needed more memory than its limit")
+	case e.Signal == sandbox.ForbiddenCall:
+		return rft.Wrap(rft.KindInternal, cause, "the engine made a system call that no engine makes, and was ended")
 	case e.Signal == "killed" || e.Signal == "terminated" || e.OK():
 		return rft.Wrap(rft.KindUnavailable, cause, "the engine was ended from outside")
 	case e.Signal != "":

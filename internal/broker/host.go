@@ -21,6 +21,12 @@ type Host struct {
 	Build    string // version of this program, told to children
 	Log      *slog.Logger
 
+	// Isolation and Require are what every child must have, beyond what its own
+	// Options demand. CPUs bounds the cores of each; 0 = no bound.
+	Isolation sandbox.Level
+	Require   []string
+	CPUs      int
+
 	// Silence is how long a child may send nothing at all before it is taken
 	// for hung; 0 = DefaultSilence.
 	Silence time.Duration

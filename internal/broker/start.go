@@ -36,9 +36,13 @@ func (h *Host) Start(ctx context.Context, o Options) (*Child, error) {
 	spec := sandbox.Spec{
 		Name: o.Name, Program: h.Engine, Args: []string{"firekeep-engine"},
 		Stdin: pipes.childIn, Stdout: pipes.childOut, Stderr: pipes.childErr,
-		Limits: sandbox.Limits{MemoryBytes: o.MemoryBytes}, Level: o.Isolation, Require: o.Require,
+		Limits: sandbox.Limits{MemoryBytes: o.MemoryBytes, CPUs: h.CPUs}, Level: sandbox.Strictest(h.Isolation, o.Isolation), Require: slices.Concat(h.Require, o.Require),
 	}
 	if o.Weights != nil && !o.Weights.Stream {
+		if !sandbox.OnlyToRead(o.Weights.File) {
+			pipes.closeOurs()
+			return nil, rft.Errorf(rft.KindInternal, "the weights of a child must be a descriptor that it cannot write to")
+		}
 		spec.Files = []*os.File{o.Weights.File}
 	}
 	process, err := h.Launcher.Start(ctx, spec)

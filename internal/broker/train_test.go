@@ -50,7 +50,9 @@ func tinyWeights(t *testing.T) (*broker.Weights, wire.ImportDone) {
 		}
 		os.Remove(m.file.Name())
 		c := start(t, broker.Options{Name: "import"})
-		m.done, m.err = c.Import(t.Context(), wire.ImportTask{Name: "tiny", Expects: len(list)}, files(list...), m.file)
+		if m.done, m.err = c.Import(t.Context(), wire.ImportTask{Name: "tiny", Expects: len(list)}, files(list...), m.file); m.err == nil {
+			m.file, m.err = onlyToRead(m.file)
+		}
 	})
 	if m.err != nil {
 		t.Fatalf("tiny model: %v", m.err)

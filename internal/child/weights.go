@@ -53,6 +53,7 @@ func mapWeights(fd int, size int64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("weights: map: %w", err)
 	}
+	keepOutOfDumps(data)
 	return data, nil
 }
 
@@ -68,6 +69,7 @@ func (w *worker) receiveWeights(size int64) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("weights: memory: %w", err)
 	}
+	keepOutOfDumps(data)
 	if _, err := io.ReadFull(in, data); err != nil {
 		return nil, err
 	}

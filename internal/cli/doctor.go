@@ -21,12 +21,19 @@ type doctorCmd struct {
 
 // diagnosis is what doctor prints.
 type diagnosis struct {
-	Version string          `json:"version"`
-	Host    string          `json:"host"`
-	Cores   int             `json:"cores"`
-	Sandbox []sandbox.Layer `json:"sandbox"`
-	Engine  *engineReport   `json:"engine,omitempty"`
-	Problem string          `json:"problem,omitempty"`
+	Version string        `json:"version"`
+	Host    string        `json:"host"`
+	Cores   int           `json:"cores"`
+	Level   sandbox.Level `json:"level"` // of isolation, by config.json
+	Sandbox []layerReport `json:"sandbox"`
+	Engine  *engineReport `json:"engine,omitempty"`
+	Problem string        `json:"problem,omitempty"`
+}
+
+// layerReport is a layer of the sandbox and, where it is missing, what to do.
+type layerReport struct {
+	sandbox.Layer
+	Advice string `json:"advice,omitempty"`
 }
 
 type engineReport struct {
@@ -41,9 +48,20 @@ type engineReport struct {
 func (c *doctorCmd) Run(a *app) error {
 	ctx, cancel := context.WithTimeout(a.ctx, time.Minute)
 	defer cancel()
-	d := diagnosis{Version: a.Version, Host: runtime.GOOS + "/" + runtime.GOARCH, Cores: runtime.NumCPU(), Sandbox: sandbox.Probe(ctx)}
-	var err error
-	if d.Engine, err = probeEngine(ctx, c.Engine, a.Version); err != nil {
+	config, err := loadConfig(a.home)
+	if err != nil {
+		return err
+	}
+	policy := config.Sandbox
+	layers := sandbox.Probe(ctx, policy.options())
+	d := diagnosis{Version: a.Version, Host: runtime.GOOS + "/" + runtime.GOARCH, Cores: runtime.NumCPU(), Level: policy.level()}
+	for _, l := range layers {
+		d.Sandbox = append(d.Sandbox, layerReport{l, l.Advice()})
+	}
+	if err = policy.unmet(layers); err == nil {
+		d.Engine, err = probeEngine(ctx, c.Engine, a.Version, policy)
+	}
+	if err != nil {
 		d.Problem = rft.PublicMessage(err)
 	}
 	if a.json {
@@ -59,13 +77,14 @@ func (c *doctorCmd) Run(a *app) error {
 	return nil
 }
 
-func probeEngine(ctx context.Context, path, version string) (*engineReport, error) {
+func probeEngine(ctx context.Context, path, version string, policy SandboxConfig) (*engineReport, error) {
 	program, err := embedded.Engine(path)
 	if err != nil {
 		return nil, err
 	}
 	defer program.Close()
-	child, err := (&broker.Host{Launcher: sandbox.New(), Engine: program, Build: version}).Start(ctx, broker.Options{Name: "import", Threads: 1})
+	host := &broker.Host{Launcher: sandbox.NewWith(policy.options()), Engine: program, Build: version, Isolation: policy.level(), Require: policy.RequireLayers}
+	child, err := host.Start(ctx, broker.Options{Name: "import", Threads: 1})
 	if err != nil {
 		return nil, err
 	}
@@ -75,17 +94,20 @@ func probeEngine(ctx context.Context, path, version string) (*engineReport, erro
 }
 
 func (a *app) printDiagnosis(d diagnosis) {
-	fmt.Fprintf(a.Stdout, "firekeep %s on %s, %d cores\n\nsandbox\n", d.Version, d.Host, d.Cores)
+	fmt.Fprintf(a.Stdout, "firekeep %s on %s, %d cores\n\nsandbox, level %s\n", d.Version, d.Host, d.Cores, d.Level)
 	for _, l := range d.Sandbox {
 		mark := "no "
 		if l.Active {
 			mark = "yes"
 		}
-		fmt.Fprintf(a.Stdout, "  %s  %-22s %s\n", mark, l.Name, l.Detail)
+		fmt.Fprintf(a.Stdout, "  %s  %-40s %s\n", mark, l.Name, l.Detail)
+		if l.Advice != "" {
+			fmt.Fprintf(a.Stdout, "       %-40s -> %s\n", "", l.Advice)
+		}
 	}
 	fmt.Fprintln(a.Stdout, "\nengine")
 	if d.Engine == nil {
-		fmt.Fprintf(a.Stdout, "  does not start: %s\n", d.Problem)
+		fmt.Fprintf(a.Stdout, "  not started: %s\n", d.Problem)
 		return
 	}
 	fmt.Fprintf(a.Stdout, "  build    %s\n  kernels  %s in use; passed their self-test: %s\n  can      %s\n", d.Engine.Build, d.Engine.Level,

@@ -1,12 +1,12 @@
 package sandbox
 
 import (
-	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -16,126 +16,107 @@ import (
 // parent left can be found.
 const groupPrefix = "firekeep-"
 
-// cgroups are the places where groups for children can be made: one directory
-// per hierarchy of version 1 that has a controller we want, or one of version 2.
+// controller is one resource that groups bound.
+type controller struct {
+	name  string // of the kernel
+	layer string
+	// settings are what a group's files get, in this order.
+	settings func(l Limits, unified bool) []setting
+	detail   func(l Limits) string
+}
+
+// setting is one file of a group. Optional ones are absent on some kernels.
+type setting struct {
+	file, value string
+	optional    bool
+}
+
+var controllers = []controller{
+	{"memory", LayerMemory, memorySettings, func(l Limits) string { return "at most " + strconv.FormatInt(l.MemoryBytes, 10) + " bytes" }},
+	{"pids", LayerPids, pidsSettings, func(l Limits) string { return fmt.Sprintf("at most %d threads", l.Threads) }},
+	{"cpu", LayerCPU, cpuSettings, func(l Limits) string {
+		if l.CPUs == 0 {
+			return "the weight of one group"
+		}
+		return fmt.Sprintf("at most %d cores", l.CPUs)
+	}},
+}
+
+// memorySettings bound memory with what is swapped out. Version 2 forbids swap
+// altogether.
+func memorySettings(l Limits, unified bool) []setting {
+	limit := strconv.FormatInt(l.MemoryBytes, 10)
+	if unified {
+		return []setting{{"memory.swap.max", "0", true}, {"memory.max", limit, false}}
+	}
+	return []setting{{"memory.limit_in_bytes", limit, false}, {"memory.memsw.limit_in_bytes", limit, true}, {"memory.swappiness", "0", true}}
+}
+
+func pidsSettings(l Limits, _ bool) []setting {
+	return []setting{{"pids.max", strconv.Itoa(l.Threads), false}}
+}
+
+// cpuPeriod is the time over which a quota of cores is counted, in microseconds.
+const cpuPeriod = 100_000
+
+// hostCores is a variable for tests.
+var hostCores = runtime.NumCPU()
+
+// cpuSettings give a child the weight of as many threads as it may have cores,
+// however many threads it starts. Where that is less than all cores, it gets no
+// more time than that either.
+func cpuSettings(l Limits, unified bool) []setting {
+	if l.CPUs == 0 {
+		return nil
+	}
+	weight := []setting{{"cpu.shares", strconv.Itoa(1024 * l.CPUs), true}}
+	quota := strconv.Itoa(l.CPUs * cpuPeriod)
+	bound := []setting{{"cpu.cfs_period_us", strconv.Itoa(cpuPeriod), false}, {"cpu.cfs_quota_us", quota, false}}
+	if unified {
+		weight = []setting{{"cpu.weight", strconv.Itoa(min(100*l.CPUs, 10_000)), true}}
+		bound = []setting{{"cpu.max", fmt.Sprintf("%s %d", quota, cpuPeriod), false}}
+	}
+	if l.CPUs >= hostCores {
+		return weight
+	}
+	return append(weight, bound...)
+}
+
+// place is where groups with a controller can be made.
+type place struct {
+	dir     string // "" = nowhere
+	why     string // nowhere
+	unified bool   // version 2
+}
+
+// cgroups are the places of this host, by controller.
 type cgroups struct {
-	memoryDir, pidsDir string // parent directories; "" = not available
-	memoryWhy, pidsWhy string // why not
-	unified            bool   // memory is a controller of version 2
-	next               atomic.Int64
+	places map[string]place
+	next   atomic.Int64
 }
 
 // group is one child's groups. A nil or empty group limits nothing.
 type group struct {
-	memoryDir, pidsDir string
-	unified            bool
+	dirs   []string
+	memory place // of the child's own group; dir is "" without
 }
 
 // newCgroups looks for writable hierarchies below the process's own groups and
-// removes empty groups that an earlier process left.
+// removes groups that an earlier process left.
 func newCgroups() *cgroups {
-	c := &cgroups{}
+	c := &cgroups{places: map[string]place{}}
 	own, err := ownGroups()
 	mounts, err2 := cgroupMounts()
-	if err = errors.Join(err, err2); err != nil {
-		c.memoryWhy, c.pidsWhy = err.Error(), err.Error()
-		return c
-	}
-	c.memoryDir, c.memoryWhy = findController("memory", mounts, own)
-	c.pidsDir, c.pidsWhy = findController("pids", mounts, own)
-	_, v1 := mounts["memory"]
-	c.unified = !v1
-	for _, dir := range []string{c.memoryDir, c.pidsDir} {
-		sweepGroups(dir)
+	for _, k := range controllers {
+		if err := errors.Join(err, err2); err != nil {
+			c.places[k.name] = place{why: err.Error()}
+			continue
+		}
+		p := findController(k.name, mounts, own)
+		c.places[k.name] = p
+		sweepGroups(p.dir)
 	}
 	return c
-}
-
-// ownGroups reads /proc/self/cgroup: controller (or "" for version 2) to path.
-func ownGroups() (map[string]string, error) {
-	b, err := os.ReadFile("/proc/self/cgroup")
-	if err != nil {
-		return nil, err
-	}
-	own := map[string]string{}
-	for line := range strings.Lines(string(b)) {
-		part := strings.SplitN(strings.TrimSpace(line), ":", 3)
-		if len(part) != 3 {
-			continue
-		}
-		for controller := range strings.SplitSeq(part[1], ",") {
-			own[controller] = part[2]
-		}
-	}
-	return own, nil
-}
-
-// cgroupMounts reads /proc/self/mountinfo: controller (or "" for version 2) to
-// the mount's root and point.
-func cgroupMounts() (map[string][2]string, error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	mounts := map[string][2]string{}
-	lines := bufio.NewScanner(f)
-	for lines.Scan() {
-		before, after, ok := strings.Cut(lines.Text(), " - ")
-		left, right := strings.Fields(before), strings.Fields(after)
-		if !ok || len(left) < 5 || len(right) < 3 {
-			continue
-		}
-		at := [2]string{left[3], left[4]}
-		switch right[0] {
-		case "cgroup2":
-			mounts[""] = at
-		case "cgroup":
-			for option := range strings.SplitSeq(right[2], ",") {
-				mounts[option] = at
-			}
-		}
-	}
-	return mounts, lines.Err()
-}
-
-// findController is the directory below which groups with this controller can
-// be made, or why there is none.
-func findController(name string, mounts map[string][2]string, own map[string]string) (dir, why string) {
-	if at, ok := mounts[name]; ok {
-		return writableGroup(at, own[name])
-	}
-	at, ok := mounts[""]
-	if !ok {
-		return "", "no cgroup file system is mounted"
-	}
-	dir, why = writableGroup(at, own[""])
-	if dir == "" {
-		return "", why
-	}
-	if !listed(filepath.Join(dir, "cgroup.controllers"), name) {
-		return "", "the controller is not delegated to this process"
-	}
-	if !listed(filepath.Join(dir, "cgroup.subtree_control"), name) {
-		if err := os.WriteFile(filepath.Join(dir, "cgroup.subtree_control"), []byte("+"+name), 0); err != nil {
-			return "", fmt.Sprintf("the controller cannot be enabled for children (%v); start Firekeep in a delegated group of its own", errText(err))
-		}
-	}
-	return dir, ""
-}
-
-func writableGroup(at [2]string, own string) (dir, why string) {
-	rel, err := filepath.Rel(at[0], own)
-	if err != nil || strings.HasPrefix(rel, "..") {
-		rel = "."
-	}
-	dir = filepath.Join(at[1], rel)
-	probe := filepath.Join(dir, groupPrefix+"probe-"+strconv.Itoa(os.Getpid()))
-	if err := os.Mkdir(probe, 0o755); err != nil {
-		return "", fmt.Sprintf("groups cannot be made (%v)", errText(err))
-	}
-	_ = os.Remove(probe)
-	return dir, ""
 }
 
 // errText is an error's cause without the path.
@@ -146,110 +127,99 @@ func errText(err error) error {
 	return err
 }
 
-func listed(file, word string) bool {
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return false
-	}
-	for f := range strings.FieldsSeq(string(b)) {
-		if f == word {
-			return true
-		}
-	}
-	return false
-}
-
-// sweepGroups removes our groups that hold no process; the kernel refuses to
-// remove the others.
+// sweepGroups removes our groups whose maker is gone; the kernel refuses to
+// remove those that hold a process.
 func sweepGroups(dir string) {
 	if dir == "" {
 		return
 	}
 	left, _ := filepath.Glob(filepath.Join(dir, groupPrefix+"*"))
 	for _, g := range left {
-		_ = os.Remove(g)
+		part := strings.Split(filepath.Base(g), "-") // firekeep-NAME-PID-N
+		if len(part) < 3 {
+			continue
+		}
+		maker := part[len(part)-2]
+		if _, err := strconv.Atoi(maker); err != nil {
+			continue
+		}
+		if _, err := os.Stat("/proc/" + maker); errors.Is(err, os.ErrNotExist) {
+			_ = os.Remove(g)
+		}
 	}
 }
 
 // enter makes groups for a child that waits for its orders, sets their limits
 // and moves it there. What does not work is reported, not fatal.
 func (c *cgroups) enter(name string, pid int, l Limits) (*group, []Layer) {
-	l = l.orDefault()
 	leaf := fmt.Sprintf("%s%s-%d-%d", groupPrefix, name, os.Getpid(), c.next.Add(1))
-	g := &group{unified: c.unified}
-	memory := Layer{Name: "memory cgroup", Detail: c.memoryWhy}
-	if c.memoryDir != "" {
-		dir := filepath.Join(c.memoryDir, leaf)
-		err := joinGroup(dir, pid, memorySettings(c.unified, l.MemoryBytes))
-		memory.Active, memory.Detail = err == nil, limitDetail(l.MemoryBytes, err)
-		if err == nil {
-			g.memoryDir = dir
+	g := &group{}
+	var layers []Layer
+	for _, k := range controllers {
+		p := c.places[k.name]
+		layer := Layer{Name: k.layer, Detail: p.why}
+		if p.dir != "" {
+			dir := filepath.Join(p.dir, leaf)
+			err := joinGroup(dir, pid, k.settings(l, p.unified))
+			if layer.Active = err == nil; err != nil {
+				layer.Detail = errText(err).Error()
+			} else {
+				layer.Detail = k.detail(l) + versionOf(p)
+				g.dirs = append(g.dirs, dir)
+				if k.name == "memory" {
+					g.memory = place{dir: dir, unified: p.unified}
+				}
+			}
 		}
+		layers = append(layers, layer)
 	}
-	pids := Layer{Name: "pids cgroup", Detail: c.pidsWhy}
-	if c.pidsDir != "" {
-		dir := filepath.Join(c.pidsDir, leaf)
-		err := joinGroup(dir, pid, map[string]int64{"pids.max": int64(l.Threads)})
-		pids.Active, pids.Detail = err == nil, limitDetail(int64(l.Threads), err)
-		if err == nil {
-			g.pidsDir = dir
-		}
-	}
-	return g, []Layer{memory, pids}
+	return g, layers
 }
 
-func memorySettings(unified bool, limit int64) map[string]int64 {
-	switch {
-	case limit <= 0:
-		return nil
-	case unified:
-		return map[string]int64{"memory.max": limit, "memory.swap.max": 0}
+func versionOf(p place) string {
+	if p.unified {
+		return " (version 2)"
 	}
-	return map[string]int64{"memory.limit_in_bytes": limit}
+	return " (version 1)"
 }
 
-func limitDetail(limit int64, err error) string {
-	switch {
-	case err != nil:
-		return errText(err).Error()
-	case limit == 0:
-		return "no limit asked for"
-	}
-	return "at most " + strconv.FormatInt(limit, 10)
-}
-
-func joinGroup(dir string, pid int, settings map[string]int64) error {
+func joinGroup(dir string, pid int, settings []setting) error {
 	if err := os.Mkdir(dir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	for file, value := range settings {
-		err := os.WriteFile(filepath.Join(dir, file), []byte(strconv.FormatInt(value, 10)), 0)
-		if err != nil && file != "memory.swap.max" { // absent where swap is not accounted
+	settings = append(settings, setting{"cgroup.procs", strconv.Itoa(pid), false})
+	for _, s := range settings {
+		if err := os.WriteFile(filepath.Join(dir, s.file), []byte(s.value), 0); err != nil && !s.optional {
 			_ = os.Remove(dir)
 			return err
 		}
 	}
-	if err := os.WriteFile(filepath.Join(dir, "cgroup.procs"), []byte(strconv.Itoa(pid)), 0); err != nil {
-		_ = os.Remove(dir)
-		return err
-	}
 	return nil
 }
 
-// memory reports whether the group bounds memory.
-func (g *group) memory() bool { return g != nil && g.memoryDir != "" }
+// boundsMemory reports whether the group bounds memory.
+func (g *group) boundsMemory() bool { return g != nil && g.memory.dir != "" }
+
+// forbidsSwap reports whether nothing of the group can be swapped out.
+func (g *group) forbidsSwap() bool {
+	if !g.boundsMemory() || !g.memory.unified {
+		return false
+	}
+	b, err := os.ReadFile(filepath.Join(g.memory.dir, "memory.swap.max"))
+	return err == nil && string(bytes.TrimSpace(b)) == "0"
+}
 
 // outOfMemory reports whether the kernel ended a process of the group for its
 // memory limit.
 func (g *group) outOfMemory() bool {
-	if !g.memory() {
+	if !g.boundsMemory() {
 		return false
 	}
 	file := "memory.oom_control"
-	if g.unified {
+	if g.memory.unified {
 		file = "memory.events"
 	}
-	b, err := os.ReadFile(filepath.Join(g.memoryDir, file))
+	b, err := os.ReadFile(filepath.Join(g.memory.dir, file))
 	if err != nil {
 		return false
 	}
@@ -266,9 +236,7 @@ func (g *group) remove() {
 	if g == nil {
 		return
 	}
-	for _, dir := range []string{g.memoryDir, g.pidsDir} {
-		if dir != "" {
-			_ = os.Remove(dir)
-		}
+	for _, dir := range g.dirs {
+		_ = os.Remove(dir)
 	}
 }

@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -52,6 +53,31 @@ func (p *preparing) emptyRoot() (string, error) {
 	return "read-only, no /proc", nil
 }
 
+// forbidNested leaves the child no namespace to make: one of users would hand
+// it every capability over the others.
+func (p *preparing) forbidNested() (string, error) {
+	for _, kind := range []string{"user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time"} {
+		err := os.WriteFile("/proc/sys/user/max_"+kind+"_namespaces", []byte("0"), 0)
+		if err != nil && !(kind == "time" && errors.Is(err, os.ErrNotExist)) { // kernels before 5.6
+			return "", fmt.Errorf("%s: %w", kind, errText(err))
+		}
+	}
+	return "none may be made", nil
+}
+
+// newKeyring leaves the session's keys behind.
+func (p *preparing) newKeyring() (string, error) {
+	_, err := unix.KeyctlInt(unix.KEYCTL_JOIN_SESSION_KEYRING, 0, 0, 0, 0)
+	return "empty", err
+}
+
+// notDumpable covers the time until the program starts. The start resets the
+// attribute; after it the kernel keeps the memory closed because the program's
+// file cannot be read (LoadProgram).
+func (p *preparing) notDumpable() (string, error) {
+	return "the program cannot be read", unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+}
+
 func (p *preparing) hideHostName() (string, error) {
 	if err := unix.Setdomainname(nil); err != nil {
 		return "", err
@@ -68,13 +94,16 @@ func (p *preparing) limit() (string, error) {
 		resource int
 		value    uint64
 	}{
-		{unix.RLIMIT_CORE, 0},
+		// One byte: too small for a file, and the only value at which the kernel
+		// does not start a pipe's program either.
+		{unix.RLIMIT_CORE, 1},
 		{unix.RLIMIT_NOFILE, uint64(max(l.OpenFiles, p.program+1))},
 		{unix.RLIMIT_FSIZE, uint64(l.FileBytes)},
 		{unix.RLIMIT_NPROC, uint64(l.Threads)},
 		{unix.RLIMIT_MEMLOCK, 0},
 		{unix.RLIMIT_MSGQUEUE, 0},
 		{unix.RLIMIT_RTPRIO, 0},
+		{unix.RLIMIT_NICE, 0},
 	}
 	detail := "core, files, sizes, threads"
 	if p.order.Confine && l.MemoryBytes > 0 {

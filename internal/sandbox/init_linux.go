@@ -22,11 +22,14 @@ const initName = "firekeep-sandbox-init"
 // uses the launcher. In the preparing child it confines the process and
 // becomes the program; it does not return. Elsewhere it does nothing.
 func Init() {
-	if len(os.Args) != 2 || os.Args[0] != initName {
+	if len(os.Args) != 2 || os.Args[0] != initName && os.Args[0] != gvisorInitName {
 		return
 	}
 	runtime.LockOSThread()
 	n, err := strconv.Atoi(os.Args[1])
+	if err == nil && os.Args[0] == gvisorInitName {
+		gvisorInit(n)
+	}
 	if err != nil || os.Getpid() != 1 {
 		os.Exit(125)
 	}
@@ -55,16 +58,19 @@ type step struct {
 // steps are in the order of what each still needs: mounts need capabilities,
 // and everything comes before the filter that forbids it all.
 var steps = []step{
-	{"death signal", (*preparing).dieWithParent, false},
+	{LayerDeathSignal, (*preparing).dieWithParent, false},
 	{"orders", nil, false},
-	{"empty root", (*preparing).emptyRoot, false},
-	{"host name", (*preparing).hideHostName, false},
-	{"limits", (*preparing).limit, false},
-	{"descriptors", (*preparing).closeDescriptors, false},
-	{"no new privileges", (*preparing).noNewPrivileges, false},
-	{"capabilities", (*preparing).dropCapabilities, false},
-	{"landlock", (*preparing).landlock, true},
-	{"seccomp", (*preparing).filter, false},
+	{LayerNoNested, (*preparing).forbidNested, true},
+	{LayerKeyring, (*preparing).newKeyring, true},
+	{LayerRoot, (*preparing).emptyRoot, false},
+	{LayerHostName, (*preparing).hideHostName, false},
+	{LayerLimits, (*preparing).limit, false},
+	{LayerDescriptors, (*preparing).closeDescriptors, false},
+	{LayerNoPrivileges, (*preparing).noNewPrivileges, false},
+	{LayerCapabilities, (*preparing).dropCapabilities, false},
+	{LayerNotDumpable, (*preparing).notDumpable, false},
+	{LayerLandlock, (*preparing).landlock, true},
+	{LayerSeccomp, (*preparing).filter, false},
 }
 
 func (p *preparing) run(orders *os.File) {
@@ -72,7 +78,7 @@ func (p *preparing) run(orders *os.File) {
 	unix.CloseOnExec(int(p.status.Fd()))
 	unix.CloseOnExec(p.program)
 	for _, s := range steps {
-		if s.name == "seccomp" && !p.checkRequired() { // reported while nothing is filtered yet
+		if s.name == LayerSeccomp && !p.checkRequired() { // reported while nothing is filtered yet
 			return
 		}
 		if s.name == "orders" {
@@ -106,9 +112,9 @@ func (p *preparing) read(orders *os.File) error {
 		return err
 	}
 	p.layers = append([]Layer{
-		{Name: "user namespace", Active: true, Detail: fmt.Sprintf("uid %d inside", os.Getuid())},
-		{Name: "mount, pid, ipc, uts, cgroup namespaces", Active: true},
-		{Name: "network namespace", Active: true, Detail: "no interface is up"},
+		{Name: LayerUser, Active: true, Detail: fmt.Sprintf("uid %d inside", os.Getuid())},
+		{Name: LayerNamespaces, Active: true},
+		{Name: LayerNetwork, Active: true, Detail: "no interface is up"},
 	}, append(p.order.Layers, p.layers...)...)
 	return nil
 }
@@ -118,7 +124,7 @@ func (p *preparing) read(orders *os.File) error {
 func (p *preparing) checkRequired() bool {
 	for _, name := range p.order.Require {
 		i := slices.IndexFunc(p.layers, func(l Layer) bool { return l.Name == name })
-		if name == "seccomp" || i >= 0 && p.layers[i].Active {
+		if name == LayerSeccomp || i >= 0 && p.layers[i].Active {
 			continue
 		}
 		why := "unknown layer"

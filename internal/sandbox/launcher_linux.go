@@ -29,11 +29,17 @@ const (
 	defaultFileBytes = 64 << 20
 )
 
-// New returns the launcher of this host.
-func New() Launcher { return &linux{cgroups: newCgroups()} }
+// New returns the launcher of this host, of LevelProcess alone.
+func New() Launcher { return NewWith(Options{}) }
+
+// NewWith returns the launcher of this host with what o adds.
+func NewWith(o Options) Launcher {
+	return &linux{cgroups: newCgroups(), gvisor: newGVisor(o.GVisor)}
+}
 
 type linux struct {
 	cgroups *cgroups
+	gvisor  *gvisor
 	// without names layers to leave out, so that tests can show what the others
 	// hold back on their own. Nothing in the product sets it.
 	without []string
@@ -66,8 +72,11 @@ type answer struct {
 // Start implements Launcher.
 func (l *linux) Start(ctx context.Context, s Spec) (Process, error) {
 	begin := time.Now()
-	if err := s.check(); err != nil {
+	switch err := s.check(); {
+	case err != nil:
 		return nil, err
+	case s.Level == LevelGVisor:
+		return l.gvisor.start(ctx, s, l.cgroups)
 	}
 	orders, status, p, err := l.spawn(s)
 	if err != nil {
@@ -91,8 +100,8 @@ func (s Spec) check() error {
 	switch {
 	case s.Program == nil || len(s.Args) == 0:
 		return rft.Errorf(rft.KindInternal, "sandbox: a child needs a program and its name")
-	case s.Level != "" && s.Level != LevelProcess:
-		return rft.Errorf(rft.KindFailedPrecondition, "sandbox: this host isolates at level %q; the job demands %q", LevelProcess, s.Level)
+	case s.Level != "" && s.Level != LevelProcess && s.Level != LevelGVisor:
+		return rft.Errorf(rft.KindFailedPrecondition, "sandbox: the job demands isolation level %q; this host isolates at level %q or %q", s.Level, LevelProcess, LevelGVisor)
 	}
 	return nil
 }
@@ -166,9 +175,11 @@ func (l *linux) prepare(s Spec, p *process, orders, status *os.File) (answer, er
 	if slices.Contains(l.without, "cgroup") {
 		groups = &cgroups{}
 	}
-	group, layers := groups.enter(s.Name, p.proc.Pid, s.Limits)
+	limits := s.Limits.orDefault()
+	group, layers := groups.enter(s.Name, p.proc.Pid, limits.bounded())
 	p.group = group
-	o := order{Args: s.Args, Env: s.Env, Files: len(s.Files), Limits: s.Limits.orDefault(), Confine: !group.memory(), Require: s.Require, Layers: layers, Without: l.without}
+	layers = append(layers, swapLayer(group), dieFirst(p.proc.Pid))
+	o := order{Args: s.Args, Env: s.Env, Files: len(s.Files), Limits: limits, Confine: !group.boundsMemory(), Require: s.Require, Layers: layers, Without: l.without}
 	err := json.NewEncoder(orders).Encode(o)
 	if closed := orders.Close(); err == nil {
 		err = closed
@@ -208,6 +219,14 @@ func (l Limits) orDefault() Limits {
 	}
 	if l.FileBytes == 0 {
 		l.FileBytes = defaultFileBytes
+	}
+	return l
+}
+
+// bounded is what a memory group gets: it has a limit always.
+func (l Limits) bounded() Limits {
+	if l.MemoryBytes == 0 {
+		l.MemoryBytes = hostMemory()
 	}
 	return l
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"debug/elf"
 	"encoding/binary"
+	"fmt"
 	"os"
 
 	"github.com/firekeep/firekeep/internal/rft"
@@ -12,14 +13,15 @@ import (
 
 // Probe says which layers this host gives. It finds out by starting a child
 // that ends at once, with limits, exactly as a job's child is started.
-func Probe(ctx context.Context) []Layer {
+func Probe(ctx context.Context, o Options) []Layer {
 	program, err := LoadProgram("firekeep-probe", bytes.NewReader(exitProgram()))
 	if err != nil {
 		return []Layer{{Name: "sealed memory file", Detail: err.Error()}}
 	}
 	defer program.Close()
+	launcher := NewWith(o)
 	sealed := Layer{Name: "sealed memory file", Active: true}
-	p, err := New().Start(ctx, Spec{Name: "probe", Program: program, Args: []string{"probe"}, Limits: Limits{MemoryBytes: 64 << 20, Threads: 8}})
+	p, err := launcher.Start(ctx, Spec{Name: "probe", Program: program, Args: []string{"probe"}, Limits: Limits{MemoryBytes: 64 << 20, Threads: 8}})
 	if err != nil {
 		return []Layer{sealed, {Name: "child", Detail: rft.PublicMessage(err)}}
 	}
@@ -29,7 +31,26 @@ func Probe(ctx context.Context) []Layer {
 		child.Detail = "ended by " + exit.Signal
 	}
 	layers := append([]Layer{sealed}, report.Layers...)
-	return append(layers, child)
+	return append(layers, child, probeGVisor(ctx, launcher, program, o))
+}
+
+// probeGVisor finds out the same way whether the stronger level works.
+func probeGVisor(ctx context.Context, l Launcher, program *Program, o Options) Layer {
+	layer := Layer{Name: LayerGVisor, Detail: "not installed"}
+	if o.GVisor == "" {
+		return layer
+	}
+	p, err := l.Start(ctx, Spec{Name: "probe", Program: program, Args: []string{"probe"}, Level: LevelGVisor})
+	if err != nil {
+		layer.Detail = rft.PublicMessage(err)
+		return layer
+	}
+	exit := p.Wait()
+	layer.Active, layer.Detail = exit.OK(), "started in "+p.Report().Took.String()
+	if !exit.OK() {
+		layer.Detail = fmt.Sprintf("the child ended with code %d %s", exit.Code, exit.Signal)
+	}
+	return layer
 }
 
 // exitProgram is the smallest executable of this architecture: exit_group(0).

@@ -25,14 +25,15 @@ func LoadProgram(name string, r io.Reader) (*Program, error) {
 	if err == nil && n > maxProgramBytes {
 		err = fmt.Errorf("sandbox: program %s is larger than %d bytes", name, maxProgramBytes)
 	}
+	var only *os.File
 	if err == nil {
-		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+		only, err = seal(f)
 	}
+	_ = f.Close()
 	if err != nil {
-		_ = f.Close()
 		return nil, err
 	}
-	return &Program{file: f, name: name, sha256: hex.EncodeToString(sum.Sum(nil))}, nil
+	return &Program{file: only, name: name, sha256: hex.EncodeToString(sum.Sum(nil))}, nil
 }
 
 // memfile makes an empty memory file that may be sealed and executed. Kernels
@@ -46,4 +47,24 @@ func memfile(name string) (*os.File, error) {
 		return nil, fmt.Errorf("sandbox: memory file: %w", err)
 	}
 	return os.NewFile(uintptr(fd), name), nil
+}
+
+// seal ends the writing of a program. The descriptor it returns can run the
+// file and read it; no other can be had, since nobody may read the file: a
+// program that its user cannot read runs with a memory that is not dumpable,
+// from its first instruction on and whatever it asks for.
+func seal(f *os.File) (*os.File, error) {
+	only, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", f.Fd()))
+	if err != nil {
+		return nil, fmt.Errorf("sandbox: memory file: %w", err)
+	}
+	err = f.Chmod(0o111)
+	if err == nil {
+		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+	}
+	if err != nil {
+		_ = only.Close()
+		return nil, fmt.Errorf("sandbox: memory file: %w", err)
+	}
+	return only, nil
 }

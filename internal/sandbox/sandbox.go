@@ -20,15 +20,44 @@ type Level string
 const (
 	// LevelProcess is the level of Linux: namespaces, seccomp, Landlock.
 	LevelProcess Level = "process"
-	// LevelGVisor and LevelVM are named by policies; no launcher of this
-	// package gives them yet, so jobs that ask for them are refused.
+	// LevelGVisor puts a kernel of its own between the child and the host's,
+	// where runsc is installed.
 	LevelGVisor Level = "gvisor"
-	LevelVM     Level = "vm"
+	// LevelVM is named by policies; no launcher of this package gives it, so
+	// jobs that ask for it are refused.
+	LevelVM Level = "vm"
 )
+
+// strength orders the levels.
+var strength = map[Level]int{"": 0, LevelProcess: 0, LevelGVisor: 1, LevelVM: 2}
+
+// ParseLevel checks the name of a level; "" is LevelProcess.
+func ParseLevel(s string) (Level, bool) {
+	_, known := strength[Level(s)]
+	if s == "" {
+		return LevelProcess, true
+	}
+	return Level(s), known
+}
+
+// Strictest is the stronger of two levels.
+func Strictest(a, b Level) Level {
+	if strength[a] > strength[b] {
+		return a
+	}
+	return b
+}
+
+// Options of NewWith; the zero value gives LevelProcess alone.
+type Options struct {
+	// GVisor is the path of runsc, "" = none.
+	GVisor string
+}
 
 // Limits bound a child. Zero means the launcher's default.
 type Limits struct {
 	MemoryBytes int64 // by cgroup, else by the writable private memory of the process
+	CPUs        int   // cores' worth of time and weight, by cgroup; 0 = the weight of one group
 	Threads     int   // by cgroup, else by RLIMIT_NPROC
 	OpenFiles   int
 	FileBytes   int64 // the largest file it may write; it can create none anyway
@@ -83,6 +112,10 @@ type Exit struct {
 	CPU    time.Duration // user and system time
 	MaxRSS int64         // bytes
 }
+
+// ForbiddenCall is the Signal of a child that the filter ended: it made a system
+// call that no engine makes.
+const ForbiddenCall = "bad system call"
 
 // OK reports a clean exit.
 func (e Exit) OK() bool { return e.Code == 0 && e.Signal == "" }

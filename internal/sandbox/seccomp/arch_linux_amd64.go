@@ -17,16 +17,17 @@ const (
 )
 
 // archRules are the calls of this architecture that a Go engine needs: thread
-// setup, permission to use the matrix unit, and the older numbers of epoll_wait.
+// setup and permission to use the matrix unit.
 func archRules() []Rule {
 	var codes [][]Cond
 	for _, c := range []uint64{archSetFS, archGetXCompSupp, archGetXCompPerm, archReqXCompPerm} {
 		codes = append(codes, []Cond{{Arg: 0, Mask: archPrctlCodeMask, Value: c}})
 	}
-	return []Rule{
-		{Nr: unix.SYS_ARCH_PRCTL, Any: codes, Then: Allow, Else: denied},
-		{Nr: unix.SYS_EPOLL_WAIT, Then: Allow},
-		{Nr: unix.SYS_TIME, Then: Allow},
-		{Nr: unix.SYS_GETRLIMIT, Then: Allow},
-	}
+	return []Rule{{Nr: unix.SYS_ARCH_PRCTL, Any: codes, Then: Allow, Else: denied}}
+}
+
+// archHostile are hostile calls of this architecture.
+var archHostile = []uint32{
+	unix.SYS_FORK, unix.SYS_VFORK, unix.SYS_MKNOD, unix.SYS_USELIB, unix.SYS_IOPL, unix.SYS_IOPERM, unix.SYS_MODIFY_LDT,
+	unix.SYS_KEXEC_FILE_LOAD, unix.SYS_INOTIFY_INIT, unix.SYS_SYSFS,
 }

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"unsafe"
 
+	"github.com/firekeep/firekeep/internal/sandbox/escapetest"
 	"github.com/firekeep/firekeep/internal/sandbox/narrow"
 	"golang.org/x/sys/unix"
 )
@@ -31,50 +32,29 @@ var acts = map[string]func([]string) string{
 	"dial":   func(a []string) string { c, e := net.Dial("tcp", a[0]); _ = c; return err(e) },
 	"exec":   func([]string) string { return err(exec.Command("/bin/true").Run()) },
 	"execself": func([]string) string {
-		return errno(unix.Syscall6(unix.SYS_EXECVEAT, 0, uintptr(unsafe.Pointer(cstr(""))), 0, 0, unix.AT_EMPTY_PATH, 0))
+		return errno(unix.Syscall6(unix.SYS_EXECVEAT, 5, uintptr(unsafe.Pointer(cstr(""))), 0, 0, unix.AT_EMPTY_PATH, 0))
 	},
-	"fork":      func([]string) string { return errno(unix.RawSyscall(unix.SYS_CLONE, uintptr(unix.SIGCHLD), 0, 0)) },
-	"newuser":   func([]string) string { return err(unix.Unshare(unix.CLONE_NEWUSER)) },
-	"newns":     func([]string) string { return err(unix.Unshare(unix.CLONE_NEWNS)) },
-	"setns":     func([]string) string { return err(unix.Setns(0, 0)) },
-	"mount":     func([]string) string { return err(unix.Mount("none", "/", "tmpfs", 0, "")) },
-	"remount":   func([]string) string { return err(unix.Mount("", "/", "", unix.MS_REMOUNT, "")) },
-	"chroot":    func([]string) string { return err(unix.Chroot("/")) },
-	"ptrace":    func([]string) string { return err(unix.PtraceAttach(1)) },
-	"killhost":  func([]string) string { return err(unix.Kill(-1, unix.SIGTERM)) },
-	"kill2":     func([]string) string { return err(unix.Tgkill(2, 2, 0)) },
-	"bpf":       raw(unix.SYS_BPF),
-	"keyctl":    raw(unix.SYS_KEYCTL),
-	"iouring":   raw(unix.SYS_IO_URING_SETUP),
-	"userfault": raw(unix.SYS_USERFAULTFD),
-	"perf":      raw(unix.SYS_PERF_EVENT_OPEN),
-	"procread":  raw(unix.SYS_PROCESS_VM_READV),
-	"pidfd":     raw(unix.SYS_PIDFD_OPEN),
-	"memfd":     func([]string) string { fd, e := unix.MemfdCreate("x", 0); return got(fmt.Append(nil, fd), e) },
-	"handle":    raw(unix.SYS_OPEN_BY_HANDLE_AT),
-	"clone3":    raw(unix.SYS_CLONE3),
-	"unknown":   raw(999),
-	"setuid":    func([]string) string { return errno(unix.RawSyscall(unix.SYS_SETUID, 1, 0, 0)) },
-	"raiselimit": func([]string) string {
-		return err(unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: 1, Max: 1}))
+	"cloneuser": func([]string) string {
+		s, _ := escapetest.Find("user namespace")
+		return err(s.Try(nil))
 	},
-	"ioctl":   func([]string) string { _, e := unix.IoctlGetInt(0, unix.TIOCGPGRP); return err(e) },
-	"execmem": func([]string) string { return execmem() },
-	"wx": func([]string) string {
-		b, e := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-		if e != nil {
-			return e.Error()
-		}
-		return err(unix.Mprotect(b, unix.PROT_READ|unix.PROT_EXEC))
-	},
-	"caps":    func([]string) string { return caps() },
-	"threads": func([]string) string { return threads() },
-	"x32":     func([]string) string { return errno(unix.RawSyscall(0x40000000+unix.SYS_GETPID, 0, 0, 0)) },
-	"i386":    func([]string) string { return i386() },
-	"memory":  func([]string) string { return memory() },
-	"pid":     func([]string) string { return fmt.Sprint("ok ", os.Getpid(), " ", os.Getppid()) },
-	"host":    func([]string) string { h, _ := os.Hostname(); return "ok " + h },
-	"uname":   func([]string) string { return uname() },
+	"escape":   func(a []string) string { os.Exit(escapetest.Main(a)); return "" },
+	"victim":   func([]string) string { os.Exit(escapetest.Victim()); return "" },
+	"say":      func(a []string) string { return a[0] },
+	"dumpable": func([]string) string { v, e := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); return number(v, e) },
+	"limits":   func([]string) string { return limits() },
+	"newns":    func([]string) string { return err(unix.Unshare(unix.CLONE_NEWNS)) },
+	"mount":    func([]string) string { return err(unix.Mount("none", "/", "tmpfs", 0, "")) },
+	"remount":  func([]string) string { return err(unix.Mount("", "/", "", unix.MS_REMOUNT, "")) },
+	"chroot":   func([]string) string { return err(unix.Chroot("/")) },
+	"killhost": func([]string) string { return err(unix.Kill(-1, unix.SIGTERM)) },
+	"clone3":   raw(unix.SYS_CLONE3),
+	"setuid":   func([]string) string { return errno(unix.RawSyscall(unix.SYS_SETUID, 1, 0, 0)) },
+	"caps":     func([]string) string { return caps() },
+	"threads":  func([]string) string { return threads() },
+	"memory":   func([]string) string { return memory() },
+	"pid":      func([]string) string { return fmt.Sprint("ok ", os.Getpid()) },
+	"host":     func([]string) string { h, _ := os.Hostname(); return "ok " + h },
 
 	"wait":      func([]string) string { fmt.Println("ok ready"); _, _ = io.Copy(io.Discard, os.Stdin); return "ok" },
 	"spin":      func([]string) string { fmt.Println("ok ready"); select {} },
@@ -100,6 +80,22 @@ func errno(r, _ uintptr, e syscall.Errno) string {
 		return e.Error()
 	}
 	return fmt.Sprint("ok ", r)
+}
+
+func number(v int, e error) string {
+	if e != nil {
+		return e.Error()
+	}
+	return fmt.Sprint("ok ", v)
+}
+
+func limits() string {
+	limit := func(resource int) uint64 {
+		var l unix.Rlimit
+		_ = unix.Prlimit(0, resource, nil, &l)
+		return l.Max
+	}
+	return fmt.Sprintf("ok core %d files %d locked %d queues %d", limit(unix.RLIMIT_CORE), limit(unix.RLIMIT_NOFILE), limit(unix.RLIMIT_MEMLOCK), limit(unix.RLIMIT_MSGQUEUE))
 }
 
 func raw(nr uintptr) func([]string) string {
@@ -156,18 +152,19 @@ func socket(a []string) string {
 	return err(e)
 }
 
-func execmem() string {
-	_, e := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC, unix.MAP_ANON|unix.MAP_PRIVATE)
-	return err(e)
-}
-
 func caps() string {
 	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var d [2]unix.CapUserData
 	if e := unix.Capget(&h, &d[0]); e != nil {
 		return e.Error()
 	}
-	return fmt.Sprintf("ok %x %x %x", d[0].Effective|d[1].Effective, d[0].Permitted|d[1].Permitted, d[0].Inheritable|d[1].Inheritable)
+	bounding := 0
+	for c := uintptr(0); c < 64; c++ {
+		if on, e := unix.PrctlRetInt(unix.PR_CAPBSET_READ, c, 0, 0, 0); e == nil && on == 1 {
+			bounding++
+		}
+	}
+	return fmt.Sprintf("ok %x %x %x %d", d[0].Effective|d[1].Effective, d[0].Permitted|d[1].Permitted, d[0].Inheritable|d[1].Inheritable, bounding)
 }
 
 // threads starts OS threads until that fails; the runtime then gives up.
@@ -192,14 +189,6 @@ func memory() string {
 		keep = append(keep, b)
 	}
 	return fmt.Sprintf("ok %d blocks", len(keep))
-}
-
-func uname() string {
-	var u unix.Utsname
-	if e := unix.Uname(&u); e != nil {
-		return e.Error()
-	}
-	return "ok " + unix.ByteSliceToString(u.Nodename[:])
 }
 
 // narrowed narrows itself and tries act, on another thread too.

@@ -1,5 +1,0 @@
-//go:build !amd64
-
-package main
-
-func i386() string { select {} }
