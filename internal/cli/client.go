@@ -47,7 +47,7 @@ func (a *app) client() (*api.Client, error) {
 		}
 	}
 	if key == "" {
-		return nil, rft.Errorf(rft.KindUnauthenticated, "no API key: FIREKEEP_API_KEY is not set, nobody signed in with `firekeep login`, and %s", a.noKeyFile(local))
+		return nil, rft.Errorf(rft.KindUnauthenticated, "no API key: FIREKEEP_API_KEY is not set, and %s; `firekeep login` signs in", a.noKeyFile(local))
 	}
 	h, err := a.httpClient()
 	if err != nil {
