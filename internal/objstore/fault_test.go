@@ -213,8 +213,8 @@ func wrongRead(t *testing.T, p *faulty, b, direct objstore.Bucket) {
 		all[len(all)/2] ^= 1
 		return io.NopCloser(bytes.NewReader(all))
 	}
-	for flip, want := range map[bool]rft.Kind{true: rft.KindDataLoss, false: ""} {
-		if !flip {
+	for _, want := range []rft.Kind{rft.KindDataLoss, ""} {
+		if want == "" {
 			p.body = nil
 		}
 		r, err := b.Open(t.Context(), "wrong", info.Pin, 0, -1)
@@ -223,12 +223,9 @@ func wrongRead(t *testing.T, p *faulty, b, direct objstore.Bucket) {
 		}
 		_, err = io.ReadAll(objstore.Verify(r, objstore.URL{Scheme: "s3", Bucket: "faults", Key: "wrong"}, 5000, sum(body)))
 		if rft.KindOf(err) != want {
-			t.Errorf("flipped %v: %v", flip, err)
+			t.Errorf("want %q: %v", want, err)
 		}
 		_ = r.Close()
-		if flip {
-			continue
-		}
 	}
 }
 
