@@ -5,7 +5,8 @@
 //
 // Everything here that reads foreign bytes is bounded and strict: exact member
 // names, no unknown and no repeated members, canonical base64. What has two
-// spellings has one here, so that no byte of a signed thing can be another one.
+// spellings has one here but for white space between tokens, so that no byte of a
+// signed thing can be another one.
 package provenance
 
 import (

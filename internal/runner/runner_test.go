@@ -366,8 +366,9 @@ func TestKillAtEveryWrite(t *testing.T) {
 			j := h.step(t, job.StepRequest{Dataset: "rows", BaseModel: "tiny", OutputModel: "killed-" + when, Params: small()})
 			kills := 0
 			for !h.over(t, j.UID) {
-				// Four files per resume point: 5 and 7 kill within the second one.
-				if h.crash(t, when, 3+2*(kills%4)) {
+				// Five objects per resume point, ten per checkpoint with what is signed
+				// about it: 8 kills within the second point, 11 behind a checkpoint.
+				if h.crash(t, when, 2+3*(kills%5)) {
 					kills++
 				}
 				for _, f := range h.fsck(t, true) {
