@@ -36,6 +36,8 @@ var sensitive = map[authz.Action]bool{
 	authz.CreateConnection: true, authz.DeleteConnection: true, authz.CreateProvider: true, authz.DeleteProvider: true, authz.SignReview: true,
 	authz.CreateAccount: true, authz.SuspendAccount: true, authz.DeleteAccount: true, authz.RaiseQuota: true, authz.ExportModel: true,
 	authz.ExportAuditLogs: true,
+	// Disabling a key is not here: it must work when nothing else does, and its row is committed with it.
+	authz.SetEncryptionKey: true, authz.RotateEncryptionKey: true, authz.ShredEncryptionKey: true,
 }
 
 // mayLog refuses a sensitive operation while the log cannot be written, before
