@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,11 +36,11 @@ func TestBucketFaults(t *testing.T) {
 	if _, err := s.api.CreateConnection(ctx, "main", "faults", &api.Connection{URL: "s3://faults/rows/", Secret: secret}); err != nil {
 		t.Fatal(err)
 	}
-	data := rows(60, 4, "hello")
+	data := rows(30, 4, "hello")
 	objects := map[string]objstore.Info{}
 	for i := range 6 { // several objects, so that none is read once for all
 		key := fmt.Sprintf("rows/%d.jsonl", i)
-		body := []byte(strings.Join(data[10*i:10*i+10], "\n") + "\n")
+		body := []byte(strings.Join(data[5*i:5*i+5], "\n") + "\n")
 		info, err := direct.Create(ctx, key, bytes.NewReader(body), objstore.PutOptions{Size: int64(len(body))})
 		if err != nil {
 			t.Fatal(err)
@@ -48,7 +50,9 @@ func TestBucketFaults(t *testing.T) {
 	s.cli("dataset", "create", "crash", "--from", "s3://faults/rows/", "--wait")
 	start := func(id string) {
 		t.Helper()
-		if _, err := s.api.CreateStep(ctx, "main", id, crashSpec(id)); err != nil {
+		spec := crashSpec(id)
+		spec.TrainingConfig.Epochs = 1
+		if _, err := s.api.CreateStep(ctx, "main", id, spec); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -57,7 +61,7 @@ func TestBucketFaults(t *testing.T) {
 	want := s.adapterDigest("quiet")
 	for name, fault := range map[string]objstoretest.Fault{
 		"error-500": proxy.Status(http.StatusInternalServerError, 2), "error-503": proxy.Status(http.StatusServiceUnavailable, 2),
-		"reset": proxy.Reset(2), "partial": proxy.Cut(3000), "slow": proxy.Trickle(64),
+		"reset": proxy.Reset(2), "partial": proxy.Cut(1500), "slow": proxy.Trickle(64),
 	} {
 		proxy.Set(fault)
 		start(name)
@@ -69,17 +73,18 @@ func TestBucketFaults(t *testing.T) {
 			t.Errorf("%s: another adapter", name)
 		}
 	}
-	outage(t, s, proxy, start)
-	if s.adapterDigest("outage") != want {
-		t.Error("outage: another adapter")
+	if os.Getenv("FIREKEEP_LONG") != "" { // it waits for all retries of all layers
+		outage(t, s, proxy, start)
+		if s.adapterDigest("outage") != want {
+			t.Error("outage: another adapter")
+		}
 	}
 	proxy.Set(proxy.Status(http.StatusForbidden, 1))
 	start("refused")
 	if m := failed(t, s, "refused"); !strings.Contains(m, "rows/") {
 		t.Errorf("refused: %s", m)
 	}
-	proxy.Set(objstoretest.Fault{})
-	replaced(t, s, direct, objects["rows/3.jsonl"], start)
+	replaced(t, s, proxy, direct, objects["rows/3.jsonl"], start)
 	s.fsck()
 }
 
@@ -109,15 +114,23 @@ func outage(t *testing.T, s *instance, proxy *objstoretest.Proxy, start func(str
 	s.finish("outage")
 }
 
-// replaced overwrites an object during a step, with rows of the same length.
-func replaced(t *testing.T, s *instance, direct objstore.Bucket, was objstore.Info, start func(string)) {
+// replaced overwrites an object during a step, at the moment when it is read, with
+// rows of the same length.
+func replaced(t *testing.T, s *instance, proxy *objstoretest.Proxy, direct objstore.Bucket, was objstore.Info, start func(string)) {
 	t.Helper()
+	var once sync.Once
+	proxy.Set(objstoretest.Fault{Answer: func(_ http.ResponseWriter, r *http.Request) bool {
+		if objstoretest.IsRead(r) && strings.HasSuffix(r.URL.Path, was.Key) {
+			once.Do(func() {
+				body := bytes.Repeat([]byte("x"), int(was.Pin.Size))
+				if _, err := direct.Replace(context.Background(), was.Key, was.Pin, bytes.NewReader(body), objstore.PutOptions{Size: was.Pin.Size}); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		return false
+	}})
 	start("replaced")
-	updates(t, s, "replaced", 2)
-	body := bytes.Repeat([]byte("x"), int(was.Pin.Size))
-	if _, err := direct.Replace(context.Background(), was.Key, was.Pin, bytes.NewReader(body), objstore.PutOptions{Size: was.Pin.Size}); err != nil {
-		t.Fatal(err)
-	}
 	if m := failed(t, s, "replaced"); !strings.Contains(m, was.Key) {
 		t.Errorf("a replaced object is not named: %s", m)
 	}
