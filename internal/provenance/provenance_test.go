@@ -357,7 +357,7 @@ func TestOtherTools(t *testing.T) {
 		}
 	}
 	signing := func(key string) ([]byte, error) {
-		return exec.Command(python, "-m", "model_signing", "verify", "key", m.dir, "--signature", filepath.Join(m.dir, provenance.FileBundle), "--public-key", key).CombinedOutput()
+		return exec.Command(python, "-m", "model_signing", "verify", "key", m.dir, "--signature", filepath.Join(m.dir, provenance.FileBundle), "--public_key", key).CombinedOutput()
 	}
 	envelope := func(key string) ([]byte, error) {
 		return exec.Command(python, "testdata/verify_dsse.py", filepath.Join(m.dir, provenance.FileProvenance), key).CombinedOutput()
