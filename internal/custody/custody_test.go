@@ -3,7 +3,9 @@ package custody_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -29,7 +31,8 @@ func TestLocal(t *testing.T) {
 	suite(t, func(*testing.T) service { return service{kind: custody.KindLocal} })
 }
 
-// TestAWS runs against moto, a server of AWS' API that nobody here wrote.
+// TestAWS runs against moto, a server of AWS' API that nobody here wrote. What it
+// lacks, a proxy of ours does: the refusal of a disabled key.
 func TestAWS(t *testing.T) {
 	if os.Getenv("FIREKEEP_WITHOUT_ORACLES") != "" {
 		t.Skip("FIREKEEP_WITHOUT_ORACLES")
@@ -98,15 +101,27 @@ func awsKMS(t *testing.T, endpoint string) service {
 		t.Fatal(err)
 	}
 	var off atomic.Bool
+	client := awskms.New(awskms.Options{Region: "eu-central-1", BaseEndpoint: aws.String(endpoint), Credentials: credentials.NewStaticCredentialsProvider("AKID", "secret", "")})
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if off.Load() {
 			http.Error(w, `{"__type":"KMSInternalException"}`, http.StatusInternalServerError)
 			return
 		}
+		body, err := io.ReadAll(r.Body)
+		var asked struct{ KeyId string }
+		if err != nil || json.Unmarshal(body, &asked) != nil {
+			t.Errorf("a request that is none: %v", err)
+		}
+		// moto keeps the state of a key and does not act on it; AWS does.
+		key, err := client.DescribeKey(r.Context(), &awskms.DescribeKeyInput{KeyId: &asked.KeyId})
+		if err == nil && !key.KeyMetadata.Enabled {
+			http.Error(w, `{"__type":"DisabledException"}`, http.StatusBadRequest)
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		httputil.NewSingleHostReverseProxy(to).ServeHTTP(w, r)
 	}))
 	t.Cleanup(proxy.Close)
-	client := awskms.New(awskms.Options{Region: "eu-central-1", BaseEndpoint: aws.String(endpoint), Credentials: credentials.NewStaticCredentialsProvider("AKID", "secret", "")})
 	key := func() string {
 		out, err := client.CreateKey(t.Context(), &awskms.CreateKeyInput{})
 		if err != nil {

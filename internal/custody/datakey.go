@@ -29,6 +29,9 @@ func (k *Keys) Seal(ctx context.Context, account, artefact string) (*seal.DataKe
 
 // wrap puts a data key into an envelope under row's key.
 func (k *Keys) wrap(ctx context.Context, row store.AccountKey, key *seal.DataKey, artefact string) ([]byte, error) {
+	if err := k.usable(row); err != nil {
+		return nil, err
+	}
 	w, err := k.wrapper(row)
 	if err != nil {
 		return nil, err

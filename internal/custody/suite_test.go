@@ -331,6 +331,9 @@ func suite(t *testing.T, make func(t *testing.T) service) {
 			t.Errorf("told %q", got)
 		}
 		w.refuses(rft.KindFailedPrecondition, w.keys, envelope, content)
+		if _, _, err := w.keys.Seal(t.Context(), w.a.UID, "acme/model/9/"); !custody.IsRefusal(err) {
+			t.Errorf("seals: %v", err)
+		}
 		w.pass(life)
 		w.refuses(rft.KindFailedPrecondition, other, envelope, content) // another process notices within the cache's life
 		if err := w.keys.SetState(t.Context(), "acme", store.KeyEnabled, act); err != nil {

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"regexp"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	"github.com/aws/aws-sdk-go-v2/service/kms/types"
@@ -53,7 +55,8 @@ func (k *awsKey) open(s *Services, credential seal.Secret) (seal.Wrapper, error)
 	if err != nil {
 		return nil, err
 	}
-	o := kms.Options{Region: awsARN.FindStringSubmatch(k.Key)[2], HTTPClient: s.client(s.AWSEndpoint != ""), RetryMaxAttempts: 2,
+	o := kms.Options{Region: awsARN.FindStringSubmatch(k.Key)[2], HTTPClient: s.client(s.AWSEndpoint != ""),
+		Retryer:     retry.NewStandard(func(o *retry.StandardOptions) { o.MaxAttempts, o.MaxBackoff = 2, 300*time.Millisecond }),
 		Credentials: credentials.NewStaticCredentialsProvider(c.AccessKeyID, c.SecretAccessKey, c.SessionToken)}
 	if s.AWSEndpoint != "" {
 		o.BaseEndpoint = aws.String(s.AWSEndpoint)
