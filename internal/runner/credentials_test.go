@@ -13,9 +13,10 @@ import (
 // audit row, from before it was used, and is dropped when the job is over.
 func TestCredentialsAreRecorded(t *testing.T) {
 	h := newHome(t)
-	h.run(t)
+	stop := h.run(t)
 	d := h.dataset(t, "rows", h.write(t, "rows.jsonl", rows(3, 2, varied)))
 	j := h.validation(t, d)
+	stop() // a job is COMPLETED a moment before its runner lets go
 	minted, err := h.db.JobCredentials(t.Context(), "main", j.UID)
 	if err != nil || len(minted) == 0 {
 		t.Fatalf("%d credentials, %v", len(minted), err)
