@@ -52,10 +52,11 @@ type Sampling struct {
 // Event.Index counts over all choices. An error of yield, and the end of ctx,
 // cancel the work in the engine.
 func (s *Sampling) Run(ctx context.Context, yield func(wire.SampleEvent) error) error {
-	if err := s.run(ctx, yield); err != nil {
+	err := s.run(ctx, yield)
+	if err != nil && s.explain != nil {
 		return s.explain(ctx, err)
 	}
-	return nil
+	return err
 }
 
 func (s *Sampling) run(ctx context.Context, yield func(wire.SampleEvent) error) error {

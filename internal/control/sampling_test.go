@@ -10,8 +10,10 @@ import (
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/authz"
 	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/custody"
 	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/seal"
 	"github.com/firekeep/firekeep/internal/store"
 )
 
@@ -43,7 +45,12 @@ func TestChatInTheTemplateOfTraining(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	c := &Control{DB: db, Catalog: catalog.New(db, nil, nil)}
+	host, err := seal.CreateKeyring(filepath.Join(t.TempDir(), "keyring.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys := custody.New(custody.Config{DB: db, Dir: t.TempDir(), Host: host})
+	c := &Control{DB: db, Catalog: catalog.New(db, catalog.NewVault(nil, keys), nil)}
 	who := Caller{Principal: authz.Principal{Account: "main", Role: authz.Admin}}
 	for id, want := range map[string]string{"base": "", "own": "{{ own }}", "plain": "", "imported": ""} {
 		s, err := c.Chat(ctx, who, &api.CompletionRequest{Model: id, Messages: []api.Message{{Role: "user", Content: api.Text("hi")}}})
