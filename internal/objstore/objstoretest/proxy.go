@@ -45,7 +45,8 @@ func NewProxy(t testing.TB, s *Server) *Proxy {
 			}
 			return nil
 		},
-		ErrorLog: quiet,
+		FlushInterval: -1, // what came before a cut did come
+		ErrorLog:      quiet,
 	}
 	p.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if f := p.fault.Load(); f.Answer != nil && f.Answer(w, r) {
