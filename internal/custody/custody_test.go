@@ -41,15 +41,6 @@ func TestAWS(t *testing.T) {
 	suite(t, func(t *testing.T) service { return awsKMS(t, endpoint) })
 }
 
-func TestVaultDouble(t *testing.T) {
-	suite(t, func(t *testing.T) service { return vaultTransit(t, false) })
-	t.Run("AppRole", func(t *testing.T) {
-		w := newWorld(t, vaultTransit(t, true))
-		envelope, content := w.put(w.a.UID, "acme/model/1/")
-		w.opens(w.open(), envelope, content)
-	})
-}
-
 func TestGoogleDouble(t *testing.T) { suite(t, cloudKMS) }
 
 func TestAzureDouble(t *testing.T) { suite(t, keyVault) }

@@ -25,8 +25,8 @@ import (
 )
 
 // The services of this file are doubles of our own: they follow the published
-// interfaces of Google Cloud KMS, Azure Key Vault and Vault's transit engine as
-// strictly as we know how, and prove nothing about the real ones.
+// interfaces of Google Cloud KMS and Azure Key Vault as strictly as we know how,
+// and prove nothing about the real ones.
 
 // double is a service that can be switched off, with keys that can be disabled.
 type double struct {
@@ -89,96 +89,6 @@ func strictly(body []byte, v any) error {
 	d := json.NewDecoder(strings.NewReader(string(body)))
 	d.DisallowUnknownFields()
 	return d.Decode(v)
-}
-
-// --- Vault transit ------------------------------------------------------------
-
-const vaultToken = "hvs.double"
-
-// vaultTransit is the transit engine, with an AppRole login.
-func vaultTransit(t *testing.T, appRole bool) service {
-	d := newDouble(t, "acme", "acme-2")
-	server := httptest.NewServer(d.serve(d.vault))
-	t.Cleanup(server.Close)
-	credential := `{"token":"` + vaultToken + `"}`
-	if appRole {
-		credential = `{"role_id":"role","secret_id":"secret"}`
-	}
-	return service{kind: kms.Vault, config: kms.Config{VaultAddress: server.URL, VaultNamespace: "team"}, settings: `{"key":"acme"}`, another: `{"key":"acme-2"}`,
-		credential: credential, disable: func() { d.set("acme", true) }, enable: func() { d.set("acme", false) },
-		down: func() { d.off.Store(true) }, up: func() { d.off.Store(false) }}
-}
-
-func (d *double) vault(w http.ResponseWriter, r *http.Request, body []byte) {
-	fail := func(status int) { answer(w, status, map[string]any{"errors": []string{"text that says more"}}) }
-	if r.Header.Get("X-Vault-Namespace") != "team" || r.Header.Get("X-Vault-Request") != "true" {
-		fail(http.StatusBadRequest)
-		return
-	}
-	if r.URL.Path == "/v1/auth/approle/login" {
-		var in map[string]string
-		if strictly(body, &in) != nil || in["role_id"] != "role" || in["secret_id"] != "secret" {
-			fail(http.StatusBadRequest)
-			return
-		}
-		answer(w, 200, map[string]any{"auth": map[string]any{"client_token": vaultToken, "lease_duration": 3600}})
-		return
-	}
-	part := strings.Split(strings.TrimPrefix(r.URL.Path, "/v1/transit/"), "/")
-	var k *doubleKey
-	if len(part) == 2 {
-		k = d.key(part[1])
-	}
-	switch {
-	case r.Header.Get("X-Vault-Token") != vaultToken:
-		fail(http.StatusForbidden)
-		return
-	case k == nil:
-		fail(http.StatusNotFound)
-		return
-	case k.disabled: // a policy that was taken away
-		fail(http.StatusForbidden)
-		return
-	}
-	var in struct{ Plaintext, Ciphertext, AssociatedData []byte }
-	var raw struct {
-		Plaintext      string `json:"plaintext"`
-		Ciphertext     string `json:"ciphertext"`
-		AssociatedData string `json:"associated_data"`
-	}
-	if r.Method == http.MethodPost {
-		if strictly(body, &raw) != nil {
-			fail(http.StatusBadRequest)
-			return
-		}
-		in.AssociatedData, _ = base64.StdEncoding.DecodeString(raw.AssociatedData)
-	}
-	switch r.Method + " " + part[0] {
-	case "GET keys":
-		answer(w, 200, map[string]any{"data": map[string]any{"min_decryption_version": 1}})
-	case "POST encrypt":
-		in.Plaintext, _ = base64.StdEncoding.DecodeString(raw.Plaintext)
-		sealed, err := seal.SealInner(k.symmetric, in.Plaintext, in.AssociatedData)
-		if err != nil || len(in.Plaintext) == 0 {
-			fail(http.StatusBadRequest)
-			return
-		}
-		answer(w, 200, map[string]any{"data": map[string]any{"ciphertext": "vault:v1:" + base64.StdEncoding.EncodeToString(sealed), "key_version": 1}})
-	case "POST decrypt":
-		text, ok := strings.CutPrefix(raw.Ciphertext, "vault:v1:")
-		sealed, err := base64.StdEncoding.DecodeString(text)
-		var plain []byte
-		if ok && err == nil {
-			plain, err = seal.OpenInner(k.symmetric, sealed, in.AssociatedData)
-		}
-		if !ok || err != nil {
-			fail(http.StatusBadRequest)
-			return
-		}
-		answer(w, 200, map[string]any{"data": map[string]any{"plaintext": base64.StdEncoding.EncodeToString(plain)}})
-	default:
-		fail(http.StatusMethodNotAllowed)
-	}
 }
 
 // --- Google Cloud KMS ---------------------------------------------------------
