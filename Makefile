@@ -30,7 +30,7 @@ VERSION   := $(shell git -C $(ROOT) describe --always --dirty 2>/dev/null || ech
 ENGINE_BIN := internal/sandbox/embedded/engine.bin
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo test test-fast test-long bench bench-quick bench-security mutants lint licences vulncheck sbom airgap reproducible clean weights doubles postgres strace python-demo python-oracles python-moto python-bench
+.PHONY: all build demo test test-fast test-long bench bench-quick bench-security mutants lint licences vulncheck sbom airgap reproducible clean weights doubles postgres strace python-demo python-oracles python-moto python-bench python-clients
 all: build
 
 ## build: bin/firekeep, statically linked, the engine inside
@@ -44,7 +44,7 @@ demo: build weights python-demo $(CACHE)/bin/versitygw
 	$(PY) demo/demo.py
 
 ## test: everything, at the length of a coffee break
-test: build weights doubles postgres strace python-oracles python-moto
+test: build weights doubles postgres strace python-oracles python-moto python-clients
 	./scripts/test normal
 
 ## test-fast: Go tests without oracles and doubles, for the inner loop
@@ -52,7 +52,7 @@ test-fast: build
 	./scripts/test fast
 
 ## test-long: everything at full length; writes docs/verification.json
-test-long: build weights doubles postgres strace python-oracles python-moto
+test-long: build weights doubles postgres strace python-oracles python-moto python-clients
 	./scripts/test long
 
 ## licences: every module of the binary against the allow-list
@@ -89,7 +89,7 @@ bench-security:
 	CGO_ENABLED=0 go run ./bench/security -engine $(CACHE)/bin/firekeep-engine -json bench/security.json
 
 ## mutants: break the code on purpose; the tests must turn red
-mutants: weights doubles postgres strace python-oracles python-moto
+mutants: weights doubles postgres strace python-oracles python-moto python-clients
 	./scripts/mutants
 
 lint: licences vulncheck
@@ -122,6 +122,19 @@ python-demo: $(STAMP)/demo
 python-oracles: $(STAMP)/oracles
 python-moto: $(STAMP)/moto
 python-bench: $(STAMP)/bench
+
+# Clients of others pin what the rest pins otherwise: the tests in clients*/ run in
+# a venv of the same name.
+python-clients: $(patsubst requirements/%.txt,$(STAMP)/%,$(wildcard requirements/clients*.txt))
+$(STAMP)/clients%: requirements/clients%.txt | $(STAMP)/venv
+	test -x $(CACHE)/clients$*-venv/bin/python || $(PY) -m venv $(CACHE)/clients$*-venv
+	.venv/bin/uv pip install -q --python $(CACHE)/clients$*-venv/bin/python -r $<
+	@touch $@
+$(STAMP)/clients: requirements/clients.txt | $(STAMP)/venv
+	test -x $(CACHE)/clients-venv/bin/python || $(PY) -m venv $(CACHE)/clients-venv
+	.venv/bin/uv pip install -q --python $(CACHE)/clients-venv/bin/python -r $<
+	@touch $@
+
 $(STAMP)/%: requirements/%.txt | $(STAMP)/venv
 	.venv/bin/uv pip install -q --python $(PY) -r $<
 	.venv/bin/uv pip install -q --python $(PY) --no-deps -e sdk/python
