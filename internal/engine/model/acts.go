@@ -14,6 +14,12 @@ type acts struct {
 	inv2     []float32         // [T]
 	gate, up []float32         // [T, I]
 	low      [inputs][]float32 // [T, n*r] A x of the adapted targets per input
+
+	// Only of models that have these norms.
+	q0, k0          []float32 // [T, Q], [T, V] before the norms of heads
+	invQ, invK      []float32 // [T, heads], [T, kv heads]
+	attnOut, mlpOut []float32 // [T, H] before the norms behind attention and MLP
+	invAttn, invMLP []float32 // [T]
 }
 
 // keep says what a pass remembers.
@@ -29,9 +35,10 @@ const (
 // micro-batch and reused: after the largest shape was seen, passes do not
 // allocate. A Workspace serves one goroutine.
 type Workspace struct {
-	pool   *kernel.Pool
-	model  *Model
-	rotary *Rotary
+	pool      *kernel.Pool
+	model     *Model
+	rotary    *Rotaries
+	positions int // that rotary holds
 
 	// MaxBytes bounds the activations that a pass with gradients keeps; beyond
 	// it, blocks are computed again during backward.
@@ -41,6 +48,7 @@ type Workspace struct {
 	Between func()
 
 	forest forest
+	window int // of the layer whose attention is computed, 0 = none
 	kept   keep
 	arena  arena
 
@@ -57,6 +65,8 @@ type Workspace struct {
 	dkq, dvq  []float32 // [T, Q] dK and dV per query head
 	dprod     []float32 // [T, I]
 	dlow      []float32 // [T, max n*r]
+	dq0, dk0  []float32 // [T, Q], [T, V] gradients of q0 and k0
+	dpost     []float32 // [T, H] gradient of attnOut or mlpOut
 
 	head    headBuffers
 	workers [maxWorkers]attnScratch
@@ -71,7 +81,7 @@ const DefaultMaxBytes = 3 << 30
 // NewWorkspace returns a workspace for passes over m. No sequence may be longer
 // than positions.
 func NewWorkspace(pool *kernel.Pool, m *Model, positions int) *Workspace {
-	return &Workspace{pool: pool, model: m, rotary: NewRotary(&m.Config, positions), MaxBytes: DefaultMaxBytes}
+	return &Workspace{pool: pool, model: m, rotary: NewRotaries(&m.Config, positions), positions: positions, MaxBytes: DefaultMaxBytes}
 }
 
 // prepare lays out trees and plans the buffers.
@@ -93,6 +103,12 @@ func (w *Workspace) prepare(trees []*Tree, a *Adapter, grad bool) keep {
 func (w *Workspace) actsPerToken(a *Adapter) int64 {
 	c := &w.model.Config
 	n := 2*c.Hidden + 2 + 2*c.Heads*c.HeadDim + 2*c.KVHeads*c.HeadDim + c.Heads + 2*c.Inter
+	if c.QKNorm {
+		n += (c.Heads + c.KVHeads) * (c.HeadDim + 1)
+	}
+	if c.PostNorms {
+		n += 2 * (c.Hidden + 1)
+	}
 	for i := range inputs {
 		n += lowWidth(a, i)
 	}
@@ -130,6 +146,12 @@ func (w *Workspace) carve(a *Adapter, mode keep) {
 		for i := range inputs {
 			s.low[i] = take(lowWidth(a, i))
 		}
+		if c.QKNorm {
+			s.q0, s.k0, s.invQ, s.invK = take(qw), take(vw), take(c.Heads), take(c.KVHeads)
+		}
+		if c.PostNorms {
+			s.attnOut, s.mlpOut, s.invAttn, s.invMLP = take(c.Hidden), take(c.Hidden), take(1), take(1)
+		}
 		return s
 	}
 	w.out = take(c.Hidden)
@@ -166,6 +188,12 @@ func (w *Workspace) carve(a *Adapter, mode keep) {
 	w.dx, w.dnorm, w.dq, w.do = take(c.Hidden), take(c.Hidden), take(qw), take(qw)
 	w.dk, w.dv, w.dkq, w.dvq = take(vw), take(vw), take(qw), take(qw)
 	w.dprod, w.dlow = take(c.Inter), take(low)
+	if c.QKNorm {
+		w.dq0, w.dk0 = take(qw), take(vw)
+	}
+	if c.PostNorms {
+		w.dpost = take(c.Hidden)
+	}
 }
 
 // resize returns s with length n, reusing its memory.

@@ -8,7 +8,7 @@ import (
 
 // Causal attention over trees. A query of the prompt sees the prompt up to
 // itself; a query of a branch sees the whole prompt and its branch up to
-// itself. The unit of work is one query head of one prompt or branch (backward:
+// itself; in a windowed layer only the last of these keys. The unit of work is one query head of one prompt or branch (backward:
 // of one tree): units write disjoint memory, so the result is the same for any
 // number of threads.
 //
@@ -34,9 +34,10 @@ func (w *Workspace) scratch(worker, n int) *attnScratch {
 	return s
 }
 
-// attend sets s.o and s.lse from s.q, s.k and s.v.
-func (w *Workspace) attend(s *acts) {
+// attend sets s.o and s.lse of layer l from s.q, s.k and s.v.
+func (w *Workspace) attend(l int, s *acts) {
 	heads := w.model.Config.Heads
+	w.window = w.model.Config.Kind(l).Window
 	w.pool.Do(len(w.forest.segments)*heads, 1, func(worker, lo, hi int) {
 		for unit := lo; unit < hi; unit++ {
 			own, prompt := w.forest.segments[unit/heads], segment{}
@@ -60,16 +61,27 @@ func (w *Workspace) attendSegment(s *acts, worker, head int, prompt, own segment
 		b.scores(scratch.probs)
 		for i := range n {
 			row := scratch.probs[i*b.keys : (i+1)*b.keys]
-			seen := row[:prompt.n+first+i+1]
+			lo, hi := w.seen(prompt.n + first + i)
+			seen := row[lo:hi]
 			top := kernel.Max(seen)
 			sum := kernel.ExpSub(seen, seen, top)
 			kernel.Scale(seen, float32(1/sum))
-			clear(row[len(seen):])
+			clear(row[:lo])
+			clear(row[hi:])
 			s.lse[(b.row+i)*w.model.Config.Heads+head] = top + float32(math.Log(sum))
 		}
 		o := s.o[b.row*b.ldq+b.q:]
 		b.weighted(o, b.ldq, scratch.probs, s.v, b.v, 1)
 	}
+}
+
+// seen is the range of keys that the query at the given position sees: keys
+// count from the beginning of the sequence.
+func (w *Workspace) seen(position int) (lo, hi int) {
+	if w.window > 0 {
+		lo = max(0, position+1-w.window)
+	}
+	return lo, position + 1
 }
 
 // queries is a block of n queries of one head with the keys they may see.
@@ -89,7 +101,7 @@ func (w *Workspace) block(s *acts, head int, prompt, own segment, first, n int) 
 	c := &w.model.Config
 	kv := head / (c.Heads / c.KVHeads) * c.HeadDim
 	return queries{s: s, row: own.row + first, n: n, prompt: prompt, own: own, ownKeys: first + n, keys: prompt.n + first + n,
-		dim: c.HeadDim, scale: float32(1 / math.Sqrt(float64(c.HeadDim))),
+		dim: c.HeadDim, scale: c.ScoreScale(),
 		q: head * c.HeadDim, k: kv, v: kv, ldq: c.Heads * c.HeadDim, ldk: c.KVHeads * c.HeadDim}
 }
 

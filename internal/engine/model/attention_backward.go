@@ -2,7 +2,7 @@ package model
 
 import "github.com/firekeep/firekeep/internal/engine/kernel"
 
-// attendBackward sets w.dq, w.dk and w.dv from w.do, the gradient of s.o. It
+// attendBackward sets layer l's w.dq, w.dk and w.dv from w.do, the gradient of s.o. It
 // computes the probabilities again from s.lse.
 //
 // Every query head accumulates its own dK and dV (w.dkq, w.dvq), the prompt's
@@ -10,8 +10,9 @@ import "github.com/firekeep/firekeep/internal/engine/kernel"
 // in order. With p the probabilities and D = sum of do*o:
 //
 //	dv = pᵀ do    dp = do vᵀ    ds = p (dp - D)    dq = scale ds k    dk = scale dsᵀ q
-func (w *Workspace) attendBackward(s *acts) {
+func (w *Workspace) attendBackward(l int, s *acts) {
 	heads := w.model.Config.Heads
+	w.window = w.model.Config.Kind(l).Window
 	w.pool.Do(len(w.forest.trees)*heads, 1, func(worker, lo, hi int) {
 		for unit := lo; unit < hi; unit++ {
 			tree, head := w.forest.trees[unit/heads], unit%heads
@@ -54,13 +55,14 @@ func (w *Workspace) attendSegmentBackward(s *acts, worker, head int, prompt, own
 		b.scores(p)
 		b.against(dp, do, s.v, b.v, 1)
 		for i := range n {
-			seen := prompt.n + first + i + 1
+			lo, hi := w.seen(prompt.n + first + i)
 			row, drow := p[i*b.keys:(i+1)*b.keys], dp[i*b.keys:(i+1)*b.keys]
-			kernel.ExpSub(row[:seen], row[:seen], s.lse[(b.row+i)*heads+head])
-			clear(row[seen:])
-			clear(drow[seen:])
+			kernel.ExpSub(row[lo:hi], row[lo:hi], s.lse[(b.row+i)*heads+head])
+			for _, unseen := range [][]float32{row[:lo], row[hi:], drow[:lo], drow[hi:]} {
+				clear(unseen)
+			}
 			d := kernel.Dot(do[i*b.ldq:i*b.ldq+b.dim], o[i*b.ldq:i*b.ldq+b.dim])
-			softmaxBackward(drow[:seen], row[:seen], d)
+			softmaxBackward(drow[lo:hi], row[lo:hi], d)
 		}
 		b.toKeys(w.dvq, p, do, 1)
 		b.toKeys(w.dkq, dp, s.q[at:], b.scale)

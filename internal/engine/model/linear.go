@@ -5,7 +5,7 @@ import "github.com/firekeep/firekeep/internal/engine"
 // The linear layers that read one input x [T, in], with LoRA:
 //
 //	low_t = x A_tᵀ                     [T, r]
-//	y_t   = x W_tᵀ + scale low_t B_tᵀ  [T, out_t]
+//	y_t   = x W_tᵀ + bias_t + scale low_t B_tᵀ  [T, out_t]
 
 // forwardLinear computes the targets that read input i of block l. ys are the
 // outputs in the order of inputTargets[i]; acc adds to what they hold.
@@ -17,6 +17,9 @@ func (w *Workspace) forwardLinear(l, i int, a *Adapter, s *acts, x []float32, ac
 	for j, t := range inputTargets[i] {
 		out, _ := c.Linear(engine.Targets[t])
 		w.pool.Forward(ys[j], out, x, in, w.model.Layers[l].Linear[t], m, acc)
+		if bias := w.model.Layers[l].Bias[t]; bias != nil {
+			w.addBias(ys[j], bias)
+		}
 		if a != nil && a.Layers[l].B[t] != nil {
 			w.pool.NT(ys[j], out, s.low[i][off:], nr, a.Layers[l].B[t], a.Rank, m, out, a.Rank, a.Scale(), true)
 			off += a.Rank

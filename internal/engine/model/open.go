@@ -2,6 +2,8 @@ package model
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/engine/kernel"
@@ -12,8 +14,8 @@ import (
 // as long as p's bytes stay mapped.
 func Open(p *tensorfile.Prepared) (*Model, error) {
 	m := &Model{Config: p.Config()}
-	if m.Config.Family != "llama" {
-		return nil, &engine.Problem{Rule: "unsupported-architecture", Key: "family", Message: "only models of the Llama family can be run"}
+	if !slices.Contains(engine.Families, m.Config.Family) {
+		return nil, &engine.Problem{Rule: "unsupported-architecture", Key: "family", Message: "this engine runs models of the families " + strings.Join(engine.Families, ", ")}
 	}
 	r := reader{p: p}
 	m.Embed, m.Head, m.Norm = r.matrix("embed"), r.matrix("head"), r.vector("norm")
@@ -25,8 +27,25 @@ func Open(p *tensorfile.Prepared) (*Model, error) {
 		for t, name := range engine.Targets {
 			layer.Linear[t] = r.matrix(fmt.Sprintf("layers.%d.%s", l, name))
 		}
+		r.variations(m, l)
 	}
 	return m, r.err
+}
+
+// variations reads what layer l has beyond Llama's.
+func (r *reader) variations(m *Model, l int) {
+	c, layer := &m.Config, &m.Layers[l]
+	for t, name := range engine.Targets {
+		if slices.Contains(c.Biases, name) {
+			layer.Bias[t] = r.vector(fmt.Sprintf("layers.%d.%s_bias", l, name))
+		}
+	}
+	if c.QKNorm {
+		layer.QNorm, layer.KNorm = r.vector(fmt.Sprintf("layers.%d.q_norm", l)), r.vector(fmt.Sprintf("layers.%d.k_norm", l))
+	}
+	if c.PostNorms {
+		layer.AttnPost, layer.MLPPost = r.vector(fmt.Sprintf("layers.%d.attn_post_norm", l)), r.vector(fmt.Sprintf("layers.%d.mlp_post_norm", l))
+	}
 }
 
 // reader keeps the first error of a run of look-ups.

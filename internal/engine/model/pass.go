@@ -89,7 +89,7 @@ func (w *Workspace) forward(ctx context.Context, trees []*Tree, a *Adapter, grad
 	}
 	c := &w.model.Config
 	for row, id := range w.forest.tokens {
-		w.model.Embed.Row(w.layers[0].x1[row*c.Hidden:(row+1)*c.Hidden], int(id))
+		w.model.EmbedRow(w.layers[0].x1[row*c.Hidden:(row+1)*c.Hidden], id)
 	}
 	for l := range w.layers {
 		if err := w.between(ctx); err != nil {
@@ -114,9 +114,8 @@ func (w *Workspace) between(ctx context.Context) error {
 
 // check refuses tokens and positions that the tables do not hold.
 func (w *Workspace) check() error {
-	positions := len(w.rotary.Cos) / w.rotary.Half
-	if w.forest.maxKeys > positions {
-		return &engine.Problem{Rule: "context-length", Message: fmt.Sprintf("a sample has %d tokens; at most %d fit", w.forest.maxKeys, positions)}
+	if w.forest.maxKeys > w.positions {
+		return &engine.Problem{Rule: "context-length", Message: fmt.Sprintf("a sample has %d tokens; at most %d fit", w.forest.maxKeys, w.positions)}
 	}
 	for _, ids := range [][]int32{w.forest.tokens, w.forest.scoreTargets} {
 		for _, id := range ids {

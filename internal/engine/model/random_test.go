@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/firekeep/firekeep/internal/engine"
@@ -34,6 +35,27 @@ func tinyConfig() engine.Config {
 		MaxPositions: 512, NormEps: 1e-5, RopeTheta: 10000, BOS: -1}
 }
 
+// familyConfigs are tiny configurations with what each family adds to Llama's
+// block. The windows cut through prompts and branches of randomTrees.
+func familyConfigs() map[string]engine.Config {
+	all := map[string]engine.Config{"llama": tinyConfig()}
+	vary := func(family string, change func(c *engine.Config)) {
+		c := tinyConfig()
+		c.Family = family
+		change(&c)
+		all[family] = c
+	}
+	vary("mistral", func(c *engine.Config) { c.Window, c.LayerKinds = 5, "lll" })
+	vary("qwen2", func(c *engine.Config) { c.Biases = []string{"q_proj", "k_proj", "v_proj"} })
+	vary("qwen3", func(c *engine.Config) { c.QKNorm = true })
+	vary("smollm3", func(c *engine.Config) { c.Window, c.LayerKinds = 12, "gnw" })
+	vary("gemma3", func(c *engine.Config) {
+		c.QKNorm, c.PostNorms, c.Activation = true, true, engine.ActivationGELU
+		c.EmbedScale, c.QueryScale, c.Window, c.LocalTheta, c.LayerKinds = 3, 0.2, 6, 500, "lgl"
+	})
+	return all
+}
+
 // randomModel has weights small enough that gradients are well behaved.
 func randomModel(cfg engine.Config, seed uint64) *Model {
 	r := rand.New(rand.NewPCG(seed, 1))
@@ -56,8 +78,17 @@ func randomModel(cfg engine.Config, seed uint64) *Model {
 	m := &Model{Config: cfg, Embed: matrix(cfg.Vocab, cfg.Hidden), Head: matrix(cfg.Vocab, cfg.Hidden), Norm: vector(cfg.Hidden)}
 	for range cfg.Layers {
 		layer := Layer{AttnNorm: vector(cfg.Hidden), MLPNorm: vector(cfg.Hidden)}
+		if cfg.QKNorm {
+			layer.QNorm, layer.KNorm = vector(cfg.HeadDim), vector(cfg.HeadDim)
+		}
+		if cfg.PostNorms {
+			layer.AttnPost, layer.MLPPost = vector(cfg.Hidden), vector(cfg.Hidden)
+		}
 		for t, name := range engine.Targets {
 			layer.Linear[t] = matrix(cfg.Linear(name))
+			if slices.Contains(cfg.Biases, name) {
+				layer.Bias[t] = vector(layer.Linear[t].N)
+			}
 		}
 		m.Layers = append(m.Layers, layer)
 	}

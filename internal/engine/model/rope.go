@@ -28,6 +28,35 @@ func NewRotary(cfg *engine.Config, positions int) *Rotary {
 	return r
 }
 
+// Rotaries are the rotations of a model's layers.
+type Rotaries struct {
+	cfg           *engine.Config
+	global, local *Rotary
+}
+
+// NewRotaries computes the rotations of the given number of positions.
+func NewRotaries(cfg *engine.Config, positions int) *Rotaries {
+	r := &Rotaries{cfg: cfg, global: NewRotary(cfg, positions)}
+	r.local = r.global
+	if cfg.LocalTheta != 0 {
+		near := *cfg
+		near.RopeTheta, near.RopeScaling = cfg.LocalTheta, nil
+		r.local = NewRotary(&near, positions)
+	}
+	return r
+}
+
+// Of returns the rotations of a layer, nil for one that does not rotate.
+func (r *Rotaries) Of(layer int) *Rotary {
+	switch r.cfg.Kind(layer).Rope {
+	case engine.RopeLocal:
+		return r.local
+	case engine.RopeNone:
+		return nil
+	}
+	return r.global
+}
+
 // At returns the rotation of position p: HeadDim/2 cosines and sines.
 func (r *Rotary) At(p int) (cos, sin []float32) {
 	return r.Cos[p*r.Half : (p+1)*r.Half], r.Sin[p*r.Half : (p+1)*r.Half]

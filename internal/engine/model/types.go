@@ -1,5 +1,5 @@
-// Package model computes a Llama-family transformer: explicit forward and
-// backward for LoRA over packed forests, with frozen base weights.
+// Package model computes the transformers of engine.Families: explicit forward
+// and backward for LoRA over packed forests, with frozen base weights.
 //
 // Shapes: T tokens of a micro-batch, H hidden, I width of the MLP, Q = heads x
 // head dimension, V = kv heads x head dimension, r LoRA rank. Everything is
@@ -23,7 +23,10 @@ type Model struct {
 // Layer is one transformer block. Linear is indexed like engine.Targets.
 type Layer struct {
 	AttnNorm, MLPNorm []float32 // [Hidden]
+	AttnPost, MLPPost []float32 // [Hidden] of what attention and MLP add to the stream; nil = none
+	QNorm, KNorm      []float32 // [HeadDim]; nil = none
 	Linear            [7]*kernel.Packed
+	Bias              [7][]float32 // [out]; nil = none
 }
 
 // Indices of engine.Targets.

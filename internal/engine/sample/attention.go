@@ -1,10 +1,6 @@
 package sample
 
-import (
-	"math"
-
-	"github.com/firekeep/firekeep/internal/engine/kernel"
-)
+import "github.com/firekeep/firekeep/internal/engine/kernel"
 
 // cluster is a set of rows that attend to the same leading blocks, so that
 // these are read once for all of them. How rows are clustered changes speed
@@ -107,7 +103,7 @@ func (p *pass) attendCluster(s *attention, c *cluster, head int) {
 	grow(&s.q, m*d)
 	grow(&s.o, m*d)
 	grow(&s.scores, m*width)
-	scale := float32(1 / math.Sqrt(float64(d)))
+	scale, window := cfg.ScoreScale(), cfg.Kind(p.layer).Window
 	for i, r := range c.rows {
 		q := s.q[i*group*d : (i+1)*group*d]
 		copy(q, p.q[(r.row*cfg.Heads+head*group)*d:])
@@ -122,8 +118,12 @@ func (p *pass) attendCluster(s *attention, c *cluster, head int) {
 			kernel.GemmNN(s.scores[i*group*width+b*blockTokens:], width, s.q[i*group*d:], d, p.cache.keys(r.table[b], p.layer, head), blockTokens, group, blockTokens, d, 1, false)
 		}
 		for j := i * group; j < (i+1)*group; j++ {
-			seen := s.scores[j*width : j*width+r.keys]
-			kernel.Softmax(seen)
+			first := 0 // key that the row sees
+			if window > 0 {
+				first = max(0, r.keys-window)
+			}
+			clear(s.scores[j*width : j*width+first])
+			kernel.Softmax(s.scores[j*width+first : j*width+r.keys])
 			clear(s.scores[j*width+r.keys : (j+1)*width])
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"testing"
 
+	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/engine/kernel"
 	"github.com/firekeep/firekeep/internal/engine/model"
 )
@@ -15,9 +16,14 @@ const blockBytes = 4 * 3 * 2 * 2 * 16 * blockTokens // of the tiny model: layers
 
 func newTiny(t testing.TB, threads int, o Options) *Sampler {
 	t.Helper()
+	return newTinyOf(t, tinyConfig(), threads, o)
+}
+
+func newTinyOf(t testing.TB, c engine.Config, threads int, o Options) *Sampler {
+	t.Helper()
 	pool := kernel.NewPool(threads)
 	t.Cleanup(pool.Close)
-	s := New(pool, tinyModel(1), tinyTokenizer(t), o)
+	s := New(pool, tinyModelOf(c, 1), tinyTokenizer(t), o)
 	for i := range 3 {
 		if err := s.AddAdapter(fmt.Sprint("a", i), tinyAdapter(t, &s.model.Config, int64(i))); err != nil {
 			t.Fatal(err)
@@ -169,8 +175,28 @@ func TestSiblingsDoNotMatter(t *testing.T) {
 
 // The sampler's log-probs are the trainer's, for base and adapters, generated
 // and echoed tokens.
-func TestLogprobsAreTheTrainers(t *testing.T) {
-	s := newTiny(t, 2, Options{})
+func TestLogprobsAreTheTrainers(t *testing.T) { logprobsAreTheTrainers(t, newTiny(t, 2, Options{})) }
+
+// Every family keeps both promises: the trainer's log-probs, and the same bits
+// in any company.
+func TestFamilies(t *testing.T) {
+	for name, c := range variations() {
+		t.Run(name, func(t *testing.T) {
+			logprobsAreTheTrainers(t, newTinyOf(t, c, 2, Options{}))
+			alone := map[string]*answer{}
+			s := newTinyOf(t, c, 1, Options{})
+			for _, r := range mixed() {
+				for key, a := range serve(t, s, r) {
+					alone[key] = a
+				}
+			}
+			sameAnswers(t, serve(t, newTinyOf(t, c, 2, Options{MaxSequences: 64}), mixed()...), alone)
+		})
+	}
+}
+
+func logprobsAreTheTrainers(t *testing.T, s *Sampler) {
+	t.Helper()
 	requests := mixed()
 	answers := serve(t, s, requests...)
 	ws := model.NewWorkspace(s.pool, s.model, 512)

@@ -3,6 +3,7 @@ package sample
 import (
 	"sync/atomic"
 
+	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/engine/kernel"
 	"github.com/firekeep/firekeep/internal/engine/model"
 )
@@ -28,7 +29,7 @@ type pass struct {
 	pool   *kernel.Pool
 	model  *model.Model
 	cache  *cache
-	rotary *model.Rotary
+	rotary *model.Rotaries
 
 	spans    []span
 	rows     int
@@ -46,12 +47,12 @@ type pass struct {
 
 	// Parameters of the parts that run on the pool, and the parts, bound once
 	// so that a pass allocates nothing.
-	layer                                     int
-	weight                                    []float32
-	next                                      atomic.Int64
-	first                                     int
-	normPart, storePart, siluPart, attendPart func(worker, lo, hi int)
-	scratch                                   []attention // per worker
+	layer                                               int
+	weight                                              []float32
+	next                                                atomic.Int64
+	first                                               int
+	normPart, postPart, storePart, siluPart, attendPart func(worker, lo, hi int)
+	scratch                                             []attention // per worker
 }
 
 // run is a range of rows with one adapter.
@@ -72,8 +73,8 @@ type wanted struct{ span, index int }
 const headRows = 32
 
 func newPass(pool *kernel.Pool, m *model.Model, c *cache, positions int) *pass {
-	p := &pass{pool: pool, model: m, cache: c, rotary: model.NewRotary(&m.Config, positions)}
-	p.normPart, p.storePart, p.siluPart, p.attendPart = p.normRows, p.storeRows, p.siluRows, p.attendRows
+	p := &pass{pool: pool, model: m, cache: c, rotary: model.NewRotaries(&m.Config, positions)}
+	p.normPart, p.postPart, p.storePart, p.siluPart, p.attendPart = p.normRows, p.postRows, p.storeRows, p.siluRows, p.attendRows
 	return p
 }
 
@@ -101,12 +102,12 @@ func (p *pass) compute(visit func(rows []wanted, logits []float32)) {
 		p.linear(inputAttention, p.norm, false, p.q, p.k, p.v)
 		p.pool.Do(p.rows, grain(c.Heads*c.HeadDim), p.storePart)
 		p.attend()
-		p.linear(inputOutput, p.o, true, p.x)
+		p.join(inputOutput, p.o, layer.AttnPost)
 
 		p.rmsNorm(layer.MLPNorm)
 		p.linear(inputMLP, p.norm, false, p.gate, p.up)
 		p.pool.Do(p.rows, grain(4*c.Inter), p.siluPart)
-		p.linear(inputDown, p.gate, true, p.x)
+		p.join(inputDown, p.gate, layer.MLPPost)
 	}
 	p.head(visit)
 }
@@ -132,7 +133,7 @@ func (p *pass) layOut() {
 		}
 		for j, id := range s.tokens {
 			row, pos := s.row+j, s.pos+j
-			p.model.Embed.Row(p.x[row*c.Hidden:(row+1)*c.Hidden], int(id))
+			p.model.EmbedRow(p.x[row*c.Hidden:(row+1)*c.Hidden], id)
 			p.position = append(p.position, int32(pos))
 			p.home = append(p.home, home{s.table[pos/blockTokens], pos % blockTokens})
 			if j >= s.want {
@@ -158,6 +159,11 @@ func (p *pass) linear(i int, x []float32, acc bool, ys ...[]float32) {
 	for j, t := range inputs[i] {
 		w := layer.Linear[t]
 		p.pool.Forward(ys[j], w.N, x, w.K, w, p.rows, acc)
+		if bias := layer.Bias[t]; bias != nil {
+			for r := range p.rows {
+				kernel.Add(ys[j][r*w.N:(r+1)*w.N], bias)
+			}
+		}
 	}
 	for _, r := range p.runs {
 		if r.adapter == nil || r.adapter.layers[p.layer].a[i] == nil {
@@ -174,6 +180,28 @@ func (p *pass) linear(i int, x []float32, acc bool, ys ...[]float32) {
 	}
 }
 
+// join adds to the stream what the linear layer of input i makes of x, through
+// the norm post where the model has one.
+func (p *pass) join(i int, x, post []float32) {
+	if post == nil {
+		p.linear(i, x, true, p.x)
+		return
+	}
+	p.linear(i, x, false, p.norm)
+	p.weight = post
+	p.pool.Do(p.rows, grain(p.model.Config.Hidden), p.postPart)
+}
+
+// postRows adds the normalised rows of p.norm to the stream.
+func (p *pass) postRows(_, lo, hi int) {
+	h, eps := p.model.Config.Hidden, p.model.Config.NormEps
+	for r := lo; r < hi; r++ {
+		y := p.norm[r*h : (r+1)*h]
+		kernel.RMSNorm(y, y, p.weight, eps)
+		kernel.Add(p.x[r*h:(r+1)*h], y)
+	}
+}
+
 func (p *pass) rmsNorm(weight []float32) {
 	p.weight = weight
 	p.pool.Do(p.rows, grain(p.model.Config.Hidden), p.normPart)
@@ -187,24 +215,42 @@ func (p *pass) normRows(_, lo, hi int) {
 }
 
 func (p *pass) siluRows(_, lo, hi int) {
-	w := p.model.Config.Inter
-	kernel.SiLUMul(p.gate[lo*w:hi*w], p.gate[lo*w:hi*w], p.up[lo*w:hi*w])
+	w, mul := p.model.Config.Inter, kernel.SiLUMul
+	if p.model.Config.Activation == engine.ActivationGELU {
+		mul = kernel.GELUMul
+	}
+	mul(p.gate[lo*w:hi*w], p.gate[lo*w:hi*w], p.up[lo*w:hi*w])
 }
 
-// storeRows rotates queries and keys and writes keys and values to the cache.
+// storeRows turns queries and keys into what attention compares and writes
+// keys and values to the cache.
 func (p *pass) storeRows(_, lo, hi int) {
-	c := &p.model.Config
-	qw, vw, d := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim, c.HeadDim
+	c, layer := &p.model.Config, &p.model.Layers[p.layer]
+	qw, vw := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	rotary := p.rotary.Of(p.layer)
 	for r := lo; r < hi; r++ {
-		cos, sin := p.rotary.At(int(p.position[r]))
+		var cos, sin []float32
+		if rotary != nil {
+			cos, sin = rotary.At(int(p.position[r]))
+		}
 		q, k := p.q[r*qw:(r+1)*qw], p.k[r*vw:(r+1)*vw]
-		for h := range c.Heads {
-			kernel.Rope(q[h*d:(h+1)*d], cos, sin)
-		}
-		for h := range c.KVHeads {
-			kernel.Rope(k[h*d:(h+1)*d], cos, sin)
-		}
+		p.heads(q, layer.QNorm, cos, sin)
+		p.heads(k, layer.KNorm, cos, sin)
 		p.cache.store(p.home[r].block, p.layer, p.home[r].slot, k, p.v[r*vw:(r+1)*vw])
+	}
+}
+
+// heads normalises and rotates each head of x; a nil weight or angle leaves
+// that out.
+func (p *pass) heads(x, weight, cos, sin []float32) {
+	d := p.model.Config.HeadDim
+	for ; len(x) > 0; x = x[d:] {
+		if weight != nil {
+			kernel.RMSNorm(x[:d], x[:d], weight, p.model.Config.NormEps)
+		}
+		if cos != nil {
+			kernel.Rope(x[:d], cos, sin)
+		}
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/firekeep/firekeep/internal/engine"
@@ -61,9 +62,34 @@ func tinyTokenizer(t testing.TB) *token.Tokenizer {
 }
 
 // tinyModel is a random model whose logits are far from uniform.
-func tinyModel(seed uint64) *model.Model {
-	c := engine.Config{Family: "llama", Layers: 3, Hidden: 48, Inter: 80, Heads: 6, KVHeads: 2, HeadDim: 16, Vocab: tinyVocab,
+func tinyModel(seed uint64) *model.Model { return tinyModelOf(tinyConfig(), seed) }
+
+func tinyConfig() engine.Config {
+	return engine.Config{Family: "llama", Layers: 3, Hidden: 48, Inter: 80, Heads: 6, KVHeads: 2, HeadDim: 16, Vocab: tinyVocab,
 		MaxPositions: 512, NormEps: 1e-5, RopeTheta: 10000, BOS: -1, EOS: []int32{tinyEnd}, Tied: true}
+}
+
+// variations are small configurations with what each family adds to Llama's block.
+func variations() map[string]engine.Config {
+	all := map[string]engine.Config{}
+	vary := func(family string, change func(c *engine.Config)) {
+		c := tinyConfig()
+		c.Family = family
+		change(&c)
+		all[family] = c
+	}
+	vary("mistral", func(c *engine.Config) { c.Window, c.LayerKinds = 9, "lll" })
+	vary("qwen2", func(c *engine.Config) { c.Biases = []string{"q_proj", "k_proj", "v_proj"} })
+	vary("qwen3", func(c *engine.Config) { c.QKNorm = true })
+	vary("smollm3", func(c *engine.Config) { c.Window, c.LayerKinds = 40, "gnw" })
+	vary("gemma3", func(c *engine.Config) {
+		c.QKNorm, c.PostNorms, c.Activation = true, true, engine.ActivationGELU
+		c.EmbedScale, c.QueryScale, c.Window, c.LocalTheta, c.LayerKinds = 3, 0.2, 33, 500, "lgl"
+	})
+	return all
+}
+
+func tinyModelOf(c engine.Config, seed uint64) *model.Model {
 	rng := rand.New(rand.NewPCG(seed, 7))
 	draw := func(n int, scale float64) []float32 {
 		w := make([]float32, n)
@@ -84,6 +110,18 @@ func tinyModel(seed uint64) *model.Model {
 	m.Head = m.Embed
 	for l := range m.Layers {
 		m.Layers[l].AttnNorm, m.Layers[l].MLPNorm = ones(c.Hidden), ones(c.Hidden)
+		if c.QKNorm {
+			m.Layers[l].QNorm, m.Layers[l].KNorm = ones(c.HeadDim), ones(c.HeadDim)
+		}
+		if c.PostNorms {
+			m.Layers[l].AttnPost, m.Layers[l].MLPPost = ones(c.Hidden), ones(c.Hidden)
+		}
+		for t, name := range engine.Targets {
+			if slices.Contains(c.Biases, name) {
+				out, _ := c.Linear(name)
+				m.Layers[l].Bias[t] = draw(out, 0.3)
+			}
+		}
 		for t, name := range engine.Targets {
 			out, in := c.Linear(name)
 			m.Layers[l].Linear[t] = packed(draw(out*in, 0.2), out, in)
