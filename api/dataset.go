@@ -51,6 +51,17 @@ type CreateDatasetRequest struct {
 	Filter          string   `json:"filter,omitempty"`
 }
 
+// UploadEndpointRequest is the body of POST datasets/{id}:getUploadEndpoint.
+type UploadEndpointRequest struct {
+	FilenameToSize map[string]Int64 `json:"filenameToSize"`
+	ReadMask       string           `json:"readMask,omitempty"`
+}
+
+// SignedURLs answers where files may be sent to, or read from, without a key.
+type SignedURLs struct {
+	FilenameToSignedURLs map[string]string `json:"filenameToSignedUrls"`
+}
+
 // UploadedFile answers datasets/{id}:upload, in the snake_case of the contract.
 type UploadedFile struct {
 	ID        string `json:"id"`

@@ -67,6 +67,7 @@ const (
 	CreateDataset   Action = "datasets.create"
 	UploadDataset   Action = "datasets.upload"
 	ValidateDataset Action = "datasets.validate"
+	DownloadDataset Action = "datasets.download"
 	DeleteDataset   Action = "datasets.delete"
 
 	ListModels  Action = "models.list"
@@ -205,6 +206,7 @@ var groups = map[Action][]Group{
 	CreateDataset:   {Contribute},
 	UploadDataset:   {Contribute},
 	ValidateDataset: {Contribute},
+	DownloadDataset: {Contribute},
 	DeleteDataset:   {Manage, OwnWork},
 
 	ListModels:  {Infer, Shared},

@@ -55,18 +55,40 @@ func (k *Keys) Authenticate(ctx context.Context, key string) (Principal, error) 
 		}
 		return Principal{}, err
 	}
-	if !seal.MatchAPIKey(c.Key.Hash, key) || c.Account.State == store.AccountDeleted {
+	if !seal.MatchAPIKey(c.Key.Hash, key) {
 		return Principal{}, errKey()
 	}
-	if c.Account.State == store.AccountSuspended {
-		return Principal{}, rft.Errorf(rft.KindPermissionDenied, "the account is suspended; ask the operator of this server")
-	}
-	p, err := k.principal(c)
+	p, err := k.admitted(c)
 	if err != nil {
 		return Principal{}, err
 	}
 	k.touch(ctx, c.Key.ID)
 	return p, nil
+}
+
+// Recall returns the principal of a key that was presented before, by the key's
+// id. It is for what the server itself signed in the name of that key; a key
+// that was revoked since, or whose user or account is gone, is nobody's.
+func (k *Keys) Recall(ctx context.Context, id string) (Principal, error) {
+	c, err := k.DB.CredentialByID(ctx, id)
+	if rft.KindOf(err) == rft.KindNotFound {
+		return Principal{}, errKey()
+	}
+	if err != nil {
+		return Principal{}, err
+	}
+	return k.admitted(c)
+}
+
+// admitted is who holds a credential, if the account is one that may act.
+func (k *Keys) admitted(c store.Credential) (Principal, error) {
+	switch c.Account.State {
+	case store.AccountDeleted:
+		return Principal{}, errKey()
+	case store.AccountSuspended:
+		return Principal{}, rft.Errorf(rft.KindPermissionDenied, "the account is suspended; ask the operator of this server")
+	}
+	return k.principal(c)
 }
 
 // operator compares with every credential, so that the time tells nothing.

@@ -2,6 +2,8 @@ package catalog
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"io"
 
@@ -96,6 +98,37 @@ func (c *Catalog) Upload(ctx context.Context, account, ref string, r io.Reader, 
 		return 0, err
 	}
 	return o.Pin.Size, nil
+}
+
+// SameRows reads r to its end and reports whether it holds the rows that d was
+// uploaded with; otherwise d cannot take it.
+func (c *Catalog) SameRows(ctx context.Context, d store.Dataset, r io.Reader) error {
+	_, objects, err := c.db.DatasetByUID(ctx, d.UID)
+	if err != nil {
+		return err
+	}
+	whole := sha256.New()
+	if _, err := io.Copy(whole, r); err != nil {
+		return rft.Wrap(rft.KindInvalidArgument, err, "file: the upload broke off")
+	}
+	if len(objects) == 1 && objects[0].SHA256 == hex.EncodeToString(whole.Sum(nil)) {
+		return nil
+	}
+	return rft.Errorf(rft.KindFailedPrecondition, "%s cannot take an upload: it is %s, with other rows", d.Name(), d.State)
+}
+
+// Rows reads the rows of an upload, one object after another.
+func (c *Catalog) Rows(ctx context.Context, objects []store.Object) (r io.ReadCloser, size int64, err error) {
+	var parts []io.Reader
+	for _, o := range objects {
+		part, err := c.vault.OpenRows(ctx, o, 0, -1)
+		if err != nil {
+			return nil, 0, err
+		}
+		parts = append(parts, part)
+		size += o.Pin.Size
+	}
+	return io.NopCloser(io.MultiReader(parts...)), size, nil
 }
 
 // DeleteDataset removes a dataset and what the home bucket holds of it. Rows

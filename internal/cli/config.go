@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 
@@ -33,6 +34,10 @@ type Config struct {
 	// Hosts are the names by which clients call the server, beside localhost,
 	// addresses and the certificate's names; requests for other names are refused.
 	Hosts []string `json:"hosts"`
+	// PublicURL is what clients reach the HTTP API by where that is not the address
+	// they call: "https://rft.example.com" behind a proxy that ends TLS. URLs for
+	// uploads and downloads begin with it.
+	PublicURL string `json:"publicUrl"`
 	// Quotas are the limits of accounts that have none of their own.
 	Quotas QuotaConfig `json:"quotas"`
 	// plaintext is the flag that lets keys be sent in plaintext.
@@ -170,6 +175,12 @@ func (c Config) check(path string) error {
 	if c.Issuer.URL != "" {
 		if err := issuer.CheckURL(c.Issuer.URL); err != nil {
 			return rft.Wrap(rft.KindInvalidArgument, err, "%s: %s", path, rft.PublicMessage(err))
+		}
+	}
+	if c.PublicURL != "" {
+		u, err := url.Parse(c.PublicURL)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return bad("publicUrl", "must look like https://rft.example.com")
 		}
 	}
 	if err := checkRegistries(c.Registries); err != nil {

@@ -222,7 +222,7 @@ func (s *service) open(ctx context.Context, enginePath string, l *listeners) (wr
 		return "", err
 	}
 	s.onClose(stop)
-	s.http = server.New(server.Options{Control: s.ops, Log: s.log, Tracer: tracer, Ready: s.db.Ping, Version: s.version, Hosts: l.hosts})
+	s.http = server.New(server.Options{Control: s.ops, Log: s.log, Tracer: tracer, Ready: s.db.Ping, Version: s.version, Hosts: l.hosts, PublicURL: s.config.PublicURL})
 	s.grpc = rpc.New(rpc.Options{Control: s.ops, Log: s.log, TLS: l.tlsConfig(), Allow: s.http.AllowHost})
 	if l.noGRPC != nil {
 		s.log.Warn("no gRPC service; --grpc-listen names another address", "reason", rft.PublicMessage(l.noGRPC))

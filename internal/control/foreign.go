@@ -21,7 +21,7 @@ func (c *Control) lookNowhere(ctx context.Context, action authz.Action, name str
 	switch action {
 	case authz.GetModel, authz.DeleteModel, authz.ExportModel, authz.GetServed, authz.Chat, authz.Complete:
 		_, err = c.DB.Model(ctx, nowhere, id)
-	case authz.GetDataset, authz.DeleteDataset, authz.UploadDataset, authz.ValidateDataset:
+	case authz.GetDataset, authz.DeleteDataset, authz.UploadDataset, authz.ValidateDataset, authz.DownloadDataset:
 		_, err = c.DB.Dataset(ctx, nowhere, id)
 	case authz.GetStep, authz.CancelStep, authz.DeleteStep, authz.StepMetrics, authz.StepEvents:
 		_, err = c.DB.Job(ctx, nowhere, store.JobStep, id)

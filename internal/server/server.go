@@ -48,6 +48,9 @@ type Options struct {
 	// Hosts are the names by which the server may be called, beside localhost and
 	// addresses.
 	Hosts []string
+	// PublicURL is what URLs of the server begin with where that is not the address
+	// that clients call: behind a proxy. "" = the address they call.
+	PublicURL string
 	// Version is shown by /metrics.
 	Version string
 }
@@ -62,6 +65,7 @@ type Server struct {
 	metrics *metrics
 	quiet   time.Duration // see keepAwake
 	hosts   hosts
+	public  string
 	// closing ends when the server begins to stop.
 	closing context.Context
 	close   context.CancelFunc
@@ -73,7 +77,7 @@ type Server struct {
 
 // New makes a Server.
 func New(o Options) *Server {
-	s := &Server{control: o.Control, log: o.Log, tracer: o.Tracer, ready: o.Ready, quiet: quiet, metrics: newMetrics(o.Version, o.Control)}
+	s := &Server{control: o.Control, log: o.Log, tracer: o.Tracer, ready: o.Ready, quiet: quiet, public: strings.TrimSuffix(o.PublicURL, "/"), metrics: newMetrics(o.Version, o.Control)}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

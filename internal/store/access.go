@@ -27,10 +27,20 @@ type Credential struct {
 // Credential returns what the key with this hash stands for, read at one instant
 // so that what was revoked, changed or suspended counts from the next request.
 // NOT_FOUND when there is no such key or it has expired.
-func (db *DB) Credential(ctx context.Context, hash []byte) (c Credential, err error) {
+func (db *DB) Credential(ctx context.Context, hash []byte) (Credential, error) {
+	return db.credential(ctx, "hash = ?", hash)
+}
+
+// CredentialByID is Credential for a key that was presented before: what was
+// signed for it names the key, and holds as long as the key does.
+func (db *DB) CredentialByID(ctx context.Context, id string) (Credential, error) {
+	return db.credential(ctx, "id = ?", id)
+}
+
+func (db *DB) credential(ctx context.Context, where string, arg any) (c Credential, err error) {
 	err = db.read(ctx, func(t *tx) error {
 		var ok bool
-		c.Key, ok, err = apiKeys.one(ctx, t, "hash = ?", hash)
+		c.Key, ok, err = apiKeys.one(ctx, t, where, arg)
 		if ok && !c.Key.Expires.IsZero() && !t.now.Before(c.Key.Expires) {
 			ok = false
 		}

@@ -1,0 +1,156 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/firekeep/firekeep/internal/seal"
+	"github.com/firekeep/firekeep/internal/store"
+)
+
+// raw sends a request without a key to a whole URL.
+func raw(t *testing.T, method, url, body string) (int, string) {
+	t.Helper()
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
+	must(t, err)
+	resp, err := http.DefaultClient.Do(req)
+	must(t, err)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	must(t, err)
+	return resp.StatusCode, string(b)
+}
+
+// signedURL asks for the URL of an endpoint and checks that it leads back here.
+func (f *fixture) signedURL(as, method, path, body, file string) string {
+	f.t.Helper()
+	status, _, text := f.do(as, method, path, body)
+	var out struct {
+		URLs map[string]string `json:"filenameToSignedUrls"`
+	}
+	if status != 200 || json.Unmarshal([]byte(text), &out) != nil || len(out.URLs) != 1 || !strings.HasPrefix(out.URLs[file], f.http.URL+"/v1/transfers/") {
+		f.t.Fatalf("%s %s: %d %s", method, path, status, text)
+	}
+	return out.URLs[file]
+}
+
+// TestTransfers: files travel by URLs that need no key and do one thing.
+func TestTransfers(t *testing.T) {
+	f := newFixture(t)
+	ctx := context.Background()
+	const a, file, rows = "/v1/accounts/main", "in memory.jsonl", `{"samples":[]}`
+	announce := fmt.Sprintf(`{"filenameToSize":{%q:"%d"}}`, file, len(rows))
+	create := func(id, dataset string) {
+		if status, _, text := f.do("main/carl", "POST", a+"/datasets", fmt.Sprintf(`{"datasetId":%q,"dataset":%s}`, id, dataset)); status != 200 {
+			t.Fatal(status, text)
+		}
+	}
+	create("d", "{}")
+	create("b", `{"externalUrl":"s3://bucket/rows.jsonl"}`)
+
+	for body, contains := range map[string]string{
+		`{}`: "one file", `{"filenameToSize":{"a":"1","b":"1"}}`: "one file", `{"filenameToSize":{"a":"0"}}`: "1 byte", `{"filenameToSize":{"a":"999999999999"}}`: "150 MiB",
+		`{"filenameToSize":{"":"1"}}`: "file names", `{"filenameToSize":{"a":"x"}}`: "filenameToSize",
+	} {
+		if status, _, text := f.do("main/carl", "POST", a+"/datasets/d:getUploadEndpoint", body); status != 400 || !strings.Contains(text, contains) {
+			t.Errorf("%s: %d %s", body, status, text)
+		}
+	}
+	if status, _, text := f.do("main/carl", "POST", a+"/datasets/b:getUploadEndpoint", announce); status != 400 || !strings.Contains(text, "bucket") {
+		t.Errorf("an upload to a bucket dataset: %d %s", status, text)
+	}
+	if status, _, text := f.do("main/carl", "GET", a+"/datasets/d:getDownloadEndpoint", ""); status != 400 || !strings.Contains(text, "no rows") {
+		t.Errorf("a download of nothing: %d %s", status, text)
+	}
+
+	put := f.signedURL("main/carl", "POST", a+"/datasets/d:getUploadEndpoint", announce, file)
+	for name, c := range map[string]struct {
+		method, url, body string
+		status            int
+	}{
+		"longer": {"PUT", put, rows + "x", 400}, "shorter": {"PUT", put, rows[1:], 400}, "read": {"GET", put, "", 403},
+		"altered": {"PUT", put[:len(put)-4] + "AAAA", rows, 403}, "cut": {"PUT", put[:len(put)-4], rows, 403}, "nothing": {"PUT", f.http.URL + "/v1/transfers/x", rows, 403},
+		"endless": {"PUT", f.http.URL + "/v1/transfers/" + strings.Repeat("A", 4000), rows, 403},
+	} {
+		if status, text := raw(t, c.method, c.url, c.body); status != c.status {
+			t.Errorf("%s: %d %s", name, status, text)
+		}
+	}
+	if d, err := f.db.Dataset(ctx, "main", "d"); err != nil || d.Uploaded {
+		t.Fatalf("a refused file was taken: %+v %v", d, err)
+	}
+	// Chunked, without a length ahead: the announced size is what counts.
+	for body, want := range map[string]int{rows[1:]: 400, rows + "x": 400, rows: 200} {
+		req, err := http.NewRequest("PUT", put, io.MultiReader(strings.NewReader(body)))
+		must(t, err)
+		resp, err := http.DefaultClient.Do(req)
+		must(t, err)
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%q in chunks: %d, want %d", body, resp.StatusCode, want)
+		}
+	}
+	if status, text := raw(t, "PUT", put, rows); status != 200 || text != "" {
+		t.Errorf("once more: %d %s", status, text)
+	}
+	p, err := f.db.ListJobs(ctx, "main", store.JobValidation, store.ListOptions{})
+	must(t, err)
+	if len(p.Items) != 3 { // of b, and of d twice
+		t.Errorf("%d validations are queued", len(p.Items))
+	}
+
+	// What lies in a bucket never comes through here.
+	status, text := raw(t, "GET", f.signedURL("main/carl", "GET", a+"/datasets/b:getDownloadEndpoint", "", "b.jsonl"), "")
+	if status != 200 || text != "" {
+		t.Errorf("the download of a bucket dataset: %d %q", status, text)
+	}
+
+	// The URL is as good as the key that asked for it.
+	id, err := seal.ParseAPIKey(f.keys["main/carl"])
+	must(t, err)
+	must(t, f.db.DeleteAPIKey(ctx, "main", "carl", id, store.Act{}))
+	if status, text := raw(t, "PUT", put, rows); status != 401 {
+		t.Errorf("with a key that was revoked: %d %s", status, text)
+	}
+	if logs := f.logs.String(); strings.Contains(logs, put[len(put)-40:]) || strings.Contains(logs, "samples") {
+		t.Error("the log holds a signed URL, or rows")
+	}
+}
+
+// TestTransfersExpire: a URL is of no use later, nor for a dataset made anew.
+func TestTransfersExpire(t *testing.T) {
+	f := newFixture(t)
+	ctx := context.Background()
+	const a = "/v1/accounts/main"
+	if status, _, text := f.do("main/carl", "POST", a+"/datasets", `{"datasetId":"d"}`); status != 200 {
+		t.Fatal(status, text)
+	}
+	url := func() string {
+		return f.signedURL("main/carl", "POST", a+"/datasets/d:getUploadEndpoint", `{"filenameToSize":{"f":"1"}}`, "f")
+	}
+	now := time.Now()
+	f.world.Control.Clock = func() time.Time { return now }
+	put := url()
+	now = now.Add(2 * time.Hour)
+	if status, _ := raw(t, "PUT", put, "x"); status != 403 {
+		t.Errorf("two hours later: %d", status)
+	}
+	put = url()
+	_, _, err := f.db.DeleteDataset(ctx, "main", "d", store.Act{})
+	must(t, err)
+	if status, text := raw(t, "PUT", put, "x"); status != 404 {
+		t.Errorf("a deleted dataset: %d %s", status, text)
+	}
+	if status, _, text := f.do("main/carl", "POST", a+"/datasets", `{"datasetId":"d"}`); status != 200 {
+		t.Fatal(status, text)
+	}
+	if status, text := raw(t, "PUT", put, "x"); status != 404 {
+		t.Errorf("a dataset made anew: %d %s", status, text)
+	}
+}
