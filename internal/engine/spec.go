@@ -5,7 +5,7 @@ package engine
 // sent to the engine, recorded in provenance and compared on continuation.
 // Formulas and defaults: docs/reinforcement.md.
 type Spec struct {
-	Method string `json:"method"` // GRPO, DAPO, GSPO_TOKEN, SFT
+	Method string `json:"method"` // one of Methods
 
 	// LoRA: y = W x + (alpha/rank) B A x.
 	LoraRank    int      `json:"loraRank"`
@@ -42,12 +42,24 @@ type Spec struct {
 	BaselineB    float64            `json:"advantageConstant"`
 	Rewards      map[string]float64 `json:"rewardWeights"` // eval key -> weight
 
+	// DPO and ORPO, which learn from pairs, have weights of their own.
+	DPOBeta    float64 `json:"dpoBeta,omitempty"`    // of the log-ratios, 0.1
+	ORPOLambda float64 `json:"orpoLambda,omitempty"` // of the odds ratio, 1
+
+	// Penalty on long samples; OverlongMaxTokens 0 = none.
+	OverlongMaxTokens    int `json:"overlongMaxTokens,omitempty"`
+	OverlongBufferTokens int `json:"overlongBufferTokens,omitempty"`
+
 	OnNoSignal  string `json:"onNoSignal"`  // "complete" or "fail": how a job without any live sample ends
 	ResumeEvery int    `json:"resumeEvery"` // updates between resume points
 
 	// Template overrides the model's chat template; "" keeps it.
 	Template string `json:"jinjaTemplate,omitempty"`
 }
+
+// Methods are the losses that a step can have: those of the wire contract, then
+// ours, then that of supervised jobs.
+var Methods = []string{"GRPO", "DAPO", "GSPO_TOKEN", "DPO", "ORPO", "PPO", "DR_GRPO", "CISPO", "IMPORTANCE_SAMPLING", "SFT"}
 
 // Targets are the linear layers that LoRA can adapt, in the order in which
 // adapters store them.
@@ -69,6 +81,14 @@ func DefaultSpec(method string) Spec {
 		s.ClipHigh = 1.28
 	case "GSPO_TOKEN":
 		s.ClipLow, s.ClipHigh, s.DualClip = 1-3e-4, 1+4e-4, 0
+	case "PPO":
+		s.DualClip, s.ScaleRewards = 0, "none"
+	case "DR_GRPO":
+		s.ScaleRewards = "none"
+	case "DPO":
+		s.DPOBeta = 0.1
+	case "ORPO":
+		s.ORPOLambda = 1
 	}
 	return s
 }

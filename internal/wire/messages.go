@@ -119,7 +119,7 @@ type ImportDone struct {
 // ValidateTask checks the shape of a dataset by streaming. The broker opens
 // one "dataset" stream per object, in order, then sends EpochEnd.
 type ValidateTask struct {
-	Format  string `json:"format"` // "RL", "CHAT" (supervised with rewards), "" = detect by the first row
+	Format  string `json:"format"` // "RL", "CHAT" (supervised, with or without rewards), "DPO", "" = detect by the first row
 	Objects int    `json:"objects"`
 }
 
@@ -211,6 +211,9 @@ type Metrics struct {
 	RatioMean     float64 `json:"ratioMean"`
 	EffectiveSize float64 `json:"effectiveSampleSize"` // (sum w)^2 / sum w^2 over scored tokens with logprobs
 	MaskedSamples int     `json:"offPolicyMasked"`
+	Pairs         int     `json:"pairs,omitempty"`
+	PairAccuracy  float64 `json:"pairAccuracy,omitempty"`
+	PairMargin    float64 `json:"pairMargin,omitempty"`
 	Updated       bool    `json:"updated"` // false: nothing carried a gradient
 	Seconds       float64 `json:"seconds"`
 	TokensPerSec  float64 `json:"tokensPerSecond"`

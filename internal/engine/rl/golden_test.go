@@ -27,6 +27,9 @@ type goldenCase struct {
 	TokenLoss            [][]float64        `json:"token_loss"`
 	Loss                 float64            `json:"loss"`
 	Grad                 [][]float64        `json:"grad"`
+	Pairs                [][2]int           `json:"pairs"`
+	PairLoss             []float64          `json:"pair_loss"`
+	TRLChecked           bool               `json:"trl_checked"`
 }
 
 type golden struct {
@@ -86,6 +89,7 @@ func (c goldenCase) spec() *engine.Spec {
 	return &engine.Spec{
 		Method: c.Method, ScaleRewards: c.ScaleRewards, ClipLow: p["lo"], ClipHigh: p["hi"], DualClip: p["dual"],
 		KLBeta: p["klBeta"], TISCap: p["tisCap"], OffPolicy: p["offPolicy"], MaxContextLength: int(p["maxContextLength"]),
+		DPOBeta: p["beta"], ORPOLambda: p["lambda"],
 	}
 }
 
@@ -151,10 +155,83 @@ func TestLossesAgainstGolden(t *testing.T) {
 			}
 		})
 	}
-	for _, m := range []string{"GRPO", "DAPO", "GSPO_TOKEN", "SFT"} {
-		if !seen[m] {
+	for _, m := range engine.Methods {
+		if !seen[m] && !Paired(m) {
 			t.Errorf("no golden case for %s", m)
 		}
+	}
+}
+
+func TestPairLossesAgainstGolden(t *testing.T) {
+	g := readGolden(t)
+	seen := map[string]bool{}
+	for _, c := range g.Cases {
+		if c.Reduction != "pair" {
+			continue
+		}
+		t.Run(c.Name, func(t *testing.T) {
+			seen[c.Method] = true
+			in, spec := g.Inputs[c.Inputs], c.spec()
+			pairs := pairsOf(in)
+			if !slices.Equal(pairs, c.Pairs) {
+				t.Fatalf("pairs %v, want %v", pairs, c.Pairs)
+			}
+			total, grad := 0.0, make([][]float64, len(in.LP))
+			for i := range in.LP {
+				grad[i] = make([]float64, len(in.LP[i]))
+			}
+			for k, p := range pairs {
+				terms := PairLoss(spec, in.side(p[0]), in.side(p[1]), len(pairs))
+				total += terms.Loss
+				if !near(terms.Loss*float64(len(pairs)), c.PairLoss[k]) {
+					t.Errorf("pair %v: loss %.12g, want %.12g", p, terms.Loss*float64(len(pairs)), c.PairLoss[k])
+				}
+				fill(grad[p[0]], terms.Chosen)
+				fill(grad[p[1]], terms.Rejected)
+			}
+			if !near(total, c.Loss) {
+				t.Errorf("loss %.12g, want %.12g", total, c.Loss)
+			}
+			for i := range grad {
+				nearAll(t, "grad", grad[i], c.Grad[i])
+			}
+		})
+	}
+	for _, m := range engine.Methods {
+		if Paired(m) && !seen[m] {
+			t.Errorf("no golden case for %s", m)
+		}
+	}
+}
+
+// pairsOf finds the pairs of the two groups of four.
+func pairsOf(in goldenInputs) (pairs [][2]int) {
+	for g, r := range in.Rewards {
+		var scored []int
+		for i := range r {
+			scored = append(scored, len(in.LP[4*g+i]))
+		}
+		if c, r, ok := Pair(r, scored); ok {
+			pairs = append(pairs, [2]int{4*g + c, 4*g + r})
+		}
+	}
+	return pairs
+}
+
+func (in goldenInputs) side(i int) Side {
+	return Side{LP: sum(in.LP[i]), Ref: sum(in.Ref[i]), Tokens: len(in.LP[i])}
+}
+
+func sum(v []float64) (s float64) {
+	for _, x := range v {
+		s += x
+	}
+	return s
+}
+
+func fill(v []float64, x float64) {
+	for i := range v {
+		v[i] = x
 	}
 }
 

@@ -56,3 +56,14 @@ func Reward(weights, evals map[string]float64) (r float64, missing string) {
 	}
 	return r, ""
 }
+
+// Overlong is the penalty on a sample of n scored tokens, which its reward gets
+// before the advantage: 0 up to OverlongMaxTokens - OverlongBufferTokens, then
+// falling to -1 at OverlongMaxTokens.
+func Overlong(spec *engine.Spec, n int) float64 {
+	if spec.OverlongMaxTokens <= 0 || spec.OverlongBufferTokens <= 0 {
+		return 0
+	}
+	buffer := float64(spec.OverlongBufferTokens)
+	return min(max((float64(spec.OverlongMaxTokens-n)-buffer)/buffer, -1), 0)
+}

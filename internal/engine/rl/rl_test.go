@@ -137,3 +137,52 @@ func TestEmptySample(t *testing.T) {
 		t.Errorf("%+v", stats)
 	}
 }
+
+func TestPairOfAGroup(t *testing.T) {
+	for _, c := range []struct {
+		rewards  []float64
+		scored   []int
+		chosen   int
+		rejected int
+		ok       bool
+	}{
+		{[]float64{0.5, 1, 0, 1, 0}, []int{1, 1, 1, 1, 1}, 1, 2, true},
+		{[]float64{0.5, 1, 0, 1, 0}, []int{1, 0, 1, 1, 1}, 1, 2, false}, // an empty side drops the pair, whatever else there is
+		{[]float64{0.5, 1, 0}, []int{0, 1, 1}, 1, 2, true},
+		{[]float64{0.3, 0.3 + 1e-7}, []int{1, 1}, 0, 0, false},
+		{nil, nil, 0, 0, false},
+	} {
+		chosen, rejected, ok := Pair(c.rewards, c.scored)
+		if ok != c.ok || ok && (chosen != c.chosen || rejected != c.rejected) {
+			t.Errorf("%v %v: %d %d %v, want %d %d %v", c.rewards, c.scored, chosen, rejected, ok, c.chosen, c.rejected, c.ok)
+		}
+	}
+}
+
+// Sure pairs must not overflow, and a certain completion has finite odds and no
+// odds gradient.
+func TestPairLossAtItsLimits(t *testing.T) {
+	dpo, orpo := engine.DefaultSpec("DPO"), engine.DefaultSpec("ORPO")
+	for _, sign := range []float64{1, -1} {
+		p := PairLoss(&dpo, Side{LP: sign * 1e5, Tokens: 1}, Side{LP: -sign * 1e5, Tokens: 1}, 1)
+		if want := max(0, -sign*2e4); !near(p.Loss, want) || math.IsNaN(p.Chosen) || p.Margin != sign*2e4 {
+			t.Errorf("DPO of margin %g: %+v, want loss %g", sign*2e4, p, want)
+		}
+	}
+	p := PairLoss(&orpo, Side{LP: 0, Tokens: 2}, Side{LP: -3, Tokens: 3}, 1)
+	if p.Chosen != -0.5 || math.IsInf(p.Loss, 0) || math.IsNaN(p.Loss) || p.Rejected <= 0 {
+		t.Errorf("ORPO of a certain completion: %+v", p)
+	}
+}
+
+func TestOverlongPenalty(t *testing.T) {
+	spec := engine.Spec{OverlongMaxTokens: 100, OverlongBufferTokens: 40}
+	for n, want := range map[int]float64{0: 0, 60: 0, 70: -0.25, 100: -1, 500: -1} {
+		if got := Overlong(&spec, n); !near(got, want) {
+			t.Errorf("%d tokens: %g, want %g", n, got, want)
+		}
+	}
+	if got := Overlong(&engine.Spec{}, 1e6); got != 0 {
+		t.Errorf("without a bound: %g", got)
+	}
+}

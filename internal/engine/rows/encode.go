@@ -14,6 +14,7 @@ import (
 type Encoder struct {
 	tok        *token.Tokenizer
 	template   *token.Template
+	method     string
 	rewards    map[string]float64
 	maxContext int
 }
@@ -21,13 +22,13 @@ type Encoder struct {
 // NewEncoder takes from spec the reward weights and the maximal context
 // length. The caller chose the template: spec.Template or the model's own.
 func NewEncoder(tok *token.Tokenizer, template *token.Template, spec *engine.Spec) *Encoder {
-	return &Encoder{tok, template, spec.Rewards, spec.MaxContextLength}
+	return &Encoder{tok, template, spec.Method, spec.Rewards, spec.MaxContextLength}
 }
 
 // Encode tokenises a group. Bad rewards, a template that refuses, or ids that
 // do not fit are problems that name line and sample.
 func (e *Encoder) Encode(g *Group) (*Encoded, error) {
-	rewards, err := g.CheckRewards(e.rewards)
+	rewards, err := e.rewardsOf(g)
 	if err != nil {
 		return nil, err
 	}
@@ -41,6 +42,18 @@ func (e *Encoder) Encode(g *Group) (*Encoded, error) {
 		out.Samples[i] = x.finish(rewards[i])
 	}
 	return out, nil
+}
+
+// rewardsOf checks that the method can learn from the group, and returns the
+// rewards; SFT needs none and reads none.
+func (e *Encoder) rewardsOf(g *Group) ([]float64, error) {
+	switch {
+	case g.Format == FormatDPO && e.method != "DPO" && e.method != "ORPO":
+		return nil, problem(g.Line, 0, RuleFormat, "", "the row is a pair of preferences, from which only DPO and ORPO learn")
+	case e.method == "SFT":
+		return make([]float64, len(g.Samples)), nil
+	}
+	return g.CheckRewards(e.rewards)
 }
 
 // sampleEncoder builds one sample.

@@ -206,3 +206,40 @@ func TestPromptSharedByRow(t *testing.T) {
 		t.Errorf("prompts differ: %v, %v", a.IDs[:a.Prompt], b.IDs[:b.Prompt])
 	}
 }
+
+// TestPreferencesEncode: the answers behind the shared prompt are scored, and
+// only the methods of pairs take such rows; SFT asks for no reward.
+func TestPreferencesEncode(t *testing.T) {
+	tok := byteTokenizer(t)
+	tpl, err := token.ParseTemplate(chatML)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := rows.ParseGroup([]byte(`{"input":{"messages":[{"role":"user","content":"q"}]},"preferred_output":[{"role":"assistant","content":"yes","weight":0}],`+
+		`"non_preferred_output":[{"role":"assistant","content":"no"}]}`), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for method, ok := range map[string]bool{"DPO": true, "ORPO": true, "SFT": false, "GRPO": false, "PPO": false} {
+		spec := engine.DefaultSpec(method)
+		out, err := rows.NewEncoder(tok, tpl, &spec).Encode(g)
+		if (err == nil) != ok {
+			t.Errorf("%s: %v", method, err)
+		}
+		if err != nil {
+			continue
+		}
+		if a, b := marked(tok, out.Samples[0]), marked(tok, out.Samples[1]); a != front+"[yes<|im_end|>]\n" || b != front+"[no<|im_end|>]\n" ||
+			out.Samples[0].Reward != 1 || out.Samples[1].Reward != 0 {
+			t.Errorf("%s: %q %q", method, a, b)
+		}
+	}
+	plain, err := rows.ParseGroup([]byte("{"+turn+"}"), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	spec := engine.DefaultSpec("SFT")
+	if out, err := rows.NewEncoder(tok, tpl, &spec).Encode(plain); err != nil || marked(tok, out.Samples[0]) != front+"[Hello!<|im_end|>]\n" {
+		t.Errorf("%v", err)
+	}
+}

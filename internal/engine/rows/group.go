@@ -11,7 +11,8 @@ import (
 // Formats of rows.
 const (
 	FormatRL   = "RL"   // {"samples":[…]}: one row is one group
-	FormatChat = "CHAT" // {"messages":[…],"reward":0.7}: adjacent rows with an equal prompt are a group
+	FormatChat = "CHAT" // {"messages":[…],"reward":0.7}: adjacent rows with an equal prompt are a group; the reward is optional
+	FormatDPO  = "DPO"  // {"input":{"messages":[…]},"preferred_output":[…],"non_preferred_output":[…]}: one row is one pair
 )
 
 // Group is one parsed group. It keeps views of the bytes it was parsed from.
@@ -65,7 +66,12 @@ const maxReward = 1e30
 // CheckRewards sums weight x eval for every sample; a missing key or a sum
 // that is not finite or above maxReward is a problem that names line, sample and
 // key.
+//
+// The samples of a pair have the rewards 1 and 0, whatever the weights.
 func (g *Group) CheckRewards(weights map[string]float64) ([]float64, error) {
+	if g.Format == FormatDPO {
+		return []float64{1, 0}, nil
+	}
 	out := make([]float64, len(g.Samples))
 	for i := range g.Samples {
 		s := &g.Samples[i]
@@ -117,7 +123,7 @@ func ParseGroup(raw []byte, firstLine int64) (*Group, error) {
 				g = &Group{Line: line, Format: r.format, Samples: r.samples}
 			case g.Format != r.format:
 				return nil, problem(line, 0, RuleMixed, "", "the row has another format than the rows before it")
-			case g.Format == FormatRL:
+			case g.Format != FormatChat:
 				return nil, problem(line, 0, RuleFormat, "", "a group of this format is one row, here is a second")
 			default:
 				g.Samples = append(g.Samples, r.samples...)
@@ -169,16 +175,23 @@ func (p *rowParser) row() row {
 	r := row{}
 	var tools []byte
 	var chat Sample
+	var two pair
 	seen := sampleFields{}
 	p.object(func(key []byte) {
-		if string(key) == "samples" {
+		switch string(key) {
+		case "samples":
 			r.format = FormatRL
 			p.samples(&r)
-			return
+		case "input", "preferred_output", "non_preferred_output":
+			p.pairField(&two, key)
+		default:
+			p.sampleField(&chat, &seen, key)
 		}
-		p.sampleField(&chat, &seen, key)
 	})
 	p.end()
+	if two.complete() && r.format == "" && !seen.messages {
+		return p.finishPair(&two)
+	}
 	switch {
 	case r.format == FormatRL && seen.messages:
 		p.fail(RuleFormat, "messages", "a row has either samples or messages")
@@ -193,8 +206,10 @@ func (p *rowParser) row() row {
 		r.format = FormatChat
 		p.finishSample(&chat, &seen)
 		r.samples = []Sample{chat}
+	case two.any():
+		p.fail(RuleFormat, "input", "a preference row needs input, preferred_output and non_preferred_output")
 	default:
-		p.fail(RuleFormat, "samples", "a row needs samples, or messages with a reward")
+		p.fail(RuleFormat, "samples", "a row needs samples, or messages, or input with preferred_output and non_preferred_output")
 	}
 	return r
 }
@@ -274,7 +289,7 @@ func (p *rowParser) finishSample(s *Sample, seen *sampleFields) {
 	switch {
 	case !seen.messages || len(s.Turns) == 0:
 		p.fail(RuleNoMessages, "messages", "the sample has no messages")
-	case !seen.evals && !seen.reward:
+	case !seen.evals && !seen.reward && p.sample > 0: // supervised rows need no reward
 		p.fail(RuleNoReward, "evals", "the sample has no evals and no reward")
 	}
 	if _, ok := s.reward("score"); seen.reward && !ok {

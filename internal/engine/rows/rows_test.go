@@ -23,6 +23,13 @@ const (
 	evals = `"evals":{"score":1}`
 )
 
+// preference is a row of a preferred and another answer.
+var preference = `{` + input + `,"preferred_output":` + answer("a") + `,"non_preferred_output":` + answer("b") + `}`
+
+const input = `"input":{"messages":[{"role":"user","content":"q"}],"tools":[{"type":"function"}]}`
+
+func answer(text string) string { return `[{"role":"assistant","content":"` + text + `"}]` }
+
 // badRows are datasets that validation refuses, with what it must name.
 var badRows = []struct {
 	name, rows string
@@ -64,6 +71,13 @@ var badRows = []struct {
 	{"trailing", good + "x", RuleJSON, "", 1, 0},
 	{"empty", "\n \n", RuleNoSamples, "", 0, 0},
 	{"control", strings.Replace(good, `"a"`, "\"\x01\"", 1), RuleJSON, "", 1, 1},
+	{"pair without an answer", `{` + input + `,"preferred_output":` + answer("a") + `}`, RuleFormat, "input", 1, 0},
+	{"pair of two messages", `{` + input + `,"preferred_output":[{"role":"assistant","content":"a"},{"role":"assistant","content":"a"}],"non_preferred_output":` + answer("b") + `}`,
+		RuleLastRole, "preferred_output", 1, 0},
+	{"pair with a user's answer", `{` + input + `,"preferred_output":` + answer("a") + `,"non_preferred_output":[{"role":"user","content":"q"}]}`, RuleLastRole, "non_preferred_output", 1, 0},
+	{"pair without a prompt", `{"input":{"messages":[]},"preferred_output":` + answer("a") + `,"non_preferred_output":` + answer("b") + `}`, RuleNoMessages, "input.messages", 1, 0},
+	{"pair of a string", `{"input":"q","preferred_output":` + answer("a") + `,"non_preferred_output":` + answer("b") + `}`, RuleType, "input", 1, 0},
+	{"pairs among groups", good + "\n" + preference, RuleMixed, "", 2, 0},
 	{"number", one(msgs + `,"evals":{"score":01}`), RuleJSON, "", 1, 1},
 }
 
@@ -185,6 +199,52 @@ func TestSummary(t *testing.T) {
 	}
 	if sum, _, _ = validate(one(msgs+","+evals), 64); len(sum.Warnings) != 1 {
 		t.Errorf("one-sample rows must warn: %+v", sum)
+	}
+}
+
+func TestPreferences(t *testing.T) {
+	sum, chunks, err := validate(preference+"\n"+preference+"\n", 9)
+	if err != nil || sum.Format != FormatDPO || sum.Groups != 2 || sum.Samples != 4 || sum.SamplesPerGroup != 2 || len(sum.EvalKeys) != 0 || len(chunks) != 1 {
+		t.Fatalf("%+v %v", sum, err)
+	}
+	g, err := ParseGroup([]byte(preference), 3)
+	if err != nil || g.Format != FormatDPO || len(g.Samples) != 2 {
+		t.Fatalf("%+v %v", g, err)
+	}
+	for i, text := range []string{"a", "b"} {
+		want := `[{"role":"user","content":"q"},{"role":"assistant","content":"` + text + `"}]`
+		if s := g.Samples[i]; string(s.Messages) != want || string(s.Tools) != `[{"type":"function"}]` || s.promptTurns() != 1 {
+			t.Errorf("sample %d: %s, tools %s", i, s.Messages, s.Tools)
+		}
+	}
+	if r, err := g.CheckRewards(map[string]float64{"score": 1}); err != nil || !reflect.DeepEqual(r, []float64{1, 0}) {
+		t.Errorf("rewards %v %v", r, err)
+	}
+	if _, err := ParseGroup([]byte(preference+"\n"+preference), 1); err == nil {
+		t.Error("two pairs passed for one group")
+	}
+	// Rows of other formats may use these keys as they like.
+	for _, row := range []string{strings.Replace(good, `{"samples"`, `{"input":"x","preferred_output":3,"samples"`, 1), `{"input":[],` + msgs + `,"reward":1}`} {
+		if _, _, err := validate(row, 64); err != nil {
+			t.Errorf("%s: %v", row, err)
+		}
+	}
+}
+
+// TestSupervisedRowsNeedNoReward, but a step on rewards says which row has none.
+func TestSupervisedRowsNeedNoReward(t *testing.T) {
+	rows := "{" + msgs + "}\n{" + msgs + `,"reward":1}` + "\n"
+	sum, _, err := validate(rows, 64)
+	if err != nil || sum.Format != FormatChat || sum.Rows != 2 || len(sum.EvalKeys) != 0 {
+		t.Fatalf("%+v %v", sum, err)
+	}
+	g, err := ParseGroup([]byte(rows), 5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p *engine.Problem
+	if _, err := g.CheckRewards(map[string]float64{"score": 1}); !errors.As(err, &p) || p.Rule != RuleNoReward || p.Line != 5 {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -65,8 +65,8 @@ type Validator struct {
 
 // NewValidator starts a validation. emit gets the chunks as they are full.
 func NewValidator(format string, emit func(Chunk) error) (*Validator, error) {
-	if format != "" && format != FormatRL && format != FormatChat {
-		return nil, problem(0, 0, RuleFormat, "", "format %.20q is unknown; known are RL and CHAT", format)
+	if format != "" && format != FormatRL && format != FormatChat && format != FormatDPO {
+		return nil, problem(0, 0, RuleFormat, "", "format %.20q is unknown; known are RL, CHAT and DPO", format)
 	}
 	return &Validator{emit: emit, want: format, single: true, chunk: Chunk{Object: -1}}, nil
 }

@@ -100,7 +100,10 @@ type Metrics struct {
 	RatioMean     float64
 	EffectiveSize float64 // (sum w)^2 / sum w^2 over scored tokens with logprobs
 	MaskedSamples int
-	Updated       bool // false: nothing carried a gradient, nothing changed
+	Pairs         int     // of DPO and ORPO
+	PairAccuracy  float64 // share of pairs in the right order before the update
+	PairMargin    float64 // mean of what the sigmoid of the loss sees
+	Updated       bool    // false: nothing carried a gradient, nothing changed
 	Seconds       float64
 	TokensPerSec  float64
 }

@@ -2,6 +2,7 @@ package train
 
 import (
 	"context"
+	"slices"
 
 	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/engine/rl"
@@ -15,12 +16,14 @@ type cursor struct {
 	Sample   int   `json:"sample"`
 }
 
-// group is a group of rows with what its rewards say.
+// group is a group of rows with what its rewards say. For a method of pairs
+// Encoded holds the chosen and the rejected sample only, in this order.
 type group struct {
 	*rows.Encoded
 	position int64
 	adv      []float64 // per sample; nil until the batch is known (baseline batch)
 	dead     bool
+	whole    []rows.EncodedSample // all of the group's samples, for the report
 }
 
 // item is a group's samples [first, end) within one batch.
@@ -33,7 +36,7 @@ type item struct {
 type batch struct {
 	epoch   int
 	items   []item
-	dropped []*group // dead groups that DAPO removed
+	dropped []*group // dead groups that DAPO removed, groups without a pair
 	next    cursor   // of the first sample behind it
 }
 
@@ -86,7 +89,7 @@ func (b *batcher) nextBatch(ctx context.Context) (*batch, error) {
 			b.current.epoch = b.epoch
 			continue
 		}
-		if b.spec.Method == "DAPO" && g.dead {
+		if g.dead && b.drops() {
 			b.current.dropped = append(b.current.dropped, g)
 			b.consume()
 			continue
@@ -96,6 +99,9 @@ func (b *batcher) nextBatch(ctx context.Context) (*batch, error) {
 		}
 	}
 }
+
+// drops says that dead groups are no part of a batch.
+func (b *batcher) drops() bool { return b.spec.Method == "DAPO" || rl.Paired(b.spec.Method) }
 
 func (b *batcher) finish() *batch {
 	done := b.current
@@ -167,16 +173,44 @@ func (b *batcher) accept(in Group) (*group, error) {
 			return nil, &engine.Problem{Rule: "missing-logprobs", Line: g.Line, Sample: i + 1, Key: "logprobs", Message: "IMPORTANCE_SAMPLING needs the log-prob of every scored token"}
 		}
 	}
-	if b.baseline != "" {
+	b.shorten(g)
+	g.whole = g.Samples
+	if rl.Paired(b.spec.Method) {
+		pair(g)
+	} else if b.baseline != "" {
 		b.judge(g)
 	}
 	return g, nil
 }
 
+// shorten gives overlong samples their penalty.
+func (b *batcher) shorten(g *group) {
+	if b.spec.OverlongMaxTokens <= 0 || !rl.Grouped(b.spec.Method) {
+		return
+	}
+	own := &rows.Encoded{Line: g.Line, Samples: slices.Clone(g.Samples)}
+	for i := range own.Samples {
+		own.Samples[i].Reward += rl.Overlong(b.spec, scores(&own.Samples[i]))
+	}
+	g.Encoded = own
+}
+
+// pair reduces a group to its pair; one without is dead.
+func pair(g *group) {
+	scored := make([]int, len(g.Samples))
+	for i := range g.Samples {
+		scored[i] = scores(&g.Samples[i])
+	}
+	chosen, rejected, ok := rl.Pair(rewards(g.Samples), scored)
+	if g.dead = !ok; ok {
+		g.Encoded = &rows.Encoded{Line: g.Line, Samples: []rows.EncodedSample{g.Samples[chosen], g.Samples[rejected]}}
+	}
+}
+
 // resolve settles an unset baseline by the waiting groups: that of the spec, or
 // batch when none of them has two samples and enough is true.
 func (b *batcher) resolve(enough bool) bool {
-	if b.baseline != "" {
+	if b.baseline != "" || !rl.Grouped(b.spec.Method) {
 		return true
 	}
 	sizes := make([]int, 0, len(b.waiting))
@@ -200,7 +234,7 @@ func (b *batcher) resolve(enough bool) bool {
 
 // judge computes the advantages that depend on the group alone.
 func (b *batcher) judge(g *group) {
-	if b.spec.Method == "SFT" || b.baseline == rl.BaselineBatch {
+	if b.baseline == rl.BaselineBatch {
 		return
 	}
 	spec := *b.spec
@@ -211,7 +245,7 @@ func (b *batcher) judge(g *group) {
 
 // advantages computes those that depend on the whole batch.
 func (b *batcher) advantages(done *batch) {
-	if b.baseline != rl.BaselineBatch || b.spec.Method == "SFT" {
+	if b.baseline != rl.BaselineBatch {
 		return
 	}
 	spec := *b.spec
@@ -255,12 +289,16 @@ func (b *batcher) place(g *group) bool {
 	if b.fitsEmpty(rest) {
 		return false
 	}
-	for i := first; i < len(g.Samples); i++ { // larger than a batch: sample by sample
-		one := g.Samples[i : i+1]
+	unit := 1 // larger than a batch: sample by sample
+	if rl.Paired(b.spec.Method) {
+		unit = 2 // but a pair is one
+	}
+	for i := first; i < len(g.Samples); i += unit {
+		one := g.Samples[i : i+unit]
 		if !b.fits(one) && b.samples > 0 && !b.turn() {
 			return false
 		}
-		b.add(g, i, i+1)
+		b.add(g, i, i+unit)
 	}
 	return true
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 
 	"github.com/firekeep/firekeep/internal/engine/rl"
+	"github.com/firekeep/firekeep/internal/engine/rows"
 )
 
 // tally gathers the statistics of one optimiser batch.
@@ -16,6 +17,9 @@ type tally struct {
 	masked   int
 	signal   int64 // samples that carried a gradient
 	rewarded int64 // samples, those of dropped groups included
+	pairs    int   // of a method of pairs
+	ordered  int   // pairs whose margin is above 0
+	margin   float64
 	m        Metrics
 	written  divergence
 }
@@ -28,7 +32,7 @@ type divergence struct {
 	Histogram    ratios  `json:"histogram,omitempty"`
 }
 
-func newTally(b *batch) *tally {
+func newTally(method string, b *batch) *tally {
 	t := &tally{}
 	m := &t.m
 	m.Epoch, m.Groups, m.RewardMin, m.RewardMax = b.epoch, len(b.items)+len(b.dropped), math.Inf(1), math.Inf(-1)
@@ -38,7 +42,12 @@ func newTally(b *batch) *tally {
 		if it.dead {
 			m.DeadGroups++
 		}
-		r = t.samples(it.group, it.first, it.end, r)
+		if rl.Paired(method) {
+			r = t.samples(it.whole, r)
+			t.pairs++
+		} else {
+			r = t.samples(it.Samples[it.first:it.end], r)
+		}
 		for s := it.first; s < it.end; s++ {
 			t.norm.Samples++
 			t.norm.Tokens += scores(&it.Samples[s])
@@ -47,7 +56,7 @@ func newTally(b *batch) *tally {
 	m.Samples, m.ScoredTokens = t.norm.Samples, int64(t.norm.Tokens)
 	for _, g := range b.dropped {
 		m.DeadGroups++
-		r = t.samples(g, 0, len(g.Samples), r)
+		r = t.samples(g.whole, r)
 	}
 	t.rewarded = int64(len(r))
 	m.RewardMean, m.RewardStd = meanStd(r)
@@ -61,9 +70,9 @@ func newTally(b *batch) *tally {
 }
 
 // samples counts samples of a group and appends their rewards.
-func (t *tally) samples(g *group, first, end int, rewards []float64) []float64 {
-	for i := first; i < end; i++ {
-		s := &g.Samples[i]
+func (t *tally) samples(list []rows.EncodedSample, rewards []float64) []float64 {
+	for i := range list {
+		s := &list[i]
 		t.m.Tokens += int64(len(s.IDs))
 		if scores(s) == 0 {
 			t.m.EmptySamples++
@@ -132,6 +141,9 @@ func (d *divergence) add(old, mu []float64) {
 func (t *tally) metrics() Metrics {
 	m := t.m
 	m.Loss, m.MaskedSamples, m.EffectiveSize = t.stats.Loss, t.masked, t.stats.EffectiveSize()
+	if n := float64(t.pairs); n > 0 {
+		m.Pairs, m.PairAccuracy, m.PairMargin = t.pairs, float64(t.ordered)/n, t.margin/n
+	}
 	if n := float64(t.tokens); n > 0 {
 		m.KL, m.ClipFraction = t.stats.KL/n, float64(t.stats.Clipped)/n
 		m.Entropy, m.RatioMean = t.entropy/n, t.stats.RatioSum/n
@@ -158,6 +170,9 @@ type totals struct {
 
 	KL, Entropy, Clipped float64 // sums over Live
 	WSum, WSqSum         float64
+
+	Pairs, Ordered int64   `json:",omitempty"`
+	Margin         float64 `json:",omitempty"` // sum over pairs
 
 	Reward  moments    `json:"reward"`
 	Written divergence `json:"written"`
@@ -204,9 +219,12 @@ func (t *totals) add(m *Metrics, y *tally) {
 	t.Clipped += float64(y.stats.Clipped)
 	t.WSum += y.stats.WSum
 	t.WSqSum += y.stats.WSqSum
+	t.Pairs += int64(y.pairs)
+	t.Ordered += int64(y.ordered)
+	t.Margin += y.margin
 	t.Reward.merge(y.rewarded, m.RewardMean, m.RewardStd, m.RewardMin, m.RewardMax)
 	t.Written.merge(&y.written)
-	for _, x := range []*float64{&t.KL, &t.Entropy, &t.Reward.Mean, &t.Reward.SquareSum, &t.Written.OldSum} {
+	for _, x := range []*float64{&t.KL, &t.Entropy, &t.Margin, &t.Reward.Mean, &t.Reward.SquareSum, &t.Written.OldSum} {
 		*x = finite(*x)
 	}
 }
@@ -242,6 +260,9 @@ type Report struct {
 	Perplexity     float64            `json:"perplexity"`               // of scored tokens under the incoming policy
 	RatioQuantiles map[string]float64 `json:"ratioQuantiles,omitempty"` // of exp(lp_old - lp_mu), uncapped
 	Baseline       string             `json:"advantageBaseline"`
+	Pairs          int64              `json:"pairs,omitempty"`
+	PairAccuracy   float64            `json:"pairAccuracy,omitempty"` // share of pairs in the right order, before each update
+	PairMargin     float64            `json:"pairMargin,omitempty"`
 }
 
 func (t *totals) report() json.RawMessage {
@@ -254,6 +275,9 @@ func (t *totals) report() json.RawMessage {
 	}
 	if n := float64(t.Live); n > 0 {
 		r.KL, r.Entropy, r.ClipFraction = t.KL/n, t.Entropy/n, t.Clipped/n
+	}
+	if n := float64(t.Pairs); n > 0 {
+		r.Pairs, r.PairAccuracy, r.PairMargin = t.Pairs, float64(t.Ordered)/n, t.Margin/n
 	}
 	if t.WSqSum > 0 {
 		r.EffectiveSize = t.WSum * t.WSum / t.WSqSum

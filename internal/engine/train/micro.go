@@ -4,14 +4,16 @@ import (
 	"math"
 
 	"github.com/firekeep/firekeep/internal/engine/model"
+	"github.com/firekeep/firekeep/internal/engine/rl"
 	"github.com/firekeep/firekeep/internal/engine/rows"
 )
 
 // liveSample is a sample that goes through the model.
 type liveSample struct {
 	*rows.EncodedSample
-	adv float64
-	mu  []float64 // log-probs of the scored tokens under the sampler; nil without
+	adv   float64
+	slope float64   // of a method of pairs: d loss / d lp of each scored token
+	mu    []float64 // log-probs of the scored tokens under the sampler; nil without
 }
 
 // tree is a model tree with its samples, one per branch.
@@ -28,7 +30,7 @@ func (t *Trainer) live(it *item, i int) bool {
 	if scores(&it.Samples[i]) == 0 {
 		return false
 	}
-	return t.spec.Method == "SFT" || t.spec.KLBeta > 0 || it.adv[i] != 0
+	return !rl.Grouped(t.spec.Method) || t.spec.KLBeta > 0 || it.adv[i] != 0
 }
 
 // micros divides the live samples of a batch. A group stays one tree unless it

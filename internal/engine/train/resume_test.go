@@ -15,8 +15,14 @@ import (
 // TestResumeGivesTheSameBytes stops at every mark in turn and continues in a
 // new Trainer from what was written there: adapter, moments, result, metrics.
 func TestResumeGivesTheSameBytes(t *testing.T) {
-	spec := smallSpec("GRPO")
-	spec.Epochs, spec.BatchSizeSamples, spec.KLBeta, spec.KLReference = 2, 5, 0.1, "incoming"
+	for method, samples := range map[string]int{"GRPO": 5, "DPO": 2} {
+		t.Run(method, func(t *testing.T) { testResume(t, method, samples) })
+	}
+}
+
+func testResume(t *testing.T, method string, samples int) {
+	spec := smallSpec(method)
+	spec.Epochs, spec.BatchSizeSamples, spec.KLBeta, spec.KLReference = 2, samples, 0.1, "incoming"
 	groups := someGroups(4, 4) // 4 samples in batches of 5, and one group of 7 that is divided
 	groups[2] = randomGroup(rand.New(rand.NewPCG(1, 9)), 97, 7, 5, 6)
 	for _, start := range []string{"fresh", "continued"} {
@@ -106,7 +112,7 @@ func TestForeignStateIsRefused(t *testing.T) {
 		"optimizer": {"update", func(s *engine.Spec, o *Options) { o.Optimizer = o.Adapter }},
 		"truncated": {"", func(s *engine.Spec, o *Options) { o.Optimizer = o.Optimizer[:len(o.Optimizer)-4] }},
 		"mark":      {"", func(s *engine.Spec, o *Options) { m := *o.Resume; m.Update++; o.Resume = &m }},
-		"method":    {"method", func(s *engine.Spec, o *Options) { s.Method = "DPO" }},
+		"method":    {"method", func(s *engine.Spec, o *Options) { s.Method = "DPO2" }},
 	} {
 		s, o := spec, good
 		c.change(&s, &o)

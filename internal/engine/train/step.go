@@ -10,15 +10,22 @@ import (
 // step computes one optimiser batch and updates the adapter.
 func (t *Trainer) step(ctx context.Context, b *batch, events Events) (Metrics, error) {
 	start := time.Now()
-	tally := newTally(b)
+	tally := newTally(t.spec.Method, b)
 	t.gradient.Zero()
 	list := t.micros(b)
-	for i, m := range list {
+	passes := part{of: len(list)}
+	if rl.Paired(t.spec.Method) {
+		passes.of *= 2
+		if err := t.compare(ctx, b, list, tally, &passes, events); err != nil {
+			return Metrics{}, err
+		}
+	}
+	for _, m := range list {
 		t.applyThreads()
 		if err := t.accumulate(ctx, m, tally); err != nil {
 			return Metrics{}, err
 		}
-		if err := t.progress(b, float64(i+1)/float64(len(list)), events); err != nil {
+		if err := t.progress(b, passes.next(), events); err != nil {
 			return Metrics{}, err
 		}
 	}
@@ -41,6 +48,14 @@ func (t *Trainer) step(ctx context.Context, b *batch, events Events) (Metrics, e
 	return m, nil
 }
 
+// part counts passes over micro-batches.
+type part struct{ done, of int }
+
+func (p *part) next() float64 {
+	p.done++
+	return float64(p.done) / float64(p.of)
+}
+
 // accumulate adds the gradients of a micro-batch.
 func (t *Trainer) accumulate(ctx context.Context, m micro, tally *tally) error {
 	trees := m.models()
@@ -52,11 +67,18 @@ func (t *Trainer) accumulate(ctx context.Context, m micro, tally *tally) error {
 	at := 0 // of the sample's first token in old and ref
 	return t.work.Gradients(ctx, trees, t.adapter, t.gradient, func(tr, branch int, lp, entropy, grad []float64) {
 		sample := &m[tr].samples[branch]
+		if rl.Paired(t.spec.Method) {
+			for i := range grad {
+				grad[i] = sample.slope
+			}
+			tally.sample(sample, rl.Scored{LP: lp, Old: lp}, rl.Stats{}, entropy)
+			return
+		}
 		s := rl.Scored{LP: lp, Old: lp, Mu: sample.mu}
 		if old != nil {
 			s.Old = old[at : at+len(lp)]
 		}
-		if t.spec.KLBeta > 0 {
+		if t.spec.KLBeta > 0 && rl.Grouped(t.spec.Method) {
 			s.Ref = s.Old
 			if ref != nil {
 				s.Ref = ref[at : at+len(lp)]
@@ -72,12 +94,15 @@ func (t *Trainer) accumulate(ctx context.Context, m micro, tally *tally) error {
 // ones, or the method has no ratio: then it is what the training pass sees.
 // ref is nil without KL, and where it equals old.
 func (t *Trainer) policies(ctx context.Context, m micro) (old, ref []float64, err error) {
-	if t.totals.Updates > 0 && t.spec.Method != "SFT" {
+	if !rl.Grouped(t.spec.Method) {
+		return nil, nil, nil
+	}
+	if t.totals.Updates > 0 {
 		t.old = t.old[:0]
 		err = t.work.LogProbs(ctx, m.models(), t.incoming, func(_, _ int, lp []float64) { t.old = append(t.old, lp...) })
 		old = t.old
 	}
-	if err == nil && t.spec.KLBeta > 0 && t.spec.KLReference != "incoming" && t.spec.Method != "SFT" {
+	if err == nil && t.spec.KLBeta > 0 && t.spec.KLReference != "incoming" {
 		t.ref = t.ref[:0]
 		err = t.work.LogProbs(ctx, m.models(), nil, func(_, _ int, lp []float64) { t.ref = append(t.ref, lp...) })
 		ref = t.ref

@@ -99,7 +99,7 @@ func TestRatiosLeaveOneAfterTheFirstUpdate(t *testing.T) {
 
 // TestEveryMethodLearns: ten epochs raise the likelihood of what was rewarded.
 func TestEveryMethodLearns(t *testing.T) {
-	for _, method := range methods {
+	for _, method := range engine.Methods {
 		spec, groups := smallSpec(method), someGroups(2, 4)
 		spec.Epochs = 10
 		if method == "GSPO_TOKEN" {
@@ -159,7 +159,13 @@ func (t *Trainer) margin(tb *testing.T, groups []*rows.Encoded) float64 {
 // split trees, one to four threads: the first gradient is the same to rounding,
 // and to the bit where only threads or memory differ.
 func TestDividingTheWorkChangesNothing(t *testing.T) {
-	spec, groups := smallSpec("GRPO"), someGroups(3, 6)
+	for _, method := range []string{"GRPO", "DPO", "ORPO"} {
+		t.Run(method, func(t *testing.T) { testDividing(t, method) })
+	}
+}
+
+func testDividing(t *testing.T, method string) {
+	spec, groups := smallSpec(method), someGroups(3, 6)
 	spec.KLBeta = 0.2
 	first := func(threads int, o Options, treeTokens int) []float32 {
 		trainer, err := New(kernel.NewPool(threads), randomModel(), spec, o)

@@ -47,13 +47,10 @@ type Trainer struct {
 	told           time.Time
 }
 
-// methods that train on groups of samples, and SFT.
-var methods = []string{"GRPO", "DAPO", "GSPO_TOKEN", "SFT", "PPO", "DR_GRPO", "CISPO", "IMPORTANCE_SAMPLING"}
-
 // New prepares a step of base with spec. It refuses, as an *engine.Problem,
 // what it cannot train and blobs that do not belong to spec and base.
 func New(pool *kernel.Pool, base *model.Model, spec engine.Spec, o Options) (*Trainer, error) {
-	if !slices.Contains(methods, spec.Method) {
+	if !slices.Contains(engine.Methods, spec.Method) {
 		return nil, &engine.Problem{Rule: "unsupported-method", Key: "method", Message: fmt.Sprintf("the loss method %.40q is not supported by this engine", spec.Method)}
 	}
 	if spec.MaxContextLength < 1 || spec.BatchSize < 1 {
@@ -140,7 +137,7 @@ func (t *Trainer) settle(baseline string, events Events) error {
 		return nil
 	}
 	t.totals.Baseline = baseline
-	if baseline == rl.BaselineBatch && t.spec.Baseline == "" && t.spec.Method != "SFT" {
+	if baseline == rl.BaselineBatch && t.spec.Baseline == "" {
 		return events.Warning("every row holds one sample: rewards are compared within the optimiser batch, not within groups; set advantageBaseline to choose")
 	}
 	return nil
@@ -152,8 +149,12 @@ func (t *Trainer) result() (*Result, error) {
 		return r, nil
 	}
 	r.NoSignal = true
-	r.Message = fmt.Sprintf("no sample carried a training signal (%d samples, %d of %d groups with constant rewards): the weights are the incoming ones",
-		t.totals.Samples, t.totals.DeadGroups, t.totals.Groups)
+	why := "with constant rewards"
+	if rl.Paired(t.spec.Method) {
+		why = "without a pair of different rewards, both with scored tokens"
+	}
+	r.Message = fmt.Sprintf("no sample carried a training signal (%d samples, %d of %d groups %s): the weights are the incoming ones",
+		t.totals.Samples, t.totals.DeadGroups, t.totals.Groups, why)
 	if t.spec.OnNoSignal == "fail" {
 		return nil, &engine.Problem{Rule: "no-signal", Message: r.Message}
 	}

@@ -167,7 +167,44 @@ def train(request):
     return {"losses": losses, "norms": norms, "spread": ratios, "clipped": clipped}
 
 
-COMMANDS = {f.__name__: f for f in (make_tiny, make_adapter, logits, gradients, train)}
+def pairs(request):
+    """DPO and ORPO on groups [chosen, rejected], one pair at a time; AdamW as in train."""
+    model, unload = adapted(request)
+    named = lora_parameters(model)
+    optimizer = torch.optim.AdamW([p for _, p in named], lr=request["lr"], betas=(0.9, 0.95), eps=1e-8, weight_decay=0.0)
+    reference = []
+    with torch.no_grad(), model.disable_adapter():
+        for group in request["groups"]:
+            reference.append([log_probs(model, s).sum() for s in group])
+    losses, norms, margins, first = [], [], [], {}
+    for batch in request["batches"]:
+        total, margin = 0.0, 0.0
+        for g in batch:
+            chosen, rejected = (log_probs(model, s) for s in request["groups"][g])
+            if request["method"] == "DPO":
+                inner = request["weight"] * ((chosen.sum() - reference[g][0]) - (rejected.sum() - reference[g][1]))
+                loss = -torch.nn.functional.logsigmoid(inner)
+            else:
+                odds = [x - torch.log(-torch.expm1(x)) for x in (chosen.mean(), rejected.mean())]
+                inner = odds[0] - odds[1]
+                loss = -chosen.mean() - request["weight"] * torch.nn.functional.logsigmoid(inner)
+            (loss / len(batch)).backward()
+            total += loss.item() / len(batch)
+            margin += inner.item() / len(batch)
+        if not first:
+            first = {n: p.grad.contiguous().clone() for n, p in named}
+        norms.append(torch.nn.utils.clip_grad_norm_([p for _, p in named], 1.0).item())
+        optimizer.step()
+        optimizer.zero_grad()
+        losses.append(total)
+        margins.append(margin)
+    save_file(first, request["gradients"])
+    save_file({n: p.detach().contiguous().clone() for n, p in named}, request["out"])
+    unload()
+    return {"losses": losses, "norms": norms, "margins": margins}
+
+
+COMMANDS = {f.__name__: f for f in (make_tiny, make_adapter, logits, gradients, train, pairs)}
 
 for line in sys.stdin:
     request = json.loads(line)
