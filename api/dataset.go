@@ -27,7 +27,8 @@ type DatasetExtension struct {
 	Rows            Int64          `json:"rows"`
 	Groups          Int64          `json:"groups"`
 	Samples         Int64          `json:"samples"`
-	SamplesPerGroup int            `json:"samplesPerGroup"` // 0: they differ
+	Format          string         `json:"format,omitempty"` // RL, CHAT, DPO
+	SamplesPerGroup int            `json:"samplesPerGroup"`  // 0: they differ
 	WithLogprobs    Int64          `json:"withLogprobs"`
 	EvalKeys        []string       `json:"evalKeys,omitempty"` // present in every sample
 	Warnings        []string       `json:"warnings,omitempty"`

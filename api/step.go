@@ -54,8 +54,23 @@ type TrainingConfig struct {
 
 // LossConfig chooses the loss.
 type LossConfig struct {
-	Method string   `json:"method,omitempty"` // GRPO, DAPO, GSPO_TOKEN
-	KLBeta *float64 `json:"klBeta,omitempty"`
+	Method string    `json:"method,omitempty"` // GRPO, DAPO, GSPO_TOKEN, DPO, ORPO; METHOD_UNSPECIFIED for those of StepExtension
+	KLBeta *float64  `json:"klBeta,omitempty"`
+	DPO    *DPOLoss  `json:"dpo,omitempty"`
+	ORPO   *ORPOLoss `json:"orpo,omitempty"`
+}
+
+// DPOLoss are the parameters of DPO. How the reference is cached is the
+// server's affair; the two last fields are accepted and not used.
+type DPOLoss struct {
+	Beta                float64 `json:"beta,omitempty"` // above 0, below 0.5
+	RefCacheConcurrency int     `json:"refCacheConcurrency,omitempty"`
+	RefCacheBatchSize   int     `json:"refCacheBatchSize,omitempty"`
+}
+
+// ORPOLoss are the parameters of ORPO.
+type ORPOLoss struct {
+	Lambda float64 `json:"lambda,omitempty"`
 }
 
 // JobProgress is how far a job is.
@@ -71,6 +86,11 @@ type JobProgress struct {
 // StepExtension holds the parameters and the answers that the contract has no
 // place for. A nil pointer is the default of docs/reinforcement.md.
 type StepExtension struct {
+	// LossMethod names a loss that the contract has no name for: PPO, DR_GRPO,
+	// CISPO, IMPORTANCE_SAMPLING, SFT. In answers it names every loss.
+	LossMethod           string            `json:"lossMethod,omitempty"`
+	OverlongMaxTokens    *int              `json:"overlongMaxTokens,omitempty"`
+	OverlongBufferTokens *int              `json:"overlongBufferTokens,omitempty"`
 	Seed                 *Int64            `json:"seed,omitempty"`
 	LoraAlpha            *float64          `json:"loraAlpha,omitempty"`
 	LoraTargetModules    []string          `json:"loraTargetModules,omitempty"`
@@ -138,6 +158,9 @@ type StepMetrics struct {
 	RatioMean           float64 `json:"ratioMean"`
 	EffectiveSampleSize float64 `json:"effectiveSampleSize"`
 	OffPolicyMasked     int     `json:"offPolicyMasked"`
+	Pairs               int     `json:"pairs,omitempty"`        // of DPO and ORPO
+	PairAccuracy        float64 `json:"pairAccuracy,omitempty"` // share of pairs in the right order
+	PairMargin          float64 `json:"pairMargin,omitempty"`
 	Updated             bool    `json:"updated"`
 	Seconds             float64 `json:"seconds"`
 	TokensPerSecond     float64 `json:"tokensPerSecond"`

@@ -16,7 +16,7 @@ type NewDataset struct {
 	Account, ID string // ID "" = chosen here
 	DisplayName string
 	ExternalURL string // an object, or a prefix ending in '/'; "" = rows will be uploaded
-	Format      string // "RL", "CHAT" or "" = by the first row
+	Format      string // "RL", "CHAT", "DPO" or "" = by the first row
 	CreatedBy   string
 }
 
@@ -38,9 +38,9 @@ func (c *Catalog) CreateDataset(ctx context.Context, n NewDataset, act store.Act
 		return store.Dataset{}, err
 	}
 	switch n.Format {
-	case "", "RL", "CHAT":
+	case "", "RL", "CHAT", "DPO":
 	default:
-		return store.Dataset{}, rft.FieldErrorf("dataset.format", "dataset.format: %q is not supported; use RL or CHAT", n.Format)
+		return store.Dataset{}, rft.FieldErrorf("dataset.format", "dataset.format: %q is not supported; use RL, CHAT or DPO", n.Format)
 	}
 	d := store.Dataset{UID: store.NewUID(), Account: n.Account, ID: n.ID, DisplayName: n.DisplayName, Format: n.Format,
 		State: store.StateUploading, Status: store.OK(), CreatedBy: n.CreatedBy}

@@ -30,8 +30,12 @@ type stepCreateCmd struct {
 	Wait    bool   `help:"Wait for the end, showing progress."`
 
 	Reward           []string `group:"Loss" help:"key=weight or a bare key; repeat for several." placeholder:"KEY[=W]"`
-	Method           *string  `group:"Loss" help:"GRPO, DAPO, GSPO_TOKEN or SFT."`
+	Method           *string  `group:"Loss" help:"GRPO, DAPO, GSPO_TOKEN, DPO, ORPO, PPO, DR_GRPO, CISPO, IMPORTANCE_SAMPLING or SFT."`
 	KLBeta           *float64 `group:"Loss" name:"kl-beta" help:"Weight of the KL term; 0 = none."`
+	DPOBeta          float64  `group:"Loss" name:"dpo-beta" help:"Weight of the log-ratios of DPO; above 0, below 0.5." placeholder:"B"`
+	ORPOLambda       float64  `group:"Loss" name:"orpo-lambda" help:"Weight of the odds ratio of ORPO." placeholder:"L"`
+	OverlongMax      *int     `group:"Loss" name:"overlong-max-tokens" help:"Samples of this many scored tokens lose 1 of their reward."`
+	OverlongBuffer   *int     `group:"Loss" name:"overlong-buffer-tokens" help:"How many tokens before that the penalty begins."`
 	KLReference      string   `group:"Loss" name:"kl-reference" help:"base or incoming."`
 	ClipLow          *float64 `group:"Loss" help:"Lower bound of the ratio."`
 	ClipHigh         *float64 `group:"Loss" help:"Upper bound of the ratio."`
@@ -119,6 +123,12 @@ func (c *stepCreateCmd) job() *api.RlorTrainerJob {
 	j := &api.RlorTrainerJob{DisplayName: c.Display, Dataset: c.Dataset, RewardWeights: c.Reward, LossConfig: &api.LossConfig{KLBeta: c.KLBeta}}
 	if c.Method != nil {
 		j.LossConfig.Method = *c.Method
+	}
+	if c.DPOBeta != 0 {
+		j.LossConfig.DPO = &api.DPOLoss{Beta: c.DPOBeta}
+	}
+	if c.ORPOLambda != 0 {
+		j.LossConfig.ORPO = &api.ORPOLoss{Lambda: c.ORPOLambda}
 	}
 	j.TrainingConfig = &api.TrainingConfig{OutputModel: c.Output, JinjaTemplate: c.JinjaTemplate, LearningRate: given(c.LearningRate),
 		MaxContextLength: given(c.MaxContextLength), LoraRank: given(c.Rank), Epochs: given(c.Epochs), BatchSize: given(c.BatchSize), BatchSizeSamples: c.BatchSizeSamples,

@@ -182,7 +182,7 @@ func datasetName(account, id string) string {
 
 func wireDataset(d store.Dataset) api.Dataset {
 	w := api.Dataset{Name: d.Name(), DisplayName: d.DisplayName, CreateTime: api.At(d.Created), UpdateTime: api.At(d.Updated), State: d.State,
-		Status: wireStatus(d.Status), ExampleCount: api.Int64(d.Counts.Rows), ExternalURL: d.ExternalURL, Format: orElse(d.Format, "FORMAT_UNSPECIFIED"),
+		Status: wireStatus(d.Status), ExampleCount: api.Int64(d.Counts.Rows), ExternalURL: d.ExternalURL, Format: wireFormat(d.Format),
 		CreatedBy: d.CreatedBy}
 	if d.ExternalURL == "" {
 		w.UserUploaded = &struct{}{}
@@ -195,8 +195,16 @@ func wireDataset(d store.Dataset) api.Dataset {
 		w.AverageTurnCount = float64(n.Turns) / float64(n.Samples)
 	}
 	w.Firekeep = &api.DatasetExtension{Digest: d.IndexDigest, Bytes: api.Int64(n.Bytes), Rows: api.Int64(n.Rows), Groups: api.Int64(n.Groups),
-		Samples: api.Int64(n.Samples), SamplesPerGroup: n.SamplesPerGroup, WithLogprobs: api.Int64(n.WithLogprobs), EvalKeys: n.EvalKeys, Warnings: n.Warnings}
+		Samples: api.Int64(n.Samples), Format: d.Format, SamplesPerGroup: n.SamplesPerGroup, WithLogprobs: api.Int64(n.WithLogprobs), EvalKeys: n.EvalKeys, Warnings: n.Warnings}
 	return w
+}
+
+// wireFormat is the contract's name of a format: it has none for preferences.
+func wireFormat(format string) string {
+	if format == "" || format == "DPO" {
+		return "FORMAT_UNSPECIFIED"
+	}
+	return format
 }
 
 func wireObject(o store.Object) api.PinnedObject {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/authz"
+	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/job"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
@@ -174,7 +175,7 @@ func stepParams(r *api.RlorTrainerJob, t *api.TrainingConfig, x *api.StepExtensi
 		MaxContextLength: given(t.MaxContextLength), Seed: (*int64)(x.Seed), ClipLow: x.ClipLow, ClipHigh: x.ClipHigh, DualClip: x.DualClip,
 		KLReference: given(x.KLReference), TISCap: x.TISCap, OffPolicy: x.OffPolicyThreshold, ScaleRewards: given(x.ScaleRewards),
 		Baseline: given(x.AdvantageBaseline), BaselineB: x.AdvantageConstant, OnNoSignal: given(x.OnNoSignal), ResumeEvery: x.ResumeEvery,
-		Template: given(t.JinjaTemplate),
+		Template: given(t.JinjaTemplate), OverlongTokens: x.OverlongMaxTokens, OverlongBuffer: x.OverlongBufferTokens,
 	}
 	if x.LoraAlpha != nil {
 		p.LoraAlpha = x.LoraAlpha
@@ -182,15 +183,49 @@ func stepParams(r *api.RlorTrainerJob, t *api.TrainingConfig, x *api.StepExtensi
 	if x.LoraTargetModules != nil {
 		p.LoraTargets = x.LoraTargetModules
 	}
-	if l := r.LossConfig; l != nil {
-		p.KLBeta = l.KLBeta
-		if l.Method != "METHOD_UNSPECIFIED" {
-			p.Method = given(l.Method)
-		}
-	}
 	var err error
+	if p.Method, err = lossParams(&p, r.LossConfig, x); err != nil {
+		return p, err
+	}
 	p.Rewards, err = rewardWeights(r.RewardWeights)
 	return p, err
+}
+
+// lossParams reads the loss's own parameters and returns its method, nil = not given.
+func lossParams(p *job.Params, l *api.LossConfig, x *api.StepExtension) (*string, error) {
+	method := given(x.LossMethod)
+	if l == nil {
+		return method, nil
+	}
+	p.KLBeta = l.KLBeta
+	if l.DPO != nil {
+		p.DPOBeta = given(l.DPO.Beta)
+	}
+	if l.ORPO != nil {
+		p.ORPOLambda = given(l.ORPO.Lambda)
+	}
+	if l.Method == "" || l.Method == "METHOD_UNSPECIFIED" {
+		return method, nil
+	}
+	if method != nil && *method != l.Method {
+		return nil, rft.FieldErrorf("firekeep.lossMethod", "firekeep.lossMethod: %q and lossConfig.method: %q exclude each other", clip(*method, 40), clip(l.Method, 40))
+	}
+	return &l.Method, nil
+}
+
+// wireLoss shows a loss.
+func wireLoss(s engine.Spec) *api.LossConfig {
+	l := &api.LossConfig{Method: s.Method, KLBeta: &s.KLBeta}
+	switch s.Method {
+	case "GRPO", "DAPO", "GSPO_TOKEN":
+	case "DPO":
+		l.DPO = &api.DPOLoss{Beta: s.DPOBeta}
+	case "ORPO":
+		l.ORPO = &api.ORPOLoss{Lambda: s.ORPOLambda}
+	default:
+		l.Method = "METHOD_UNSPECIFIED" // firekeep.lossMethod names it
+	}
+	return l
 }
 
 // given is nil for a zero value, which the wire cannot tell from an absent field.
@@ -288,13 +323,16 @@ func wireStep(j store.Job) api.RlorTrainerJob {
 	}
 	w.TrainingConfig = wireTraining(spec)
 	s := spec.Train
-	w.LossConfig = &api.LossConfig{Method: s.Method, KLBeta: &s.KLBeta}
+	w.LossConfig, x.LossMethod = wireLoss(s), s.Method
 	for _, k := range sortedKeys(s.Rewards) {
 		w.RewardWeights = append(w.RewardWeights, k+"="+strconv.FormatFloat(s.Rewards[k], 'g', -1, 64))
 	}
 	x.Seed, x.LoraAlpha, x.LoraTargetModules = (*api.Int64)(&s.Seed), &s.LoraAlpha, s.LoraTargets
 	x.ScaleRewards, x.AdvantageBaseline, x.KLReference, x.OnNoSignal = s.ScaleRewards, s.Baseline, s.KLReference, s.OnNoSignal
 	x.TISCap, x.OffPolicyThreshold, x.ClipLow, x.ClipHigh, x.DualClip = &s.TISCap, &s.OffPolicy, &s.ClipLow, &s.ClipHigh, &s.DualClip
+	if s.OverlongMaxTokens > 0 {
+		x.OverlongMaxTokens, x.OverlongBufferTokens = &s.OverlongMaxTokens, &s.OverlongBufferTokens
+	}
 	x.Beta1, x.Beta2, x.Epsilon, x.MaxGradNorm, x.ResumeEvery = &s.Beta1, &s.Beta2, &s.Epsilon, &s.MaxGradNorm, &s.ResumeEvery
 	x.AllowParameterChange, x.AllowKernelChange = len(spec.Changed) > 0, spec.AllowKernelChange
 	var done job.StepResult

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/engine/rl"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
 )
@@ -40,13 +41,14 @@ type Params struct {
 	Baseline         *string
 	BaselineB        *float64
 	Rewards          map[string]float64 // nil = not given
+	DPOBeta          *float64
+	ORPOLambda       *float64
+	OverlongTokens   *int
+	OverlongBuffer   *int
 	OnNoSignal       *string
 	ResumeEvery      *int
 	Template         *string
 }
-
-// Methods that a step can run.
-var methods = []string{"GRPO", "DAPO", "GSPO_TOKEN", "SFT"}
 
 // resolve makes the full Spec of a step: what was given, else what is recorded
 // with the continued LoRA, else the defaults. changed names what differs from the
@@ -59,8 +61,11 @@ func resolve(p Params, recorded *engine.Spec, warm *store.Model, maxPositions in
 	if p.Method != nil && *p.Method != "" {
 		method = *p.Method
 	}
-	if !slices.Contains(methods, method) {
-		return spec, nil, rft.FieldErrorf("lossConfig.method", "lossConfig.method: %q is not supported; use %s", method, strings.Join(methods, ", "))
+	if !slices.Contains(engine.Methods, method) {
+		return spec, nil, rft.FieldErrorf("lossConfig.method", "lossConfig.method: %q is not supported; use %s", method, strings.Join(engine.Methods, ", "))
+	}
+	if err := p.belong(method); err != nil {
+		return spec, nil, err
 	}
 	spec = engine.DefaultSpec(method)
 	switch {
@@ -93,6 +98,10 @@ func inherit(spec *engine.Spec, from engine.Spec) {
 	d := *spec
 	*spec = from
 	spec.Method, spec.ClipLow, spec.ClipHigh, spec.DualClip = d.Method, d.ClipLow, d.ClipHigh, d.DualClip
+	spec.DPOBeta, spec.ORPOLambda, spec.ScaleRewards = d.DPOBeta, d.ORPOLambda, d.ScaleRewards
+	if !rl.Grouped(d.Method) {
+		spec.KLBeta, spec.OverlongMaxTokens, spec.OverlongBufferTokens = 0, 0, 0
+	}
 }
 
 // apply overwrites spec with what was given.
@@ -122,6 +131,10 @@ func (p Params) apply(s *engine.Spec) {
 	set(&s.ScaleRewards, p.ScaleRewards)
 	set(&s.Baseline, p.Baseline)
 	set(&s.BaselineB, p.BaselineB)
+	set(&s.DPOBeta, p.DPOBeta)
+	set(&s.ORPOLambda, p.ORPOLambda)
+	set(&s.OverlongMaxTokens, p.OverlongTokens)
+	set(&s.OverlongBufferTokens, p.OverlongBuffer)
 	set(&s.OnNoSignal, p.OnNoSignal)
 	set(&s.ResumeEvery, p.ResumeEvery)
 	set(&s.Template, p.Template)
@@ -254,6 +267,9 @@ func checkNames(s engine.Spec) error {
 	}
 	if s.DualClip != 0 && s.DualClip < 1 {
 		return rft.FieldErrorf("firekeep.dualClip", "firekeep.dualClip: %g must be at least 1, or 0 for none", s.DualClip)
+	}
+	if err := checkLoss(s); err != nil {
+		return err
 	}
 	if len(s.Rewards) == 0 && s.Method != "SFT" {
 		return rft.FieldErrorf("rewardWeights", "rewardWeights: at least one is needed")

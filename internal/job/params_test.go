@@ -45,6 +45,10 @@ func TestBoundsNameTheField(t *testing.T) {
 		"trainingConfig.loraTargetModules":         {LoraTargets: []string{"lm_head"}},
 		"trainingConfig.klBeta":                    {KLBeta: ptr(-0.1)},
 		"lossConfig.method":                        {Method: ptr("PPO2")},
+		"lossConfig.dpo.beta":                      {Method: ptr("DPO"), DPOBeta: ptr(0.5)},
+		"lossConfig.orpo.lambda":                   {Method: ptr("ORPO"), ORPOLambda: ptr(math.NaN())},
+		"firekeep.overlongMaxTokens":               {OverlongTokens: ptr(-1)},
+		"firekeep.overlongBufferTokens":            {OverlongTokens: ptr(10), OverlongBuffer: ptr(11)},
 		"firekeep.scaleRewards":                    {ScaleRewards: ptr("batch")},
 		"firekeep.dualClip":                        {DualClip: ptr(0.5)},
 		"rewardWeights":                            {Rewards: map[string]float64{"score": math.NaN()}},
@@ -54,6 +58,50 @@ func TestBoundsNameTheField(t *testing.T) {
 		if !ok || e.Kind != rft.KindInvalidArgument || e.Field != field {
 			t.Errorf("%s: %v", field, err)
 		}
+	}
+}
+
+// TestParametersBelongToTheirLoss: who sets one that the loss does not have hears
+// of it; a default, as answers show it, passes.
+func TestParametersBelongToTheirLoss(t *testing.T) {
+	for _, c := range []struct {
+		method, field string
+		p             Params
+	}{
+		{"DPO", "lossConfig.klBeta", Params{KLBeta: ptr(0.1)}},
+		{"SFT", "lossConfig.klBeta", Params{KLBeta: ptr(0.1)}},
+		{"GRPO", "lossConfig.dpo.beta", Params{DPOBeta: ptr(0.2)}},
+		{"DPO", "lossConfig.orpo.lambda", Params{ORPOLambda: ptr(1.0)}},
+		{"ORPO", "firekeep.klReference", Params{KLReference: ptr("incoming")}},
+		{"CISPO", "firekeep.clipHigh", Params{ClipHigh: ptr(1.5)}},
+		{"ORPO", "firekeep.dualClip", Params{DualClip: ptr(2.0)}},
+		{"IMPORTANCE_SAMPLING", "firekeep.tisCap", Params{TISCap: ptr(3.0)}},
+		{"SFT", "firekeep.scaleRewards", Params{ScaleRewards: ptr("none")}},
+		{"DPO", "firekeep.overlongMaxTokens", Params{OverlongTokens: ptr(9), OverlongBuffer: ptr(3)}},
+	} {
+		c.p.Method = ptr(c.method)
+		_, _, err := resolve(c.p, nil, nil, 0, false)
+		if e, ok := err.(*rft.Error); !ok || e.Kind != rft.KindInvalidArgument || e.Field != c.field {
+			t.Errorf("%s of %s: %v", c.field, c.method, err)
+		}
+	}
+	for _, method := range engine.Methods {
+		d := engine.DefaultSpec(method)
+		shown := Params{Method: &method, KLBeta: &d.KLBeta, KLReference: &d.KLReference, ClipLow: &d.ClipLow, ClipHigh: &d.ClipHigh, DualClip: &d.DualClip, TISCap: &d.TISCap,
+			OffPolicy: &d.OffPolicy, ScaleRewards: &d.ScaleRewards, Baseline: &d.Baseline, DPOBeta: &d.DPOBeta, ORPOLambda: &d.ORPOLambda}
+		if s, _, err := resolve(shown, nil, nil, 0, false); err != nil || s.Method != method {
+			t.Errorf("%s with its defaults: %v", method, err)
+		}
+	}
+	// A chain that goes on with another loss takes over what both have.
+	was := recorded()
+	was.KLBeta, was.OverlongMaxTokens, was.OverlongBufferTokens = 0.1, 20, 5
+	warm := &store.Model{Rank: 8, Alpha: 16, Targets: engine.Targets}
+	if s, _, err := resolve(Params{Method: ptr("DPO")}, was, warm, 2048, false); err != nil || s.KLBeta != 0 || s.DPOBeta != 0.1 || s.OverlongMaxTokens != 0 || s.Seed != 9 {
+		t.Errorf("%+v %v", s, err)
+	}
+	if s, _, err := resolve(Params{Method: ptr("PPO")}, was, warm, 2048, false); err != nil || s.KLBeta != 0.1 || s.ScaleRewards != "none" || s.DualClip != 0 {
+		t.Errorf("%+v %v", s, err)
 	}
 }
 

@@ -105,7 +105,7 @@ func (s *Service) CreateStep(ctx context.Context, r StepRequest, act store.Act) 
 	if err != nil {
 		return j, err
 	}
-	if err := checkRewards(spec.Train, d); err != nil {
+	if err := checkRows(spec.Train, d); err != nil {
 		return j, err
 	}
 	spec.Dataset, spec.DatasetUID = d.Name(), d.UID
@@ -156,20 +156,6 @@ func recordedSpec(m store.Model) (*engine.Spec, error) {
 		return nil, rft.Wrap(rft.KindDataLoss, err, "the recorded parameters of %s cannot be read", m.Name())
 	}
 	return &s, nil
-}
-
-// checkRewards holds the reward keys against what validation found in every
-// sample, so that a misspelt key fails here and not after a wait in the queue.
-func checkRewards(s engine.Spec, d store.Dataset) error {
-	if d.State != store.StateReady || s.Method == "SFT" || len(d.Counts.EvalKeys) == 0 {
-		return nil
-	}
-	for _, k := range rewardKeys(s) {
-		if !slices.Contains(d.Counts.EvalKeys, k) {
-			return rft.FieldErrorf("rewardWeights", "rewardWeights: %q is not among the evals that every sample of %s has: %q", k, d.Name(), d.Counts.EvalKeys)
-		}
-	}
-	return nil
 }
 
 func rewardKeys(s engine.Spec) []string {

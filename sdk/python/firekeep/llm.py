@@ -91,6 +91,8 @@ class LLM:
         *,
         loss_method: str | None = None,
         kl_beta: float | None = None,
+        dpo_beta: float | None = None,
+        orpo_lambda: float | None = None,
         reward_weights: list[str] | None = None,
         display_name: str | None = None,
         job_id: str | None = None,
@@ -130,6 +132,10 @@ class LLM:
         if own:
             body["firekeep"] = own
         loss = {k: v for k, v in {"method": loss_method, "klBeta": kl_beta}.items() if v is not None}
+        if dpo_beta is not None:
+            loss["dpo"] = {"beta": dpo_beta}
+        if orpo_lambda is not None:
+            loss["orpo"] = {"lambda": orpo_lambda}
         if loss:
             body["lossConfig"] = loss
         if reward_weights is not None:
@@ -165,6 +171,7 @@ _TRAINING_FIELDS = {
 _OWN_FIELDS = {
     "seed", "scaleRewards", "advantageBaseline", "advantageConstant", "klReference", "tisCap", "offPolicyThreshold", "clipLow", "clipHigh",
     "dualClip", "beta1", "beta2", "epsilon", "maxGradNorm", "onNoSignal", "resumeEvery", "allowParameterChange", "allowKernelChange", "annotations",
+    "overlongMaxTokens", "overlongBufferTokens",
 }
 
 
