@@ -63,6 +63,9 @@ type table struct {
 	rotateBack  func(lo, hi, cos, sin []float32)
 	expSub      func(y, x []float32, c float32) float64
 	max         func(x []float32) float32
+
+	// few is tile for decoding.
+	few fewFunc
 }
 
 var goTable = table{
@@ -71,6 +74,7 @@ var goTable = table{
 	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
 	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
 	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo,
+	few: fewGo,
 }
 
 // active is the table in use. It is written by Use at start only.

@@ -23,6 +23,7 @@ func selfTest(t *table) error {
 	c.products()
 	c.vectors()
 	c.extremes()
+	c.fewRows()
 	return c.err
 }
 

@@ -1,0 +1,31 @@
+package kernel
+
+import "fmt"
+
+// fewRows checks the tile of decoding at every number of rows it takes, full
+// and partial panels, and in both ways of storing the right operand.
+func (c *check) fewRows() {
+	for rows := 1; rows <= c.t.rows; rows++ {
+		for i, cols := range []int{1, 15, 16, 17, 31, 32} {
+			for _, acc := range []bool{false, true} {
+				c.fewTile(rows, cols, 1+(rows*7+i*13)%70, Panel+64*(i%2), acc)
+			}
+		}
+	}
+}
+
+func (c *check) fewTile(rows, cols, k, bs int, acc bool) {
+	const gap = 3
+	ldc, rs := cols+gap, k+gap
+	a, b := c.filled((rows-1)*rs+k), c.filled((k-1)*bs+Panel)
+	got := newGuarded((rows-1)*ldc + cols)
+	for i := range rows {
+		for j := range cols {
+			got.x[i*ldc+j] = c.value()
+		}
+	}
+	want := got.clone()
+	c.t.few(got.x, ldc, a.x, rs, b.x, bs, k, rows, cols, b.x, 128, acc)
+	fewGo(want.x, ldc, a.x, rs, b.x, bs, k, rows, cols, nil, 0, acc)
+	c.compare(fmt.Sprintf("a product of %d rows by %d columns, depth %d, add %v", rows, cols, k, acc), got, want, chainTolerance(k+1))
+}
