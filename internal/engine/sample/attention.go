@@ -73,49 +73,44 @@ func chunkRows(group, keys int) int {
 	return max(2, min(32, clusterScores/(group*blocksFor(keys)*blockTokens)))
 }
 
-// attend computes p.o from p.q and the cache. Units of work are handed out one
-// by one because contexts differ in length.
-func (p *pass) attend() {
-	p.next.Store(0)
-	threads := p.pool.Threads()
-	for len(p.scratch) < threads {
-		p.scratch = append(p.scratch, attention{})
-	}
-	if len(p.clusters)*p.model.Config.KVHeads == 1 {
-		threads = 1
-	}
-	p.pool.Do(threads, 1, p.attendPart)
-}
-
-func (p *pass) attendRows(worker, _, _ int) {
+// attend computes p.o from p.q and the cache. Units of work are taken one by
+// one because contexts differ in length.
+func (p *pass) attend(t *kernel.Team, me, l int) {
 	heads := int64(p.model.Config.KVHeads)
 	units := int64(len(p.clusters)) * heads
 	for unit := p.next.Add(1) - 1; unit < units; unit = p.next.Add(1) - 1 {
-		p.attendCluster(&p.scratch[worker], &p.clusters[unit/heads], int(unit%heads))
+		p.attendCluster(&p.scratch[me], &p.clusters[unit/heads], l, int(unit%heads))
 	}
+	t.Wait()
 }
 
 // attendCluster computes the query heads of one KV head for the rows of c.
-func (p *pass) attendCluster(s *attention, c *cluster, head int) {
+func (p *pass) attendCluster(s *attention, c *cluster, layer, head int) {
 	cfg := &p.model.Config
 	d, group := cfg.HeadDim, cfg.Heads/cfg.KVHeads
 	width, m := blocksFor(c.keys)*blockTokens, len(c.rows)*group
 	grow(&s.q, m*d)
 	grow(&s.o, m*d)
 	grow(&s.scores, m*width)
-	scale, window := cfg.ScoreScale(), cfg.Kind(p.layer).Window
+	scale, window := cfg.ScoreScale(), cfg.Kind(layer).Window
 	for i, r := range c.rows {
 		q := s.q[i*group*d : (i+1)*group*d]
 		copy(q, p.q[(r.row*cfg.Heads+head*group)*d:])
 		kernel.Scale(q, scale)
 	}
 
+	// While a block is computed, the one behind it is asked for.
+	keys := func(table []*block, b int) []float32 { return p.cache.keys(table[min(b, len(table)-1)], layer, head) }
+	values := func(table []*block, b int) []float32 {
+		return p.cache.values(table[min(b, len(table)-1)], layer, head)
+	}
+	first := c.rows[0].table
 	for b := range c.shared {
-		kernel.GemmNN(s.scores[b*blockTokens:], width, s.q, d, p.cache.keys(c.rows[0].table[b], p.layer, head), blockTokens, m, blockTokens, d, 1, false)
+		kernel.Few(s.scores[b*blockTokens:], width, s.q, d, keys(first, b), blockTokens, m, blockTokens, d, keys(first, b+1), false)
 	}
 	for i, r := range c.rows {
 		for b := c.shared; b < blocksFor(r.keys); b++ {
-			kernel.GemmNN(s.scores[i*group*width+b*blockTokens:], width, s.q[i*group*d:], d, p.cache.keys(r.table[b], p.layer, head), blockTokens, group, blockTokens, d, 1, false)
+			kernel.Few(s.scores[i*group*width+b*blockTokens:], width, s.q[i*group*d:], d, keys(r.table, b), blockTokens, group, blockTokens, d, keys(r.table, b+1), false)
 		}
 		for j := i * group; j < (i+1)*group; j++ {
 			first := 0 // key that the row sees
@@ -130,13 +125,13 @@ func (p *pass) attendCluster(s *attention, c *cluster, head int) {
 
 	for b := range c.shared {
 		depth := min(blockTokens, c.keys-b*blockTokens)
-		kernel.GemmNN(s.o, d, s.scores[b*blockTokens:], width, p.cache.values(c.rows[0].table[b], p.layer, head), d, m, d, depth, 1, b > 0)
+		kernel.Few(s.o, d, s.scores[b*blockTokens:], width, values(first, b), d, m, d, depth, values(first, b+1), b > 0)
 	}
 	for i, r := range c.rows {
 		for b := c.shared; b < blocksFor(r.keys); b++ {
 			depth := min(blockTokens, r.keys-b*blockTokens)
-			kernel.GemmNN(s.o[i*group*d:], d, s.scores[i*group*width+b*blockTokens:], width, p.cache.values(r.table[b], p.layer, head), d, group, d, depth, 1, b > 0)
+			kernel.Few(s.o[i*group*d:], d, s.scores[i*group*width+b*blockTokens:], width, values(r.table, b), d, group, d, depth, values(r.table, b+1), b > 0)
 		}
-		copy(p.o[(r.row*cfg.Heads+head*group)*d:], s.o[i*group*d:(i+1)*group*d])
+		copy(p.o[r.row*p.ldQ+head*group*d:], s.o[i*group*d:(i+1)*group*d])
 	}
 }

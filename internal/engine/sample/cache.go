@@ -14,7 +14,7 @@ const blockTokens = kernel.Panel
 // one reference is written to.
 //
 // Per layer and KV head: keys [HeadDim][32] (one column per position), then
-// values [32][HeadDim].
+// values [32][HeadDim]. A panel of slack lies behind the last.
 type block struct {
 	data []float32
 	refs int
@@ -55,7 +55,7 @@ func (c *cache) take() *block {
 		panic("sample: the KV cache is exhausted")
 	}
 	c.made++
-	return &block{data: make([]float32, c.blockLen), refs: 1}
+	return &block{data: make([]float32, c.blockLen+kernel.Panel), refs: 1}
 }
 
 // release drops one reference of each block.
@@ -81,15 +81,16 @@ func (c *cache) copyOf(b *block) *block {
 	return d
 }
 
-// keys and values return one head's part of a block.
+// keys and values return one head's part of a block. A product reads a row of
+// values in whole panels, so the slice has a panel more.
 func (c *cache) keys(b *block, layer, head int) []float32 {
 	off := layer*c.layLen + head*c.headLen
-	return b.data[off : off+c.headLen/2]
+	return b.data[off : off+c.headLen/2 : off+c.headLen/2]
 }
 
 func (c *cache) values(b *block, layer, head int) []float32 {
 	off := layer*c.layLen + head*c.headLen + c.headLen/2
-	return b.data[off : off+c.headLen/2]
+	return b.data[off : off+c.headLen/2+kernel.Panel]
 }
 
 // store writes the key and value of one position: k and v are [kvHeads, dim].

@@ -20,38 +20,46 @@ func (s *Sampler) compute() {
 		return
 	}
 	s.pass.begin()
-	for _, w := range s.work {
+	for i := range s.work {
+		w := &s.work[i]
 		s.pass.add(w.span)
-	}
-	s.pass.compute(func(rows []wanted, logits []float32) {
-		vocab := s.model.Config.Vocab
-		s.eachRow(len(rows), func(c *chooser, i int) {
-			w, index := &s.work[rows[i].span], rows[i].index
-			row := logits[i*vocab : (i+1)*vocab]
-			if w.c != nil {
-				w.c.draw(c, row)
-				return
-			}
-			w.r.behind(w.span.pos+index+1, row)
-		})
-		for i, row := range rows {
-			w := &s.work[row.span]
-			if end := w.span.pos + row.index + 1; w.c == nil && end == len(w.r.Prompt) && w.r.logits == nil {
-				w.r.logits = s.takeLogits()
-				copy(w.r.logits, logits[i*vocab:(i+1)*vocab])
-			}
+		if w.c == nil && w.span.want < len(w.span.tokens) && w.span.pos+len(w.span.tokens) == len(w.r.Prompt) && w.r.logits == nil {
+			w.r.logits = s.takeLogits()
 		}
-	})
+	}
+	s.choosersFor(s.pool.Threads())
+	s.pass.compute()
 }
 
-// eachRow calls f for n rows on all threads.
-func (s *Sampler) eachRow(n int, f func(c *chooser, i int)) {
-	for len(s.choosers) < s.pool.Threads() {
+// visited takes the logits of one row, on any thread.
+func (s *Sampler) visited(member int, row wanted, logits []float32) {
+	w := &s.work[row.span]
+	if w.c != nil {
+		w.c.draw(&s.choosers[member], logits)
+		return
+	}
+	end := w.span.pos + row.index + 1
+	w.r.behind(end, logits)
+	if end == len(w.r.Prompt) {
+		copy(w.r.logits, logits)
+	}
+}
+
+func (s *Sampler) choosersFor(threads int) {
+	for len(s.choosers) < threads {
 		s.choosers = append(s.choosers, chooser{})
 	}
-	s.pool.Do(n, 1, func(worker, lo, hi int) {
-		for i := lo; i < hi; i++ {
-			f(&s.choosers[worker], i)
+}
+
+// eachBegun calls f for the completions that begin, on all threads.
+func (s *Sampler) eachBegun(f func(c *chooser, begun *completion)) {
+	if len(s.begun) == 0 {
+		return
+	}
+	s.choosersFor(s.pool.Threads())
+	s.pool.Do(len(s.begun), 1, func(worker, lo, hi int) {
+		for _, c := range s.begun[lo:hi] {
+			f(&s.choosers[worker], c)
 		}
 	})
 }
@@ -85,7 +93,8 @@ func (c *completion) draw(ch *chooser, logits []float32) {
 
 // settle takes over what the pass computed.
 func (s *Sampler) settle() {
-	for _, w := range s.work {
+	for i := range s.work {
+		w := &s.work[i]
 		n := len(w.span.tokens)
 		if w.c == nil {
 			w.r.computed += n
@@ -133,8 +142,8 @@ func (s *Sampler) begin() {
 			break
 		}
 	}
-	s.eachRow(len(s.begun), func(ch *chooser, i int) {
-		if c := s.begun[i]; c.r.MaxTokens >= 0 {
+	s.eachBegun(func(ch *chooser, c *completion) {
+		if c.r.MaxTokens >= 0 {
 			c.draw(ch, c.r.logits)
 		}
 	})
@@ -161,6 +170,7 @@ func (s *Sampler) begin() {
 func (s *Sampler) fork(c *completion) {
 	r, full := c.r, c.r.sharedBlocks()
 	c.phase, c.cached = running, len(r.Prompt)
+	c.tokens = make([]int32, 0, min(r.maxTokens, 4096)) // appending allocates nothing
 	share(r.trunk[:full])
 	c.table = append(make([]*block, 0, blocksFor(len(r.Prompt)+r.maxTokens)), r.trunk[:full]...)
 	if full == len(r.trunk) {
@@ -183,7 +193,8 @@ func (s *Sampler) advance(c *completion) {
 		return
 	}
 	c.tokens = append(c.tokens, d.id)
-	e := Event{Tokens: []Token{s.token(d.id, d.scored, d.sampling)}}
+	s.told[0] = s.token(d.id, d.scored, d.sampling)
+	e := Event{Tokens: s.told[:]}
 	if s.ends[d.id] && !r.IgnoreEOS {
 		e.Finish = FinishStop
 		e.Text = c.rest()
@@ -251,9 +262,27 @@ func (c *completion) emit(e Event) {
 
 // token describes one token for an event.
 func (s *Sampler) token(id int32, sc scored, sampling float64) Token {
-	t := Token{ID: id, Text: s.tok.Decode([]int32{id}, false), Bytes: []byte(s.tok.TokenBytes(id)), Logprob: sc.logprob, Sampling: sampling}
+	p := s.piece(id)
+	t := Token{ID: id, Text: p.text, Bytes: p.bytes, Logprob: sc.logprob, Sampling: sampling}
 	for _, a := range sc.top {
-		t.Top = append(t.Top, Alternative{ID: a.id, Text: s.tok.Decode([]int32{a.id}, false), Bytes: []byte(s.tok.TokenBytes(a.id)), Logprob: a.logprob})
+		p := s.piece(a.id)
+		t.Top = append(t.Top, Alternative{ID: a.id, Text: p.text, Bytes: p.bytes, Logprob: a.logprob})
 	}
 	return t
+}
+
+// piece is what an event says of a token of the vocabulary.
+type piece struct {
+	text  string
+	bytes []byte
+	known bool
+}
+
+// piece returns the piece of a token, made when it is first needed.
+func (s *Sampler) piece(id int32) *piece {
+	p := &s.pieces[id]
+	if !p.known {
+		*p = piece{text: s.tok.Decode([]int32{id}, false), bytes: []byte(s.tok.TokenBytes(id)), known: true}
+	}
+	return p
 }

@@ -45,8 +45,9 @@ type completion struct {
 
 	decoder *token.Decoder
 	stop    stopper
-	told    bool  // the first event is out
-	drawn   drawn // the token that the last pass led to
+	next    [1]int32 // the token that a pass computes
+	told    bool     // the first event is out
+	drawn   drawn    // the token that the last pass led to
 }
 
 // phase is where a completion stands.

@@ -32,6 +32,9 @@ type Sampler struct {
 	stepping bool
 
 	work     []work        // of the pass, parallel to its spans
+	order    []*adapter    // of the pass, as they first appear
+	told     [1]Token      // of the event that is being told
+	pieces   []piece       // of the vocabulary
 	begun    []*completion // that begin behind this pass
 	choosers []chooser     // per worker
 	spare    [][]float32   // logits to use again
@@ -51,7 +54,8 @@ func New(pool *kernel.Pool, m *model.Model, tok *token.Tokenizer, o Options) *Sa
 	}
 	s := &Sampler{pool: pool, model: m, tok: tok, opts: o, cache: newCache(&m.Config, o.CacheBytes),
 		adapters: map[string]*adapter{}, ends: map[int32]bool{}}
-	s.pass = newPass(pool, m, s.cache, o.MaxContext)
+	s.pass = newPass(pool, m, s.cache, o.MaxContext, s.visited)
+	s.pieces = make([]piece, m.Config.Vocab)
 	for _, id := range slices.Concat(m.Config.EOS, tok.EndOfTurn()) {
 		s.ends[id] = true
 	}

@@ -86,7 +86,10 @@ func (p *planner) continueCompletion(i int, c *completion) {
 		p.blocked = true
 		return
 	}
-	tokens := make([]int32, n)
+	tokens := c.next[:]
+	if n > 1 {
+		tokens = make([]int32, n)
+	}
 	for j := range tokens {
 		tokens[j] = c.token(c.cached + j)
 	}
@@ -211,13 +214,16 @@ func (p *planner) reclaim(i, index int) bool {
 // orderByAdapter brings spans with the same adapter together, keeping the order
 // of arrival within.
 func (s *Sampler) orderByAdapter() {
-	rank := map[*adapter]int{}
-	for _, w := range s.work {
-		if _, ok := rank[w.span.adapter]; !ok {
-			rank[w.span.adapter] = len(rank)
+	clear(s.order)
+	s.order = s.order[:0]
+	for i := range s.work {
+		if a := s.work[i].span.adapter; !slices.Contains(s.order, a) {
+			s.order = append(s.order, a)
 		}
 	}
-	if len(rank) > 1 {
-		slices.SortStableFunc(s.work, func(a, b work) int { return cmp.Compare(rank[a.span.adapter], rank[b.span.adapter]) })
+	if len(s.order) > 1 {
+		slices.SortStableFunc(s.work, func(a, b work) int {
+			return cmp.Compare(slices.Index(s.order, a.span.adapter), slices.Index(s.order, b.span.adapter))
+		})
 	}
 }

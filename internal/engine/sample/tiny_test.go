@@ -32,6 +32,16 @@ const (
 	tinyVocab = 259
 )
 
+// plainTokenizer has tokens of two letters: no text waits for the rest of a rune.
+func plainTokenizer(t testing.TB) *token.Tokenizer {
+	t.Helper()
+	vocab := map[string]int{}
+	for i := range 256 {
+		vocab[string([]byte{byte('a' + i/16), byte('a' + i%16)})] = i
+	}
+	return tokenizerOf(t, vocab)
+}
+
 // tinyTokenizer has one token per byte and an end-of-turn token.
 func tinyTokenizer(t testing.TB) *token.Tokenizer {
 	t.Helper()
@@ -44,6 +54,11 @@ func tinyTokenizer(t testing.TB) *token.Tokenizer {
 		}
 		vocab[string(r)] = b
 	}
+	return tokenizerOf(t, vocab)
+}
+
+func tokenizerOf(t testing.TB, vocab map[string]int) *token.Tokenizer {
+	t.Helper()
 	doc := map[string]any{
 		"added_tokens":  []any{map[string]any{"id": tinyEnd, "content": "<|im_end|>", "special": true}},
 		"pre_tokenizer": map[string]any{"type": "ByteLevel", "add_prefix_space": false, "use_regex": false},

@@ -59,7 +59,9 @@ type Event struct {
 	Index int // of the completion
 	// Text continues the completion's text: valid UTF-8, special tokens left
 	// out, what could become a stop string held back.
-	Text   string
+	Text string
+	// Tokens is the sampler's memory and holds until emit returns; what a Token
+	// refers to stays, and is not to be written to.
 	Tokens []Token
 	// Echoed is the number of leading Tokens that belong to the prompt (with
 	// Echo, in a completion's first event). The very first has no log-prob.

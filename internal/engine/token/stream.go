@@ -71,6 +71,14 @@ func (t *Tokenizer) NewDecoder(skipSpecial bool) *Decoder {
 
 // Push adds a token and returns the text that is now certain.
 func (d *Decoder) Push(id int32) string {
+	if len(d.held) == 0 { // mostly: nothing is copied
+		if text := d.t.TokenBytes(id); utf8.ValidString(text) {
+			if d.skipSpecial && d.t.IsSpecial(id) {
+				return ""
+			}
+			return text
+		}
+	}
 	if !(d.skipSpecial && d.t.IsSpecial(id)) {
 		d.held = append(d.held, d.t.TokenBytes(id)...)
 	}
