@@ -9,6 +9,7 @@ type Deployment struct {
 	CreateTime          Time               `json:"createTime"`
 	UpdateTime          Time               `json:"updateTime,omitzero"`
 	DeleteTime          Time               `json:"deleteTime,omitzero"`
+	PurgeTime           Time               `json:"purgeTime,omitzero"`
 	CreatedBy           string             `json:"createdBy"`
 	State               string             `json:"state"` // CREATING, READY, DELETING, FAILED
 	Status              Status             `json:"status"`
@@ -17,6 +18,7 @@ type Deployment struct {
 	MaxReplicaCount     int                `json:"maxReplicaCount"`
 	DesiredReplicaCount int                `json:"desiredReplicaCount"`
 	ReplicaCount        int                `json:"replicaCount"`
+	ReplicaStats        *ReplicaStats      `json:"replicaStats,omitempty"`
 	AutoscalingPolicy   *AutoscalingPolicy `json:"autoscalingPolicy,omitempty"`
 	AcceleratorCount    int                `json:"acceleratorCount"`
 	AcceleratorType     string             `json:"acceleratorType"`
@@ -31,7 +33,21 @@ type Deployment struct {
 	Annotations         map[string]string  `json:"annotations,omitempty"`
 }
 
-// AutoscalingPolicy is echoed unchanged.
+// ReplicaStats counts replicas by what they do. Output only.
+type ReplicaStats struct {
+	PendingScheduling int `json:"pendingSchedulingReplicaCount"`
+	DownloadingModel  int `json:"downloadingModelReplicaCount"`
+	Initializing      int `json:"initializingReplicaCount"`
+	Ready             int `json:"readyReplicaCount"`
+}
+
+// ScaleDeploymentRequest is the body of PATCH deployments/{id}:scale.
+type ScaleDeploymentRequest struct {
+	ReplicaCount int `json:"replicaCount"`
+}
+
+// AutoscalingPolicy says when replicas come and go. Of it, scaleToZeroWindow has
+// an effect on one host; the rest is echoed.
 type AutoscalingPolicy struct {
 	ScaleUpWindow     *Duration          `json:"scaleUpWindow,omitempty"`
 	ScaleDownWindow   *Duration          `json:"scaleDownWindow,omitempty"`

@@ -23,22 +23,32 @@ const maxDepth = 64
 // field alone and unknown keys are skipped. Keys of maps are kept as they are.
 // An error names the field by its path and never quotes a value.
 func Unmarshal(data []byte, v any) error {
+	plain, err := canonical(data, v)
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(plain, v); err != nil {
+		return &JSONError{Reason: "not what the field expects"}
+	}
+	return nil
+}
+
+// canonical rewrites a document for the type that v points to: known keys in
+// camelCase, and no others.
+func canonical(data []byte, v any) ([]byte, error) {
 	t := reflect.TypeOf(v)
 	if t == nil || t.Kind() != reflect.Pointer {
-		return fmt.Errorf("api: Unmarshal needs a pointer, got %T", v)
+		return nil, fmt.Errorf("api: Unmarshal needs a pointer, got %T", v)
 	}
 	n := normaliser{dec: json.NewDecoder(bytes.NewReader(data))}
 	n.dec.UseNumber()
 	if err := n.value(t.Elem(), "", 0); err != nil {
-		return err
+		return nil, err
 	}
 	if _, err := n.dec.Token(); err != io.EOF {
-		return &JSONError{Reason: "more than one JSON value"}
+		return nil, &JSONError{Reason: "more than one JSON value"}
 	}
-	if err := json.Unmarshal(n.out.Bytes(), v); err != nil {
-		return &JSONError{Reason: "not what the field expects"}
-	}
-	return nil
+	return n.out.Bytes(), nil
 }
 
 // JSONError is a document that Unmarshal cannot read.

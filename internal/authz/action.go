@@ -62,6 +62,12 @@ const (
 	DisableEncryptionKey Action = "encryptionKeys.disable" // and enable
 	ShredEncryptionKey   Action = "encryptionKeys.shred"
 
+	ListSecrets  Action = "secrets.list"
+	GetSecret    Action = "secrets.get" // never the value
+	CreateSecret Action = "secrets.create"
+	UpdateSecret Action = "secrets.update"
+	DeleteSecret Action = "secrets.delete"
+
 	ListDatasets    Action = "datasets.list"
 	GetDataset      Action = "datasets.get"
 	CreateDataset   Action = "datasets.create"
@@ -69,13 +75,16 @@ const (
 	ValidateDataset Action = "datasets.validate"
 	DownloadDataset Action = "datasets.download"
 	DeleteDataset   Action = "datasets.delete"
+	UpdateDataset   Action = "datasets.update"
 
 	ListModels  Action = "models.list"
 	GetModel    Action = "models.get"
 	CreateModel Action = "models.create" // imports too
 	ExportModel Action = "models.export"
 	DeleteModel Action = "models.delete"
-	SignModel   Action = "models.sign" // as it lies there, in the caller's name
+	UpdateModel Action = "models.update"
+	UploadModel Action = "models.upload" // and have it validated
+	SignModel   Action = "models.sign"   // as it lies there, in the caller's name
 
 	GetModelPolicy   Action = "modelPolicy.get"
 	SetModelPolicy   Action = "modelPolicy.set"
@@ -107,10 +116,22 @@ const (
 	CreateDeployment Action = "deployments.create"
 	DeleteDeployment Action = "deployments.delete"
 
+	UpdateDeployment   Action = "deployments.update"
+	ScaleDeployment    Action = "deployments.scale"
+	UndeleteDeployment Action = "deployments.undelete"
+
+	// ListShapes and its kin answer that there are none.
+	ListShapes Action = "deploymentShapes.list"
+	GetShape   Action = "deploymentShapes.get"
+
 	ListDeployedModels  Action = "deployedModels.list"
 	GetDeployedModel    Action = "deployedModels.get"
 	CreateDeployedModel Action = "deployedModels.create"
 	DeleteDeployedModel Action = "deployedModels.delete"
+	UpdateDeployedModel Action = "deployedModels.update"
+
+	ListCheckpoints   Action = "checkpoints.list"
+	PromoteCheckpoint Action = "checkpoints.promote"
 
 	ListServed Action = "inference.models"
 	GetServed  Action = "inference.model"
@@ -201,6 +222,12 @@ var groups = map[Action][]Group{
 	DisableEncryptionKey: {Administer},
 	ShredEncryptionKey:   {Administer},
 
+	ListSecrets:  {Administer},
+	GetSecret:    {Administer},
+	CreateSecret: {Administer},
+	UpdateSecret: {Administer},
+	DeleteSecret: {Administer},
+
 	ListDatasets:    {Contribute},
 	GetDataset:      {Contribute},
 	CreateDataset:   {Contribute},
@@ -208,12 +235,15 @@ var groups = map[Action][]Group{
 	ValidateDataset: {Contribute},
 	DownloadDataset: {Contribute},
 	DeleteDataset:   {Manage, OwnWork},
+	UpdateDataset:   {Contribute},
 
 	ListModels:  {Infer, Shared},
 	GetModel:    {Infer, Shared},
 	CreateModel: {Manage, Publish},
 	ExportModel: {Manage, Publish},
 	DeleteModel: {Manage, Publish},
+	UpdateModel: {Manage, Publish},
+	UploadModel: {Manage, Publish},
 	SignModel:   {Administer, Publish},
 
 	GetModelPolicy:   {Contribute},
@@ -245,10 +275,21 @@ var groups = map[Action][]Group{
 	CreateDeployment: {Manage},
 	DeleteDeployment: {Manage},
 
+	UpdateDeployment:   {Manage},
+	ScaleDeployment:    {Manage},
+	UndeleteDeployment: {Manage},
+
+	ListShapes: {Infer},
+	GetShape:   {Infer},
+
 	ListDeployedModels:  {Infer},
 	GetDeployedModel:    {Infer},
 	CreateDeployedModel: {Manage},
 	DeleteDeployedModel: {Manage},
+	UpdateDeployedModel: {Manage},
+
+	ListCheckpoints:   {Contribute},
+	PromoteCheckpoint: {Manage},
 
 	ListServed: {Infer},
 	GetServed:  {Infer, Shared},

@@ -9,7 +9,7 @@ import (
 )
 
 // Rewrap wraps every data key of an account anew, under its current key and that
-// key's newest version, seals the secrets of its connections anew, and returns
+// key's newest version, seals its secrets and those of its connections anew, and returns
 // how many these were. It may be repeated.
 func (c *Catalog) Rewrap(ctx context.Context, a store.Account, act store.Act) (n int, err error) {
 	if n, err = c.vault.Rewrap(ctx, a.UID); err != nil {
@@ -25,7 +25,11 @@ func (c *Catalog) Rewrap(ctx context.Context, a store.Account, act store.Act) (n
 		}
 		n++
 	}
-	return n, err
+	if err != nil {
+		return n, err
+	}
+	secrets, err := c.resealSecrets(ctx, a.ID, act)
+	return n + secrets, err
 }
 
 // reseal seals the secret of a connection anew. The row is read and written in

@@ -269,6 +269,7 @@ func (s *service) run(ctx context.Context, l *listeners) error {
 	runnerDone := make(chan struct{})
 	go s.keys.Run(running)
 	go s.ops.KeepConnections(running, nil)
+	go s.ops.KeepDeployments(running, nil)
 	go func() {
 		defer close(runnerDone)
 		if err := s.runner.Run(running); err != nil {

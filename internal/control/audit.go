@@ -35,7 +35,7 @@ var sensitive = map[authz.Action]bool{
 	authz.CreateKey: true, authz.RotateKey: true, authz.DeleteKey: true, authz.CreateUser: true, authz.UpdateUser: true, authz.CreateRole: true, authz.DeleteRole: true,
 	authz.CreateConnection: true, authz.DeleteConnection: true, authz.CreateProvider: true, authz.DeleteProvider: true, authz.SignReview: true,
 	authz.CreateAccount: true, authz.SuspendAccount: true, authz.DeleteAccount: true, authz.RaiseQuota: true, authz.ExportModel: true, authz.DownloadDataset: true,
-	authz.ExportAuditLogs: true,
+	authz.ExportAuditLogs: true, authz.CreateSecret: true, authz.UpdateSecret: true, authz.DeleteSecret: true,
 	// Disabling a key is not here: it must work when nothing else does, and its row is committed with it.
 	authz.SetEncryptionKey: true, authz.RotateEncryptionKey: true, authz.ShredEncryptionKey: true,
 }

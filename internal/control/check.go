@@ -3,8 +3,10 @@ package control
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"unicode/utf8"
 
+	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
 )
@@ -40,4 +42,13 @@ func newID(field, id string) (string, error) {
 // published by the operator.
 func (c *Control) model(ctx context.Context, field, ref, account string) (store.Model, error) {
 	return c.Catalog.Model(ctx, account, field, ref)
+}
+
+// badPatch names the field of a request that cannot be applied.
+func badPatch(err error) error {
+	var bad *api.JSONError
+	if errors.As(err, &bad) {
+		return rft.FieldErrorf(bad.Field, "%s", bad.Error())
+	}
+	return rft.Wrap(rft.KindInvalidArgument, err, "the request body is not what this operation expects")
 }

@@ -63,6 +63,8 @@ type Control struct {
 	Issuer *issuer.Issuer
 	// Clock is the time; nil = the system's.
 	Clock func() time.Time
+
+	uses deploymentUses
 }
 
 // Caller is who makes a request, and from where.

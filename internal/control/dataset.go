@@ -159,6 +159,34 @@ func (c *Control) ValidateUpload(ctx context.Context, who Caller, account, id st
 	return err
 }
 
+// UpdateDataset changes what people read of a dataset. Its rows are what was
+// registered, for good.
+func (c *Control) UpdateDataset(ctx context.Context, who Caller, account, id string, p api.Patch) (*api.Dataset, error) {
+	name := datasetName(account, id)
+	if err := c.allow(ctx, who, authz.UpdateDataset, account, name); err != nil {
+		return nil, err
+	}
+	d, err := c.DB.Dataset(ctx, account, id)
+	if err != nil {
+		return nil, err
+	}
+	w := wireDataset(d)
+	if err := p.Apply(&w); err != nil {
+		return nil, badPatch(err)
+	}
+	if w.ExternalURL != d.ExternalURL {
+		return nil, rft.FieldErrorf("externalUrl", "externalUrl: cannot change; register the other rows as another dataset")
+	}
+	if err := checkDisplayName(w.DisplayName); err != nil {
+		return nil, err
+	}
+	if d, err = c.DB.UpdateDataset(ctx, account, id, w.DisplayName, who.act("UpdateDataset", name)); err != nil {
+		return nil, err
+	}
+	w = wireDataset(d)
+	return &w, nil
+}
+
 // DeleteDataset forgets a dataset; rows in the user's bucket stay.
 func (c *Control) DeleteDataset(ctx context.Context, who Caller, account, id string) error {
 	name := datasetName(account, id)

@@ -19,20 +19,22 @@ func (c *Control) lookNowhere(ctx context.Context, action authz.Action, name str
 	id := name[strings.LastIndexByte(name, '/')+1:]
 	var err error
 	switch action {
-	case authz.GetModel, authz.DeleteModel, authz.ExportModel, authz.GetServed, authz.Chat, authz.Complete:
+	case authz.GetModel, authz.DeleteModel, authz.ExportModel, authz.UpdateModel, authz.UploadModel, authz.GetServed, authz.Chat, authz.Complete:
 		_, err = c.DB.Model(ctx, nowhere, id)
-	case authz.GetDataset, authz.DeleteDataset, authz.UploadDataset, authz.ValidateDataset, authz.DownloadDataset:
+	case authz.GetDataset, authz.DeleteDataset, authz.UploadDataset, authz.ValidateDataset, authz.UpdateDataset, authz.DownloadDataset:
 		_, err = c.DB.Dataset(ctx, nowhere, id)
-	case authz.GetStep, authz.CancelStep, authz.DeleteStep, authz.StepMetrics, authz.StepEvents:
+	case authz.GetStep, authz.CancelStep, authz.DeleteStep, authz.StepMetrics, authz.StepEvents, authz.ListCheckpoints:
 		_, err = c.DB.Job(ctx, nowhere, store.JobStep, id)
-	case authz.GetDeployment, authz.DeleteDeployment:
+	case authz.GetDeployment, authz.DeleteDeployment, authz.UpdateDeployment, authz.ScaleDeployment, authz.UndeleteDeployment:
 		_, err = c.DB.Deployment(ctx, nowhere, id)
-	case authz.GetDeployedModel, authz.DeleteDeployedModel:
+	case authz.GetDeployedModel, authz.DeleteDeployedModel, authz.UpdateDeployedModel:
 		_, err = c.DB.DeployedModel(ctx, nowhere, id)
 	case authz.GetConnection, authz.DeleteConnection:
 		_, err = c.DB.Connection(ctx, nowhere, id)
 	case authz.GetUser, authz.UpdateUser:
 		_, err = c.DB.User(ctx, nowhere, id)
+	case authz.GetSecret, authz.UpdateSecret, authz.DeleteSecret:
+		_, err = c.DB.Secret(ctx, nowhere, id)
 	case authz.GetRole, authz.DeleteRole:
 		_, err = c.DB.Role(ctx, nowhere, id)
 	case authz.GetProvider, authz.DeleteProvider:

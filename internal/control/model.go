@@ -103,6 +103,38 @@ func (c *Control) CreateModel(ctx context.Context, who Caller, account string, r
 	return &w, nil
 }
 
+// UpdateModel changes what people read of a model. What it computes is what was
+// signed, for good.
+func (c *Control) UpdateModel(ctx context.Context, who Caller, account, id string, p api.Patch) (*api.Model, error) {
+	name := modelName(account, id)
+	if err := c.allow(ctx, who, authz.UpdateModel, account, name); err != nil {
+		return nil, err
+	}
+	m, err := c.DB.Model(ctx, account, id)
+	if err != nil {
+		return nil, err
+	}
+	w := wireModel(m)
+	if err := p.Apply(&w); err != nil {
+		return nil, badPatch(err)
+	}
+	switch {
+	case w.Kind != m.Kind:
+		return nil, rft.FieldErrorf("kind", "kind: cannot change from %s", m.Kind)
+	case len(w.Description) > 1000:
+		return nil, rft.FieldErrorf("description", "description: is longer than 1000 bytes")
+	}
+	if err := checkDisplayName(w.DisplayName); err != nil {
+		return nil, err
+	}
+	change := store.ModelChange{DisplayName: &w.DisplayName, Description: &w.Description, Public: &w.Public}
+	if m, err = c.DB.UpdateModel(ctx, account, id, change, who.act("UpdateModel", name)); err != nil {
+		return nil, err
+	}
+	w = wireModel(m)
+	return &w, nil
+}
+
 // DeleteModel deletes a model and its artefact, and takes it out of the memory of
 // the children that have it.
 func (c *Control) DeleteModel(ctx context.Context, who Caller, account, id string) error {

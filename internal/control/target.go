@@ -130,6 +130,9 @@ func (c *Control) deploymentModel(ctx context.Context, n rft.Name) (store.Model,
 	if err != nil {
 		return store.Model{}, err
 	}
+	if err := c.used(ctx, d); err != nil {
+		return store.Model{}, err
+	}
 	if d.EnableHotReload {
 		p, err := c.DB.ListDeployedModels(ctx, n.Account, store.ListOptions{Limit: 1, OrderBy: "create_time", Desc: true,
 			Filter: []store.Term{{Field: "deployment", Op: "=", Value: d.Name()}}})
@@ -151,7 +154,10 @@ func (c *Control) checkDeployment(ctx context.Context, account string, m store.M
 	if err != nil {
 		return err
 	}
-	return fits(m, d, true)
+	if err := fits(m, d, true); err != nil {
+		return err
+	}
+	return c.used(ctx, d)
 }
 
 // checkDeployed is for servers that deploy nothing by themselves.

@@ -170,7 +170,7 @@ func (c *Control) removeResources(ctx context.Context, account string, act store
 	err := pages(func(o store.ListOptions) (store.Page[store.Deployment], error) {
 		return c.DB.ListDeployments(ctx, account, o)
 	}, func(d store.Deployment) error {
-		return one("DeleteDeployment", d.Name(), func(a store.Act) error { return c.DB.DeleteDeployment(ctx, account, d.ID, a) })
+		return one("DeleteDeployment", d.Name(), func(a store.Act) error { return c.DB.DeleteDeployment(ctx, account, d.ID, true, a) })
 	})
 	if err != nil {
 		return err

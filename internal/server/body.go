@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/control"
@@ -58,17 +59,38 @@ func decodeError(err error) error {
 	return nil
 }
 
+// query returns a query parameter by its camelCase name; snake_case is taken too.
+func (rq *request) query(name string) string {
+	q := rq.r.URL.Query()
+	if v := q.Get(name); v != "" {
+		return v
+	}
+	return q.Get(snake(name))
+}
+
+// flag reports whether a query parameter is true.
+func (rq *request) flag(name string) bool {
+	on, _ := strconv.ParseBool(rq.query(name))
+	return on
+}
+
+// patch reads the body and the mask of an update.
+func (rq *request) patch() (api.Patch, error) {
+	body, err := rq.readBody(maxBody)
+	if err != nil {
+		return api.Patch{}, err
+	}
+	p := api.Patch{Body: body}
+	if mask := rq.query("updateMask"); mask != "" && mask != "*" {
+		p.Mask = strings.Split(mask, ",")
+	}
+	return p, nil
+}
+
 // list reads the list parameters of the contract.
 func (rq *request) list() (control.ListQuery, error) {
-	q := rq.r.URL.Query()
-	get := func(camel, snake string) string {
-		if v := q.Get(camel); v != "" {
-			return v
-		}
-		return q.Get(snake)
-	}
-	l := control.ListQuery{PageToken: get("pageToken", "page_token"), Filter: q.Get("filter"), OrderBy: get("orderBy", "order_by")}
-	if s := get("pageSize", "page_size"); s != "" {
+	l := control.ListQuery{PageToken: rq.query("pageToken"), Filter: rq.query("filter"), OrderBy: rq.query("orderBy")}
+	if s := rq.query("pageSize"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil || n < 0 {
 			return l, rft.FieldErrorf("pageSize", "pageSize: want a whole number that is not negative")
@@ -86,7 +108,7 @@ func (rq *request) reply(v any, err error) error {
 	if err != nil {
 		return err
 	}
-	mask := rq.r.URL.Query().Get("readMask")
+	mask := rq.query("readMask")
 	if mask == "" || mask == "*" || rq.r.Method != http.MethodGet {
 		rq.writeJSON(http.StatusOK, v)
 		return nil
@@ -142,6 +164,18 @@ func camel(s string) string {
 		}
 	}
 	return head
+}
+
+// snake is the snake_case spelling of a camelCase name.
+func snake(s string) string {
+	var b strings.Builder
+	for _, r := range s {
+		if unicode.IsUpper(r) {
+			b.WriteByte('_')
+		}
+		b.WriteRune(unicode.ToLower(r))
+	}
+	return b.String()
 }
 
 // done answers {} to an operation without a result.

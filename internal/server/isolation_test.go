@@ -74,7 +74,7 @@ func (a answered) differs(b answered) string {
 // collections are the kinds of resources that the sequences make, by the
 // parameter of their routes.
 var collections = map[string]string{"dataset": "datasets", "model": "models", "step": "rlorTrainerJobs", "user": "users", "role": "roles", "provider": "identityProviders",
-	"deployment": "deployments", "deployed": "deployedModels", "connection": "connections"}
+	"secret": "secrets", "deployment": "deployments", "deployed": "deployedModels", "connection": "connections"}
 
 // tenant makes and removes resources of the account main, straight in the store.
 type tenant struct {
@@ -118,9 +118,15 @@ func (w *tenant) step(t *rapid.T, kind, id string) {
 		} else {
 			_, err = db.CreateIdentityProvider(ctx, store.IdentityProvider{Account: "main", ID: id, Kind: store.KeyLogin, Issuer: "https://issuer.example", Config: []byte("{}")}, act)
 		}
+	case "secret":
+		if has {
+			err = db.DeleteSecret(ctx, "main", id, act)
+		} else {
+			_, err = db.CreateSecret(ctx, store.Secret{Account: "main", ID: id, KeyName: "K", Sealed: []byte("x")}, act)
+		}
 	case "deployment":
 		if has {
-			err = db.DeleteDeployment(ctx, "main", id, act)
+			err = db.DeleteDeployment(ctx, "main", id, true, act)
 		} else {
 			_, err = db.CreateDeployment(ctx, store.Deployment{Account: "main", ID: id, BaseModel: "accounts/main/models/base", State: "READY", Status: store.OK(), Config: []byte("{}")}, act)
 		}
@@ -152,7 +158,7 @@ func TestForeignAndMissingAreOne(t *testing.T) {
 	call := f.grpcSpy(t, spy)
 	w := &tenant{f, map[string]bool{}}
 	probes := 0
-	kinds := []string{"dataset", "model", "user", "role", "provider", "deployment"}
+	kinds := []string{"dataset", "model", "user", "role", "provider", "secret", "deployment"}
 	ids := []string{"x1", "x2", "x3", "x4"}
 	rapid.Check(t, func(t *rapid.T) {
 		for range rapid.IntRange(1, 6).Draw(t, "steps") {

@@ -81,7 +81,7 @@ func createUser(rq *request) error {
 	if err := rq.decode(&u); err != nil {
 		return err
 	}
-	v, err := rq.s.control.CreateUser(rq.ctx(), rq.caller, rq.params["account"], rq.r.URL.Query().Get("userId"), &u)
+	v, err := rq.s.control.CreateUser(rq.ctx(), rq.caller, rq.params["account"], rq.query("userId"), &u)
 	return rq.reply(v, err)
 }
 
@@ -289,7 +289,7 @@ func createStep(rq *request) error {
 	if err := rq.decode(&b); err != nil {
 		return err
 	}
-	v, err := rq.s.control.CreateStep(rq.ctx(), rq.caller, rq.params["account"], rq.r.URL.Query().Get("rlorTrainerJobId"), &b)
+	v, err := rq.s.control.CreateStep(rq.ctx(), rq.caller, rq.params["account"], rq.query("rlorTrainerJobId"), &b)
 	return rq.reply(v, err)
 }
 
@@ -363,7 +363,7 @@ func (rq *request) after() (int64, error) {
 
 func listDeployments(rq *request) error {
 	return listing(rq, func(q control.ListQuery) (*api.DeploymentList, error) {
-		return rq.s.control.ListDeployments(rq.ctx(), rq.caller, rq.params["account"], q)
+		return rq.s.control.ListDeployments(rq.ctx(), rq.caller, rq.params["account"], q, rq.flag("showDeleted"))
 	})
 }
 
@@ -372,7 +372,7 @@ func createDeployment(rq *request) error {
 	if err := rq.decode(&d); err != nil {
 		return err
 	}
-	v, err := rq.s.control.CreateDeployment(rq.ctx(), rq.caller, rq.params["account"], rq.r.URL.Query().Get("deploymentId"), &d)
+	v, err := rq.s.control.CreateDeployment(rq.ctx(), rq.caller, rq.params["account"], rq.query("deploymentId"), &d, control.DeploymentOptions{ValidateOnly: rq.flag("validateOnly")})
 	return rq.reply(v, err)
 }
 
@@ -390,7 +390,7 @@ func deleteDeployment(rq *request) error {
 	if err != nil {
 		return err
 	}
-	return rq.done(rq.s.control.DeleteDeployment(rq.ctx(), rq.caller, a, id))
+	return rq.done(rq.s.control.DeleteDeployment(rq.ctx(), rq.caller, a, id, rq.flag("hard")))
 }
 
 func listDeployedModels(rq *request) error {
@@ -404,7 +404,7 @@ func createDeployedModel(rq *request) error {
 	if err := rq.decode(&d); err != nil {
 		return err
 	}
-	replace := rq.r.URL.Query().Get("replaceMergedAddon") == "true"
+	replace := rq.flag("replaceMergedAddon")
 	v, err := rq.s.control.CreateDeployedModel(rq.ctx(), rq.caller, rq.params["account"], &d, replace)
 	return rq.reply(v, err)
 }

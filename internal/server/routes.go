@@ -16,7 +16,7 @@ func (s *Server) routes() []route {
 	inf := func(method, pattern string, h func(*request) error) route {
 		return route{method, pattern, inference, h}
 	}
-	return slices.Concat(accessRoutes(cp), encryptionRoutes(cp), auditRoutes(cp), s.connectionRoutes(cp), provenanceRoutes(cp), transferRoutes(cp), []route{
+	return slices.Concat(accessRoutes(cp), encryptionRoutes(cp), auditRoutes(cp), s.connectionRoutes(cp), provenanceRoutes(cp), transferRoutes(cp), resourceRoutes(cp), []route{
 		cp("GET", "/healthz", healthz),
 		cp("GET", "/readyz", readyz),
 		cp("GET", "/metrics", serveMetrics),
@@ -91,30 +91,6 @@ func shapeOf(path string) errorShape {
 		return inference
 	}
 	return controlPlane
-}
-
-// elsewhere are parts of the contract that this server does not have.
-var elsewhere = []string{"secrets", "evaluators", "evaluatorsV2", "evaluationJobs", "batchInferenceJobs", "dpoJobs", "supervisedFineTuningJobs",
-	"reinforcementFineTuningJobs", "routers", "clusters", "trails", "deploymentShapes", "trainingShapes",
-	"trainingSessions", "policySettings", "billing", "billingUsage", "checkpoints"}
-
-// known reports whether a path belongs to the contract though no route has it.
-func known(path string) bool {
-	seg := segmentsOf(path)
-	if len(seg) == 2 && seg[0] == "v1" {
-		return shapeOf(path) == inference
-	}
-	if len(seg) < 4 || seg[0] != "v1" || seg[1] != "accounts" {
-		return false
-	}
-	collection, _, _ := strings.Cut(seg[3], ":")
-	for _, c := range elsewhere {
-		if c == collection {
-			return true
-		}
-	}
-	_, verb, hasVerb := strings.Cut(seg[len(seg)-1], ":")
-	return hasVerb && verb != ""
 }
 
 func healthz(rq *request) error {

@@ -213,12 +213,12 @@ func (s *Server) serve(rq *request, rt *route, allow []string) error {
 
 // unmatched answers for paths that are not there.
 func (s *Server) unmatched(rq *request, allow []string) error {
+	if reason, known := unsupported(rq.r.Method, rq.r.URL.EscapedPath()); known {
+		return rft.Errorf(rft.KindUnimplemented, "%s", reason)
+	}
 	if len(allow) > 0 {
 		rq.w.Header().Set("Allow", strings.Join(allow, ", "))
 		return &statusError{http.StatusMethodNotAllowed, rft.Errorf(rft.KindUnimplemented, "method not allowed here; use %s", strings.Join(allow, " or "))}
-	}
-	if known(rq.r.URL.Path) {
-		return rft.Errorf(rft.KindUnimplemented, "this server does not have this part of the API")
 	}
 	rq.shape = controlPlane // "model not found" would send its reader the wrong way
 	return rft.Errorf(rft.KindNotFound, "path not found; inference is under /v1/ and /inference/v1/, everything else under /v1/accounts/")

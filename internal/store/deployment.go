@@ -13,9 +13,10 @@ var deployments = table[Deployment]{
 		return []field{{"uid", &d.UID}, {"account", &d.Account}, {"id", &d.ID}, {"display_name", &d.DisplayName}, {"base_model", &d.BaseModel},
 			{"state", &d.State}, {"status_code", &d.Status.Code}, {"status_message", &d.Status.Message}, {"min_replicas", &d.MinReplicas}, {"max_replicas", &d.MaxReplicas},
 			{"enable_addons", &d.EnableAddons}, {"enable_hot_reload", &d.EnableHotReload}, {"config", &d.Config}, {"created_by", &d.CreatedBy},
-			{"created", &d.Created}, {"updated", &d.Updated}}
+			{"created", &d.Created}, {"updated", &d.Updated}, {"deleted", &d.Deleted}, {"replicas", &d.Replicas}}
 	},
-	filter: columns{"state": "state", "display_name": "display_name", "base_model": "base_model", "created_by": "created_by", "create_time": "created@"},
+	filter: columns{"name": "id", "state": "state", "display_name": "display_name", "base_model": "base_model", "created_by": "created_by", "create_time": "created@", "update_time": "updated@",
+		"enable_addons": "enable_addons#", "min_replica_count": "min_replicas#", "max_replica_count": "max_replicas#"},
 }
 
 var deployedModels = table[DeployedModel]{
@@ -26,13 +27,18 @@ var deployedModels = table[DeployedModel]{
 			{"state", &d.State}, {"status_code", &d.Status.Code}, {"status_message", &d.Status.Message}, {"created_by", &d.CreatedBy},
 			{"created", &d.Created}, {"updated", &d.Updated}}
 	},
-	filter: columns{"state": "state", "display_name": "display_name", "model": "model", "deployment": "deployment", "default": "is_default#", "create_time": "created@"},
+	filter: columns{"state": "state", "display_name": "display_name", "name": "id", "model": "model", "deployment": "deployment", "default": "is_default#", "public": "public#", "serverless": "serverless#",
+		"create_time": "created@", "update_time": "updated@"},
 }
 
 // CreateDeployment adds a deployment.
 func (db *DB) CreateDeployment(ctx context.Context, d Deployment, act Act) (Deployment, error) {
 	err := db.write(ctx, func(t *tx) error {
 		d.UID, d.Created, d.Updated = NewUID(), t.now, t.now
+		// The tombstone of an earlier one gives way.
+		if _, err := t.exec(ctx, "DELETE FROM deployments WHERE account = ? AND deleted <> 0 AND (id = ? OR deleted < ?)", d.Account, d.ID, micros(t.now.Add(-KeepDeployments))); err != nil {
+			return err
+		}
 		if ok, err := t.insertNew(ctx, deployments.name, deployments.fields(&d)); err != nil || !ok {
 			return exists(err, d.Name())
 		}
@@ -51,17 +57,27 @@ func (db *DB) Deployment(ctx context.Context, account, id string) (d Deployment,
 }
 
 func deployment(ctx context.Context, t *tx, account, id string) (Deployment, error) {
-	d, ok, err := deployments.one(ctx, t, "account = ? AND id = ?", account, id)
+	d, ok, err := deployments.one(ctx, t, "account = ? AND id = ? AND deleted = 0", account, id)
 	return d, found(ok, err, Deployment{Account: account, ID: id}.Name())
 }
 
 // ListDeployments lists the deployments of an account.
 func (db *DB) ListDeployments(ctx context.Context, account string, o ListOptions) (p Page[Deployment], err error) {
+	return db.listDeployments(ctx, account, o, "deleted = 0")
+}
+
+// ListAllDeployments lists them with those that were deleted and can be undeleted.
+func (db *DB) ListAllDeployments(ctx context.Context, account string, o ListOptions) (p Page[Deployment], err error) {
+	return db.listDeployments(ctx, account, o, "(deleted = 0 OR deleted >= ?)", micros(db.Now().Add(-KeepDeployments)))
+}
+
+func (db *DB) listDeployments(ctx context.Context, account string, o ListOptions, which string, args ...any) (p Page[Deployment], err error) {
 	l, err := newListing(o, deployments.filter)
 	if err != nil {
 		return p, err
 	}
 	l.and("account = ?", account)
+	l.and(which, args...)
 	err = db.read(ctx, func(t *tx) error {
 		p, err = deployments.page(ctx, t, l, o.After, func(d Deployment) (string, time.Time, time.Time) { return d.ID, d.Created, d.Updated })
 		return err
@@ -69,14 +85,17 @@ func (db *DB) ListDeployments(ctx context.Context, account string, o ListOptions
 	return p, err
 }
 
-// UpdateDeployment writes a deployment that the caller read and changed.
-func (db *DB) UpdateDeployment(ctx context.Context, d Deployment, act Act) (Deployment, error) {
-	err := db.write(ctx, func(t *tx) error {
-		old, err := deployment(ctx, t, d.Account, d.ID)
-		if err != nil {
+// UpdateDeployment changes a deployment within one transaction.
+func (db *DB) UpdateDeployment(ctx context.Context, account, id string, act Act, change func(*Deployment) error) (d Deployment, err error) {
+	err = db.write(ctx, func(t *tx) error {
+		if d, err = deployment(ctx, t, account, id); err != nil {
 			return err
 		}
-		d.UID, d.Created, d.Updated = old.UID, old.Created, t.now
+		uid, created := d.UID, d.Created
+		if err := change(&d); err != nil {
+			return err
+		}
+		d.UID, d.Account, d.ID, d.Created, d.Updated = uid, account, id, created, t.now
 		if err := t.update(ctx, deployments.name, d.UID, deployments.fields(&d)); err != nil {
 			return err
 		}
@@ -85,8 +104,12 @@ func (db *DB) UpdateDeployment(ctx context.Context, d Deployment, act Act) (Depl
 	return d, err
 }
 
-// DeleteDeployment removes a deployment with the models deployed on it.
-func (db *DB) DeleteDeployment(ctx context.Context, account, id string, act Act) error {
+// KeepDeployments is how long a deleted deployment can be undeleted.
+const KeepDeployments = 30 * 24 * time.Hour
+
+// DeleteDeployment unloads what a deployment serves and leaves a tombstone, from
+// which UndeleteDeployment brings it back; with hard there is none.
+func (db *DB) DeleteDeployment(ctx context.Context, account, id string, hard bool, act Act) error {
 	return db.write(ctx, func(t *tx) error {
 		d, err := deployment(ctx, t, account, id)
 		if err != nil {
@@ -95,11 +118,42 @@ func (db *DB) DeleteDeployment(ctx context.Context, account, id string, act Act)
 		if _, err := t.exec(ctx, "DELETE FROM deployed_models WHERE deployment = ?", d.Name()); err != nil {
 			return err
 		}
-		if _, err := t.exec(ctx, "DELETE FROM deployments WHERE uid = ?", d.UID); err != nil {
+		query, args := "UPDATE deployments SET deleted = ?, state = 'DELETED' WHERE uid = ?", []any{micros(t.now), d.UID}
+		if hard {
+			query, args = "DELETE FROM deployments WHERE uid = ?", args[1:]
+		}
+		if _, err := t.exec(ctx, query, args...); err != nil {
 			return err
 		}
 		return t.audit(ctx, act, "OK")
 	})
+}
+
+// UndeleteDeployment brings a deleted deployment back while its model is there.
+func (db *DB) UndeleteDeployment(ctx context.Context, account, id string, act Act) (d Deployment, err error) {
+	err = db.write(ctx, func(t *tx) error {
+		var ok bool
+		d, ok, err = deployments.one(ctx, t, "account = ? AND id = ? AND (deleted = 0 OR deleted >= ?)", account, id, micros(t.now.Add(-KeepDeployments)))
+		if err := found(ok, err, Deployment{Account: account, ID: id}.Name()); err != nil {
+			return err
+		}
+		if d.Deleted.IsZero() {
+			return rft.Errorf(rft.KindFailedPrecondition, "%s is not deleted", d.Name())
+		}
+		base, err := rft.ParseName("baseModel", d.BaseModel, account, rft.Models)
+		if err != nil {
+			return err
+		}
+		if _, err := model(ctx, t, base.Account, base.ID); err != nil {
+			return rft.Wrap(rft.KindFailedPrecondition, err, "%s cannot come back: its model %s is gone", d.Name(), d.BaseModel)
+		}
+		d.Deleted, d.State, d.Updated = time.Time{}, "READY", t.now
+		if err := t.update(ctx, deployments.name, d.UID, deployments.fields(&d)); err != nil {
+			return err
+		}
+		return t.audit(ctx, act, "OK")
+	})
+	return d, err
 }
 
 // CreateDeployedModel loads a model on a deployment; ALREADY_EXISTS when it is
@@ -144,14 +198,19 @@ func (db *DB) ListDeployedModels(ctx context.Context, account string, o ListOpti
 	return p, err
 }
 
-// UpdateDeployedModel writes a deployed model that the caller read and changed.
-func (db *DB) UpdateDeployedModel(ctx context.Context, d DeployedModel, act Act) (DeployedModel, error) {
-	err := db.write(ctx, func(t *tx) error {
-		old, ok, err := deployedModels.one(ctx, t, "account = ? AND id = ?", d.Account, d.ID)
-		if err := found(ok, err, deployedName(d.Account, d.ID)); err != nil {
+// UpdateDeployedModel changes a deployed model within one transaction.
+func (db *DB) UpdateDeployedModel(ctx context.Context, account, id string, act Act, change func(*DeployedModel) error) (d DeployedModel, err error) {
+	err = db.write(ctx, func(t *tx) error {
+		var ok bool
+		d, ok, err = deployedModels.one(ctx, t, "account = ? AND id = ?", account, id)
+		if err := found(ok, err, deployedName(account, id)); err != nil {
 			return err
 		}
-		d.UID, d.Created, d.Updated = old.UID, old.Created, t.now
+		uid, created := d.UID, d.Created
+		if err := change(&d); err != nil {
+			return err
+		}
+		d.UID, d.Account, d.ID, d.Created, d.Updated = uid, account, id, created, t.now
 		if err := t.update(ctx, deployedModels.name, d.UID, deployedModels.fields(&d)); err != nil {
 			return err
 		}

@@ -155,7 +155,7 @@ func (t *tx) unusedModel(ctx context.Context, m Model) error {
 	if n > 0 {
 		return rft.Errorf(rft.KindFailedPrecondition, "%s has %d adapters; delete them first", m.Name(), n)
 	}
-	if err := t.row(ctx, "SELECT COUNT(*) FROM deployments WHERE base_model = ?", m.Name()).Scan(&n); err != nil {
+	if err := t.row(ctx, "SELECT COUNT(*) FROM deployments WHERE base_model = ? AND deleted = 0", m.Name()).Scan(&n); err != nil {
 		return err
 	}
 	if n > 0 {

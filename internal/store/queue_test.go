@@ -317,7 +317,7 @@ func TestOneLeasePerJob(t *testing.T) {
 }
 
 func TestDeployments(t *testing.T) {
-	both(t, func(t *testing.T, db *store.DB, _ *clock) {
+	both(t, func(t *testing.T, db *store.DB, c *clock) {
 		ctx := t.Context()
 		base := readyBase(t, db)
 		dep := must(db.CreateDeployment(ctx, store.Deployment{Account: "main", ID: "dep", BaseModel: base.Name(), State: "READY", Status: store.OK(), EnableAddons: true}, act))
@@ -334,13 +334,13 @@ func TestDeployments(t *testing.T) {
 		if p.Total != 1 || p.Items[0].ID != "y" {
 			t.Errorf("after a replacing load: %+v", p.Items)
 		}
-		dep.MaxReplicas = 3
-		if got := must(db.UpdateDeployment(ctx, dep, act)); got.MaxReplicas != 3 {
+		if got := must(db.UpdateDeployment(ctx, "main", "dep", act, func(d *store.Deployment) error { d.MaxReplicas, d.UID = 3, "no"; return nil })); got.MaxReplicas != 3 || got.UID != dep.UID {
 			t.Errorf("%+v", got)
 		}
-		if err := db.DeleteDeployment(ctx, "main", "dep", act); err != nil {
+		if err := db.DeleteDeployment(ctx, "main", "dep", false, act); err != nil {
 			t.Fatal(err)
 		}
+		deletedDeployment(t, db, c)
 		if p := must(db.ListDeployedModels(ctx, "main", store.ListOptions{})); p.Total != 0 {
 			t.Error("deployed models outlive their deployment")
 		}
@@ -407,4 +407,42 @@ func TestSecondUploadEndsTheFirstValidation(t *testing.T) {
 			t.Errorf("%+v, %v", objects, err)
 		}
 	})
+}
+
+// deletedDeployment: what was deleted is gone for all but its undeletion, which
+// ends after KeepDeployments; a new one of the same name takes its place.
+func deletedDeployment(t *testing.T, db *store.DB, c *clock) {
+	t.Helper()
+	ctx := t.Context()
+	_, err := db.Deployment(ctx, "main", "dep")
+	wantKind(t, err, rft.KindNotFound)
+	if p := must(db.ListDeployments(ctx, "main", store.ListOptions{})); p.Total != 0 {
+		t.Errorf("listed: %+v", p.Items)
+	}
+	p := must(db.ListAllDeployments(ctx, "main", store.ListOptions{}))
+	if p.Total != 1 || p.Items[0].State != "DELETED" || p.Items[0].Deleted.IsZero() {
+		t.Errorf("with the deleted: %+v", p.Items)
+	}
+	if d := must(db.UndeleteDeployment(ctx, "main", "dep", act)); d.State != "READY" || !d.Deleted.IsZero() {
+		t.Errorf("undeleted: %+v", d)
+	}
+	_, err = db.UndeleteDeployment(ctx, "main", "dep", act)
+	wantKind(t, err, rft.KindFailedPrecondition)
+	for _, hard := range []bool{false, true} {
+		if err := db.DeleteDeployment(ctx, "main", "dep", hard, act); err != nil {
+			t.Fatal(err)
+		}
+		if !hard {
+			c.add(store.KeepDeployments + time.Second)
+		}
+		_, err = db.UndeleteDeployment(ctx, "main", "dep", act)
+		wantKind(t, err, rft.KindNotFound)
+		if p := must(db.ListAllDeployments(ctx, "main", store.ListOptions{})); p.Total != 0 {
+			t.Errorf("hard %v: %+v", hard, p.Items)
+		}
+		must(db.CreateDeployment(ctx, store.Deployment{Account: "main", ID: "dep", BaseModel: "accounts/main/models/base", State: "READY", Status: store.OK(), Config: []byte("{}")}, act))
+	}
+	if err := db.DeleteDeployment(ctx, "main", "dep", true, act); err != nil {
+		t.Fatal(err)
+	}
 }

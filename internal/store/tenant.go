@@ -110,7 +110,7 @@ func (db *DB) DisbandAccount(ctx context.Context, account string, act Act) error
 		if _, err := t.account(ctx, account); err != nil {
 			return err
 		}
-		for _, table := range []string{"api_keys", "identities", "token_uses", "roles", "identity_providers", "access_reviews"} {
+		for _, table := range []string{"api_keys", "identities", "token_uses", "roles", "identity_providers", "access_reviews", "secrets"} {
 			if _, err := t.exec(ctx, "DELETE FROM "+table+" WHERE account = ?", account); err != nil {
 				return err
 			}

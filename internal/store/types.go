@@ -317,9 +317,11 @@ type Deployment struct {
 	EnableAddons    bool
 	EnableHotReload bool
 	Config          json.RawMessage // the wire fields that are only echoed
+	Replicas        int             // how many it was told to have; 0 = scaled to zero
 	CreatedBy       string
 	Created         time.Time
 	Updated         time.Time
+	Deleted         time.Time // zero = it is there
 }
 
 // Name is the deployment's resource name.

@@ -4,6 +4,7 @@ package controltest
 
 import (
 	"context"
+	"io/fs"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -28,6 +29,23 @@ type World struct {
 	Control *control.Control
 	// Keys are API keys by "account/user"; Keys["operator"] is the operator's.
 	Keys map[string]string
+	// Database is the path of the SQLite file.
+	Database string
+
+	places []string
+}
+
+// Files are all files of the World: database, keys and the home bucket.
+func (w *World) Files() (files []string) {
+	for _, place := range w.places {
+		_ = filepath.WalkDir(place, func(path string, d fs.DirEntry, err error) error {
+			if err == nil && d.Type().IsRegular() {
+				files = append(files, path)
+			}
+			return nil
+		})
+	}
+	return files
 }
 
 // People are the users of a World, by account, id and role.
@@ -47,7 +65,9 @@ func New(t testing.TB, log *slog.Logger) *World {
 	w.DB = must(store.Open(ctx, filepath.Join(dir, "db")))(t)
 	t.Cleanup(func() { w.DB.Close() })
 	kek := must(seal.OpenOrCreateKeyring(filepath.Join(dir, "keyring.json")))(t)
-	bucket := must(objstore.OpenDir(t.TempDir()))(t)
+	home := t.TempDir()
+	bucket := must(objstore.OpenDir(home))(t)
+	w.Database, w.places = filepath.Join(dir, "db"), []string{dir, home}
 	bases := must(catalog.NewBases(filepath.Join(dir, "models")))(t)
 	accountKeys := custody.New(custody.Config{DB: w.DB, Dir: filepath.Join(dir, "keys"), Host: kek})
 	cat := catalog.New(w.DB, catalog.NewVault(bucket, accountKeys), bases)
