@@ -305,6 +305,10 @@ func (s *sampling) requestJob(m wire.SampleRequest) job {
 	}
 	j.request = &sample.Request{ID: m.ID, Adapter: m.Adapter, Prompt: prompt, N: m.N, MaxTokens: m.MaxTokens,
 		Temperature: m.Temperature, TopP: m.TopP, TopK: m.TopK, Seed: m.Seed, Stop: m.Stop, IgnoreEOS: m.IgnoreEOS,
-		Logprobs: m.Logprobs, TopLogprobs: m.TopLogprobs, Echo: m.Echo, Truncate: m.Truncate}
+		Logprobs: m.Logprobs, TopLogprobs: m.TopLogprobs, Echo: m.Echo, EchoLast: m.EchoLast, Truncate: m.Truncate,
+		MinP: m.MinP, TypicalP: m.TypicalP, RepetitionPenalty: m.RepetitionPenalty, FrequencyPenalty: m.FrequencyPenalty, PresencePenalty: m.PresencePenalty}
+	for _, b := range m.Bias {
+		j.request.Bias = append(j.request.Bias, sample.Bias{ID: b.ID, Value: b.Value})
+	}
 	return j
 }

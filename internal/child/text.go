@@ -64,11 +64,65 @@ func (t *text) prompt(m wire.SampleRequest) ([]int32, error) {
 	if err != nil {
 		return nil, err
 	}
-	rendered, err := template.RenderJSON(m.Messages, m.Tools, true, t.tokenizer)
+	messages, err := token.ParseMessages(m.Messages)
 	if err != nil {
 		return nil, err
 	}
-	return t.tokenizer.Encode(rendered, false), nil
+	c := token.Conversation{Messages: messages, AddGenerationPrompt: true}
+	if len(m.Tools) > 0 && string(m.Tools) != "null" {
+		if c.Tools, err = token.ParseMessages(m.Tools); err != nil {
+			return nil, err
+		}
+	}
+	render := func(messages *token.Messages) ([]int32, error) {
+		c.Messages = messages
+		rendered, err := template.Render(c, t.tokenizer)
+		if err != nil {
+			return nil, err
+		}
+		return t.tokenizer.Encode(rendered, false), nil
+	}
+	if m.TruncatePrompt > 0 {
+		return truncated(messages, m.TruncatePrompt, render)
+	}
+	return render(messages)
+}
+
+// truncated is the longest prompt of at most limit tokens that begins with a turn
+// of the user: the earliest turns are left out, leading system messages stay. Each
+// turn costs tokens, so the first turn to keep is found by bisection.
+func truncated(messages *token.Messages, limit int, render func(*token.Messages) ([]int32, error)) ([]int32, error) {
+	ids, err := render(messages)
+	if err != nil || len(ids) <= limit {
+		return ids, err
+	}
+	lead := 0
+	for lead < messages.Len() && (messages.Role(lead) == "system" || messages.Role(lead) == "developer") {
+		lead++
+	}
+	var starts []int
+	for i := lead + 1; i < messages.Len(); i++ {
+		if messages.Role(i) == "user" {
+			starts = append(starts, i)
+		}
+	}
+	var best []int32
+	for lo, hi := 0, len(starts); lo < hi; {
+		mid := (lo + hi) / 2
+		if ids, err = render(messages.Without(lead, starts[mid])); err != nil {
+			return nil, err
+		}
+		if len(ids) <= limit {
+			best, hi = ids, mid
+		} else {
+			lo = mid + 1
+		}
+	}
+	if best == nil {
+		return nil, &engine.Problem{Rule: "prompt-truncation", Key: "prompt_truncate_len",
+			Message: fmt.Sprintf("the last turn alone is longer than %d tokens", limit)}
+	}
+	return best, nil
 }
 
 // template parses a template once; "" is the model's own.

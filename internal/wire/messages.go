@@ -283,20 +283,38 @@ type SampleRequest struct {
 	N        int             `json:"n"`
 	// Template overrides the model's chat template for Messages; "" keeps it.
 	Template string `json:"template,omitempty"`
+	// TruncatePrompt leaves the earliest turns out of Messages until the prompt has
+	// at most so many tokens; 0 = as they are.
+	TruncatePrompt int `json:"truncatePrompt,omitempty"`
 
 	MaxTokens   int      `json:"maxTokens"` // 0 = to the context's end, < 0 = none (score the prompt with Echo)
 	Temperature float64  `json:"temperature"`
-	TopP        float64  `json:"topP"` // 1 = off
-	TopK        int      `json:"topK"` // 0 = off
+	TopP        float64  `json:"topP"`               // 1 = off
+	TopK        int      `json:"topK"`               // 0 = off
+	MinP        float64  `json:"minP,omitempty"`     // 0 = off
+	TypicalP    float64  `json:"typicalP,omitempty"` // 0 and 1 = off
 	Seed        *int64   `json:"seed,omitempty"`
 	Stop        []string `json:"stop,omitempty"`
 	IgnoreEOS   bool     `json:"ignoreEos,omitempty"`
 	Logprobs    bool     `json:"logprobs,omitempty"`
 	TopLogprobs int      `json:"topLogprobs,omitempty"`
 	Echo        bool     `json:"echo,omitempty"`
+	EchoLast    int      `json:"echoLast,omitempty"` // with Echo: only so many of the prompt's last tokens; 0 = all
+	// Penalties and biases change the logits that tokens are drawn from: first
+	// repetition, then frequency and presence, then the biases.
+	RepetitionPenalty float64 `json:"repetitionPenalty,omitempty"` // 0 and 1 = off
+	FrequencyPenalty  float64 `json:"frequencyPenalty,omitempty"`
+	PresencePenalty   float64 `json:"presencePenalty,omitempty"`
+	Bias              []Bias  `json:"bias,omitempty"`
 	// Truncate: a prompt too long is an error unless true, then MaxTokens shrinks
 	// to what is left of the context.
 	Truncate bool `json:"truncate,omitempty"`
+}
+
+// Bias is added to a token's logit.
+type Bias struct {
+	ID    int32   `json:"id"`
+	Value float64 `json:"value"`
 }
 
 // SampleEvent carries what one pass produced for one completion.

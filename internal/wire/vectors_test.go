@@ -98,6 +98,8 @@ func goldenFrames() []struct {
 		{"cancel", jsonFrame(TypeCancel, Cancel{})},
 		{"heartbeat", Frame{Type: TypeHeartbeat}},
 		{"sample", jsonFrame(TypeSample, SampleRequest{ID: 1<<53 - 1, Prompt: &prompt, N: 2, Temperature: 0.7, TopP: 1, Seed: &seed, Stop: []string{"\n"}})},
+		{"sample-shaped", jsonFrame(TypeSample, SampleRequest{ID: 2, Tokens: []int32{1, 2}, N: 1, TopP: 0.5, MinP: 0.125, TypicalP: 0.75, EchoLast: 1, Echo: true,
+			RepetitionPenalty: 1.25, FrequencyPenalty: -0.5, PresencePenalty: 2, Bias: []Bias{{ID: 7, Value: -100}}, TruncatePrompt: 64})},
 		{"token", jsonFrame(TypeToken, SampleEvent{ID: 9, Index: 1, Text: "é", Tokens: []SampleToken{{ID: 5, Text: "\ufffd", Bytes: []byte{0xc3}, Logprob: -0.25, Sampling: -0.5}}, Finish: "stop"})},
 		{"adapter", jsonFrame(TypeAdapter, AdapterChange{ID: "sha256:ab"})},
 		{"ack", jsonFrame(TypeAck, Ack{ID: "sha256:ab"})},

@@ -51,6 +51,9 @@ func mixed() []Request {
 			r.TopK, r.TopP = 50, 0.8
 		}
 		r.Echo = i%6 == 0
+		if i%4 == 1 {
+			r.RepetitionPenalty, r.FrequencyPenalty, r.MinP, r.Bias = 1.3, 0.5, 0.01, []Bias{{65, 2}, {tinyEnd, -50}}
+		}
 		all = append(all, r)
 	}
 	return all

@@ -75,17 +75,25 @@ func (s *Sampler) takeLogits() []float32 {
 
 // behind scores prompt token pos from the logits before it, if that is wanted.
 func (r *request) behind(pos int, logits []float32) {
-	if !r.Echo || !r.Logprobs || pos >= len(r.Prompt) {
+	if !r.Echo || !r.Logprobs || pos >= len(r.Prompt) || pos < r.echoFrom() {
 		return
 	}
 	r.echo[pos] = score(logits, r.Prompt[pos], r.TopLogprobs)
+}
+
+// echoFrom is the first position of the prompt that Echo shows.
+func (r *request) echoFrom() int {
+	if r.EchoLast > 0 {
+		return max(0, len(r.Prompt)-r.EchoLast)
+	}
+	return 0
 }
 
 // draw draws the completion's next token.
 func (c *completion) draw(ch *chooser, logits []float32) {
 	r := c.r
 	d := &c.drawn
-	d.id, d.sampling, d.ok = ch.draw(logits, r.drawing, uniform(r.seed, c.index, len(c.tokens)))
+	d.id, d.sampling, d.ok = ch.draw(ch.adjust(logits, c), r.drawing, uniform(r.seed, c.index, len(c.tokens)))
 	if d.ok && r.Logprobs {
 		d.scored = score(logits, d.id, r.TopLogprobs)
 	}
@@ -193,6 +201,12 @@ func (s *Sampler) advance(c *completion) {
 		return
 	}
 	c.tokens = append(c.tokens, d.id)
+	if r.adjusting.counts() {
+		if c.counts == nil {
+			c.counts = map[int32]int{}
+		}
+		c.counts[d.id]++
+	}
 	s.told[0] = s.token(d.id, d.scored, d.sampling)
 	e := Event{Tokens: s.told[:]}
 	if s.ends[d.id] && !r.IgnoreEOS {
@@ -240,14 +254,15 @@ func (s *Sampler) tell(c *completion, e Event) {
 		c.told = true
 		e.PromptTokens, e.Prompt = len(r.Prompt), r.Prompt
 		if r.Echo {
-			e.Text = s.tok.Decode(r.Prompt, false) + e.Text
-			tokens := make([]Token, len(r.Prompt), len(r.Prompt)+len(e.Tokens))
-			for i, id := range r.Prompt {
+			from := r.echoFrom()
+			e.Text = s.tok.Decode(r.Prompt[from:], false) + e.Text
+			tokens := make([]Token, 0, len(r.Prompt)-from+len(e.Tokens))
+			for i, id := range r.Prompt[from:] {
+				var known scored
 				if r.Logprobs {
-					tokens[i] = s.token(id, r.echo[i], 0)
-				} else {
-					tokens[i] = s.token(id, scored{}, 0)
+					known = r.echo[from+i]
 				}
+				tokens = append(tokens, s.token(id, known, 0))
 			}
 			e.Tokens, e.Echoed = append(tokens, e.Tokens...), len(tokens)
 		}

@@ -33,11 +33,16 @@ func mix(z uint64) uint64 {
 type drawing struct {
 	temperature, topP float64
 	topK              int
+	minP, typicalP    float64 // 0 = off, and typicalP from 1 on
 }
+
+// typical says whether the distribution is cut to its typical tokens.
+func (d drawing) typical() bool { return d.typicalP > 0 && d.typicalP < 1 }
 
 // chooser draws tokens from logits. It is one worker's memory.
 type chooser struct {
 	exps       []float32
+	adjusted   []float32
 	candidates []candidate
 	bins       [binCount]bin
 }
@@ -60,9 +65,10 @@ const (
 )
 
 // draw returns a token and its log-prob in the distribution it was drawn from,
-// which is the softmax at the temperature, cut to the topK most probable and
-// then to the fewest of these whose probability reaches topP; u picks. Equal
-// logits rank by id. ok is false when the logits are not finite.
+// which is the softmax at the temperature, cut to the topK most probable, then to
+// the fewest of these whose probability reaches topP, then to those with at least
+// minP of the most probable one's, then to the typical ones; u picks. Equal logits
+// rank by id. ok is false when the logits are not finite.
 func (c *chooser) draw(logits []float32, d drawing, u float64) (id int32, logprob float64, ok bool) {
 	top := kernel.Max(logits)
 	if t := float64(top); math.IsNaN(t) || math.IsInf(t, 0) {
@@ -79,7 +85,7 @@ func (c *chooser) draw(logits []float32, d drawing, u float64) (id int32, logpro
 		exps, top = c.exps, kernel.Max(c.exps)
 	}
 	total := kernel.ExpSub(c.exps, exps, top)
-	if d.topK <= 0 && d.topP >= 1 {
+	if d.topK <= 0 && d.topP >= 1 && d.minP <= 0 && !d.typical() {
 		return pickAll(c.exps, total, u)
 	}
 	return c.pickBest(logits, d, total, u)
@@ -110,8 +116,11 @@ func (c *chooser) pickBest(logits []float32, d drawing, total, u float64) (id in
 		b.count++
 		b.mass += float64(x)
 	}
-	lowest, count, mass := binCount, 0, 0.0
-	for lowest > 0 && (d.topK > 0 && count < d.topK || d.topK <= 0 && mass < d.topP*total) {
+	lowest, count, mass, floor := binCount, 0, 0.0, 0
+	if d.topK <= 0 || d.topP >= 1 { // what minP drops is not needed to find the other cuts
+		floor = int(math.Float32bits(float32(d.minP)) >> binShift)
+	}
+	for lowest > floor && (d.topK > 0 && count < d.topK || d.topK <= 0 && (d.topP >= 1 || mass < d.topP*total)) {
 		lowest--
 		count += c.bins[lowest].count
 		mass += c.bins[lowest].mass
@@ -138,12 +147,12 @@ func (c *chooser) pickBest(logits []float32, d drawing, total, u float64) (id in
 		kept += float64(best[n].mass)
 		n++
 	}
-	best = best[:n]
+	best, kept = atLeast(best[:n], float32(d.minP), kept)
+	if d.typical() {
+		best, kept = typical(best, d.typicalP, kept)
+	}
 	target, sum, last := u*kept, 0.0, best[0]
 	for _, x := range best {
-		if x.mass == 0 {
-			break
-		}
 		sum += float64(x.mass)
 		last = x
 		if sum > target {
@@ -151,6 +160,45 @@ func (c *chooser) pickBest(logits []float32, d drawing, total, u float64) (id in
 		}
 	}
 	return last.id, math.Log(float64(last.mass) / kept), true
+}
+
+// atLeast keeps the candidates of at least minP of the first one's mass, which is
+// 1, and of any at all. kept is the mass of best, and of the result.
+func atLeast(best []candidate, minP float32, kept float64) ([]candidate, float64) {
+	n := len(best)
+	for n > 1 && (best[n-1].mass < minP || best[n-1].mass == 0) {
+		n--
+		kept -= float64(best[n].mass)
+	}
+	if n < len(best) { // the sum anew: what was taken away leaves rounding behind
+		kept = 0
+		for _, x := range best[:n] {
+			kept += float64(x.mass)
+		}
+	}
+	return best[:n], kept
+}
+
+// typical keeps the fewest candidates whose probability reaches p, counted from
+// those whose surprise is nearest to the distribution's entropy (Meister et al.,
+// "Locally Typical Sampling"), and all that are as near as the last of them.
+func typical(best []candidate, p, kept float64) ([]candidate, float64) {
+	entropy := 0.0
+	for _, x := range best {
+		q := float64(x.mass) / kept
+		entropy -= q * math.Log(q)
+	}
+	far := func(x candidate) float64 { return math.Abs(-math.Log(float64(x.mass)/kept) - entropy) }
+	slices.SortStableFunc(best, func(a, b candidate) int { return cmp.Compare(far(a), far(b)) })
+	n, sum := 0, 0.0
+	for n < len(best) && sum < p*kept {
+		sum += float64(best[n].mass)
+		n++
+	}
+	for n = max(n, 1); n < len(best) && far(best[n]) == far(best[n-1]); n++ {
+		sum += float64(best[n].mass)
+	}
+	return best[:n], max(sum, float64(best[0].mass))
 }
 
 // scored is a token with the log-probs of the raw softmax at its position.

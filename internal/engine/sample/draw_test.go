@@ -22,7 +22,8 @@ func reference(logits []float32, d drawing) map[int32]float64 {
 	if d.topK > 0 {
 		all = all[:min(d.topK, len(all))]
 	}
-	mass := func(e entry) float64 { return math.Exp((e.x - all[0].x) / d.temperature) }
+	top := all[0].x
+	mass := func(e entry) float64 { return math.Exp((e.x - top) / d.temperature) }
 	total := 0.0
 	for _, e := range all {
 		total += mass(e)
@@ -32,8 +33,40 @@ func reference(logits []float32, d drawing) map[int32]float64 {
 		kept += mass(all[n])
 		n++
 	}
+	all = all[:n]
+	n = len(all)
+	for d.minP > 0 && n > 1 && mass(all[n-1]) < d.minP {
+		n--
+	}
+	all = all[:n]
 	out := map[int32]float64{}
-	for _, e := range all[:n] {
+	sum := func() (s float64) {
+		for _, e := range all {
+			s += mass(e)
+		}
+		return s
+	}
+	if kept = sum(); d.typicalP > 0 && d.typicalP < 1 {
+		surprise, entropy := func(e entry) float64 { return -math.Log(mass(e) / kept) }, 0.0
+		for _, e := range all {
+			entropy += mass(e) / kept * surprise(e)
+		}
+		slices.SortStableFunc(all, func(a, b entry) int {
+			return cmp.Compare(math.Abs(surprise(a)-entropy), math.Abs(surprise(b)-entropy))
+		})
+		reached, last := 0.0, 0
+		for last = 0; last < len(all)-1; last++ {
+			if reached += mass(all[last]) / kept; reached >= d.typicalP {
+				break
+			}
+		}
+		for last+1 < len(all) && all[last+1].x == all[last].x { // equally near
+			last++
+		}
+		all = all[:last+1]
+		kept = sum()
+	}
+	for _, e := range all {
 		out[e.id] = mass(e) / kept
 	}
 	return out
@@ -50,12 +83,19 @@ func randomLogits(rng *rand.Rand, n int) []float32 {
 	return x
 }
 
+// drawings are ways to draw, each cut alone and together.
+var drawings = []drawing{
+	{1, 1, 0, 0, 0}, {0.7, 1, 0, 0, 0}, {1, 0.9, 0, 0, 0}, {1.3, 0.5, 0, 0, 0}, {1, 1, 5, 0, 0}, {0.8, 0.9, 40, 0, 0}, {1, 1e-9, 0, 0, 0}, {2, 0.999, 1000, 0, 0}, {1, 0.3, 2, 0, 0},
+	{1, 1, 0, 0.05, 0}, {0.6, 1, 0, 0.01, 1}, {1.5, 0.95, 0, 0.1, 0}, {1, 1, 30, 0.02, 0}, {1, 0.8, 50, 0.07, 0}, {1, 1, 0, 1, 0},
+	{1, 1, 0, 0, 0.9}, {0.7, 1, 0, 0, 0.2}, {1.2, 0.95, 0, 0, 0.5}, {1, 1, 40, 0.01, 0.7}, {2, 1, 0, 0, 0.999}, {1, 1, 0, 0, 1e-6},
+}
+
 // Draws follow the distribution by definition: the support is exactly its
 // support, the reported log-probs are its own, and the frequencies fit.
 func TestDrawFollowsTheDistribution(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	var c chooser
-	for _, d := range []drawing{{1, 1, 0}, {0.7, 1, 0}, {1, 0.9, 0}, {1.3, 0.5, 0}, {1, 1, 5}, {0.8, 0.9, 40}, {1, 1e-9, 0}, {2, 0.999, 1000}, {1, 0.3, 2}} {
+	for _, d := range drawings {
 		logits := randomLogits(rng, 300)
 		want := reference(logits, d)
 		const draws = 10000
@@ -82,7 +122,7 @@ func TestDrawFollowsTheDistribution(t *testing.T) {
 func TestGreedy(t *testing.T) {
 	logits := []float32{1, 5, 5, 2}
 	var c chooser
-	for _, d := range []drawing{{0, 1, 0}, {1, 0, 0}, {1, 1, 1}, {1e-9, 1, 0}} {
+	for _, d := range []drawing{{0, 1, 0, 0, 0}, {1, 0, 0, 0, 0}, {1, 1, 1, 0, 0}, {1e-9, 1, 0, 0.1, 0.5}} {
 		if id, lp, ok := c.draw(logits, d, 0.99); id != 1 || lp != 0 || !ok {
 			t.Errorf("%+v: %d %g %v, want the first of the largest", d, id, lp, ok)
 		}
@@ -93,16 +133,16 @@ func TestDrawRefusesWhatIsNotFinite(t *testing.T) {
 	var c chooser
 	nan, inf := float32(math.NaN()), float32(math.Inf(1))
 	for _, logits := range [][]float32{{1, nan, 2}, {nan, nan}, {1, inf}, {-inf, -inf}} {
-		for _, d := range []drawing{{0, 1, 0}, {1, 1, 0}, {1, 0.5, 3}} {
+		for _, d := range []drawing{{0, 1, 0, 0, 0}, {1, 1, 0, 0, 0}, {1, 0.5, 3, 0, 0}, {1, 1, 0, 0.1, 0.5}} {
 			if _, _, ok := c.draw(logits, d, 0.5); ok {
 				t.Errorf("%v drawn", logits)
 			}
 		}
 	}
-	if id, _, ok := c.draw([]float32{-inf, 3, -inf}, drawing{1, 1, 0}, 0.999999); id != 1 || !ok {
+	if id, _, ok := c.draw([]float32{-inf, 3, -inf}, drawing{1, 1, 0, 0, 0}, 0.999999); id != 1 || !ok {
 		t.Errorf("excluded tokens: drew %d %v", id, ok)
 	}
-	if id, _, ok := c.draw([]float32{-inf, 3, -inf}, drawing{1, 0.5, 3}, 0.999999); id != 1 || !ok {
+	if id, _, ok := c.draw([]float32{-inf, 3, -inf}, drawing{1, 0.5, 3, 0.1, 0.5}, 0.999999); id != 1 || !ok {
 		t.Errorf("excluded tokens, cut: drew %d %v", id, ok)
 	}
 }

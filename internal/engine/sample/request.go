@@ -19,6 +19,7 @@ type request struct {
 	emit      func(Event)
 	maxTokens int // per completion, resolved
 	drawing   drawing
+	adjusting *adjusting // nil = the logits are drawn from as they are
 
 	// The trunk holds positions 0..computed-1 of the prompt. It is kept while
 	// the request lives, unless memory is short and no completion runs.
@@ -39,9 +40,10 @@ type completion struct {
 	r      *request
 	index  int
 	phase  phase
-	tokens []int32  // generated
-	table  []*block // positions 0..computed-1 are filled
-	cached int      // positions computed
+	tokens []int32       // generated
+	counts map[int32]int // of each generated token, where a penalty asks for them
+	table  []*block      // positions 0..computed-1 are filled
+	cached int           // positions computed
 
 	decoder *token.Decoder
 	stop    stopper
@@ -101,7 +103,7 @@ func (r *request) target() int {
 // accept checks a Request against the bounds of the sampler and resolves its
 // defaults.
 func (s *Sampler) accept(q Request, emit func(Event)) (*request, error) {
-	r := &request{Request: q, emit: emit, drawing: drawing{q.Temperature, q.TopP, q.TopK}}
+	r := &request{Request: q, emit: emit, drawing: drawing{q.Temperature, q.TopP, q.TopK, q.MinP, q.TypicalP}}
 	r.N = max(r.N, 1)
 	refuse := func(rule, key, format string, args ...any) (*request, error) {
 		return nil, &engine.Problem{Rule: rule, Key: key, Message: fmt.Sprintf(format, args...)}
@@ -120,6 +122,12 @@ func (s *Sampler) accept(q Request, emit func(Event)) (*request, error) {
 		return refuse("sampling-bound", "top_p", "top_p must lie between 0 and 1")
 	case q.TopK < 0:
 		return refuse("sampling-bound", "top_k", "top_k must not be negative")
+	case !(q.MinP >= 0 && q.MinP <= 1):
+		return refuse("sampling-bound", "min_p", "min_p must lie between 0 and 1")
+	case !(q.TypicalP >= 0 && q.TypicalP <= 1):
+		return refuse("sampling-bound", "typical_p", "typical_p must lie between 0 and 1")
+	case q.EchoLast < 0:
+		return refuse("sampling-bound", "echo_last", "echo_last must not be negative")
 	case q.TopLogprobs < 0 || q.TopLogprobs > MaxTopLogprobs:
 		return refuse("sampling-bound", "top_logprobs", "at most %d alternatives can be asked for", MaxTopLogprobs)
 	case len(q.Stop) > MaxStops:
@@ -138,6 +146,10 @@ func (s *Sampler) accept(q Request, emit func(Event)) (*request, error) {
 		}
 	}
 	if err := s.fit(r); err != nil {
+		return nil, err
+	}
+	var err error
+	if r.adjusting, err = s.acceptAdjusting(&q); err != nil {
 		return nil, err
 	}
 	r.seed = rand.Uint64()

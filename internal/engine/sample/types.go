@@ -34,20 +34,36 @@ type Request struct {
 	Temperature float64 // 0 = greedy
 	TopP        float64 // 1 = off; 0 keeps the most probable token only
 	TopK        int     // 0 = off
+	MinP        float64 // 0 = off; the least probability, as a share of the most probable token's
+	TypicalP    float64 // 0 and 1 = off
 	Seed        *int64  // nil = a fresh one
-	Stop        []string
-	IgnoreEOS   bool
-	Logprobs    bool // Token.Logprob and Token.Sampling are computed
-	TopLogprobs int  // alternatives per token, at most MaxTopLogprobs
-	Echo        bool // the prompt comes first in text and tokens, with log-probs if asked for
+	// Penalties and biases change the logits before anything else; Logprob is
+	// still of what the model said.
+	RepetitionPenalty float64 // 0 and 1 = off; of tokens of prompt and completion
+	FrequencyPenalty  float64 // 0 = off; per occurrence in the completion
+	PresencePenalty   float64 // 0 = off; once, of tokens in the completion
+	Bias              []Bias  // at most MaxBiases
+	Stop              []string
+	IgnoreEOS         bool
+	Logprobs          bool // Token.Logprob and Token.Sampling are computed
+	TopLogprobs       int  // alternatives per token, at most MaxTopLogprobs
+	Echo              bool // the prompt comes first in text and tokens, with log-probs if asked for
+	EchoLast          int  // with Echo: only so many of the prompt's last tokens; 0 = all
 	// Truncate: a prompt and MaxTokens that exceed the context together are an
 	// error unless true; then MaxTokens shrinks to what is left.
 	Truncate bool
 }
 
+// Bias is added to a token's logit.
+type Bias struct {
+	ID    int32
+	Value float64
+}
+
 // Bounds of a request.
 const (
 	MaxTopLogprobs = 20
+	MaxBiases      = 4096
 	MaxN           = 1024
 	MaxStops       = 64
 	MaxStopBytes   = 4096 // of one stop string
@@ -64,7 +80,7 @@ type Event struct {
 	// refers to stays, and is not to be written to.
 	Tokens []Token
 	// Echoed is the number of leading Tokens that belong to the prompt (with
-	// Echo, in a completion's first event). The very first has no log-prob.
+	// Echo, in a completion's first event). The prompt's very first has no log-prob.
 	Echoed int
 	// PromptTokens and Prompt are set in each completion's first event.
 	PromptTokens int

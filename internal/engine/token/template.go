@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -53,6 +54,21 @@ func (m *Messages) Len() int { return len(m.list.Items) }
 
 // Head is the first n messages.
 func (m *Messages) Head(n int) *Messages { return &Messages{jinja.NewList(m.list.Items[:n:n])} }
+
+// Role is the role of message i, "" where it has none.
+func (m *Messages) Role(i int) string {
+	if d, ok := m.list.Items[i].(*jinja.Dict); ok {
+		role, _ := d.Get("role")
+		s, _ := role.(string)
+		return s
+	}
+	return ""
+}
+
+// Without is m without the messages from to to-1.
+func (m *Messages) Without(from, to int) *Messages {
+	return &Messages{jinja.NewList(slices.Concat(m.list.Items[:from], m.list.Items[to:]))}
+}
 
 // Conversation is what a template renders.
 type Conversation struct {
