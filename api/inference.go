@@ -38,14 +38,30 @@ type CompletionRequest struct {
 	ReturnTokenIDs      bool           `json:"return_token_ids,omitempty"`
 	PerfMetrics         bool           `json:"perf_metrics_in_response,omitempty"`
 
-	Tools           json.RawMessage `json:"tools,omitempty"`
-	ToolChoice      json.RawMessage `json:"tool_choice,omitempty"`
-	Functions       json.RawMessage `json:"functions,omitempty"`
-	ResponseFormat  *ResponseFormat `json:"response_format,omitempty"`
-	LogitBias       json.RawMessage `json:"logit_bias,omitempty"`
-	MirostatTarget  *float64        `json:"mirostat_target,omitempty"`
-	Images          json.RawMessage `json:"images,omitempty"`
-	ReasoningEffort json.RawMessage `json:"reasoning_effort,omitempty"`
+	LogitBias      map[int32]float64 `json:"logit_bias,omitempty"` // by token id
+	MirostatTarget *float64          `json:"mirostat_target,omitempty"`
+	MirostatLR     *float64          `json:"mirostat_lr,omitempty"`
+
+	Tools             json.RawMessage `json:"tools,omitempty"`
+	ToolChoice        json.RawMessage `json:"tool_choice,omitempty"`
+	ParallelToolCalls *bool           `json:"parallel_tool_calls,omitempty"`
+	Functions         json.RawMessage `json:"functions,omitempty"`
+	FunctionCall      json.RawMessage `json:"function_call,omitempty"`
+	ResponseFormat    *ResponseFormat `json:"response_format,omitempty"`
+	Images            json.RawMessage `json:"images,omitempty"`
+	ReasoningEffort   json.RawMessage `json:"reasoning_effort,omitempty"`
+	Thinking          json.RawMessage `json:"thinking,omitempty"`
+	ReasoningHistory  *string         `json:"reasoning_history,omitempty"`
+	SafeTokenization  *bool           `json:"safe_tokenization,omitempty"`
+
+	// These change neither text nor log-probs of an answer.
+	User                    *string           `json:"user,omitempty"`
+	PromptCacheKey          *string           `json:"prompt_cache_key,omitempty"`
+	PromptCacheIsolationKey *string           `json:"prompt_cache_isolation_key,omitempty"`
+	Metadata                map[string]string `json:"metadata,omitempty"`
+	ServiceTier             *string           `json:"service_tier,omitempty"`
+	Speculation             json.RawMessage   `json:"speculation,omitempty"`
+	Prediction              json.RawMessage   `json:"prediction,omitempty"`
 }
 
 // StreamOptions asks for usage at the end of a stream.
@@ -240,6 +256,13 @@ type Usage struct {
 	PromptTokens     int `json:"prompt_tokens"`
 	CompletionTokens int `json:"completion_tokens"`
 	TotalTokens      int `json:"total_tokens"`
+
+	PromptTokensDetails *PromptTokensDetails `json:"prompt_tokens_details,omitempty"`
+}
+
+// PromptTokensDetails says how many tokens of the prompt were not computed again.
+type PromptTokensDetails struct {
+	CachedTokens int `json:"cached_tokens"`
 }
 
 // Logprobs is in the OpenAI shape when Content is set, else in the legacy shape.
@@ -334,7 +357,7 @@ func (b *Bytes) UnmarshalJSON(data []byte) error {
 
 // RawOutput is what went into and came out of the model.
 type RawOutput struct {
-	PromptFragments    []string  `json:"prompt_fragments"`
+	PromptFragments    []any     `json:"prompt_fragments"` // texts or token ids
 	PromptTokenIDs     []int32   `json:"prompt_token_ids"`
 	Completion         string    `json:"completion"`
 	CompletionTokenIDs []int32   `json:"completion_token_ids"`

@@ -98,7 +98,11 @@ func faultError(f wire.Fault) error {
 		kind = rft.KindInternal
 	}
 	if f.Problem != nil {
-		return rft.Wrap(kind, f.Problem, "%s", clip(f.Problem.Error()))
+		err := rft.Wrap(kind, f.Problem, "%s", clip(f.Problem.Error()))
+		if f.ID != 0 { // of a request: the key is one of its fields
+			err.Field = clip(f.Problem.Key)
+		}
+		return err
 	}
 	return rft.Errorf(kind, "%s", clip(f.Message))
 }

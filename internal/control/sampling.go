@@ -3,9 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"strings"
 	"sync"
-	"unicode/utf8"
 
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/engine"
@@ -17,11 +15,8 @@ import (
 
 // Bounds of a sampling request, from the contract.
 const (
-	maxChoices       = 128 // prompts times n
-	maxStops         = 4
-	maxTopLogprobs   = 5
-	defaultMaxTokens = 2048
-	maxMessages      = 4096
+	maxChoices  = 128 // prompts times n
+	maxMessages = 4096
 )
 
 // Sampling is a request that was checked and whose model was found.
@@ -35,7 +30,10 @@ type Sampling struct {
 	Logprobs *api.LogprobsMode
 	TokenIDs bool
 	Raw      bool
+	// Echo: answers begin with the prompt, or with its EchoLast last tokens where
+	// that is not 0.
 	Echo     bool
+	EchoLast int
 	Perf     bool
 	// IncludeUsage asks for a last chunk with usage and no choices.
 	IncludeUsage bool
@@ -106,7 +104,7 @@ func (c *Control) sampling(ctx context.Context, who Caller, r *api.CompletionReq
 	if err != nil {
 		return nil, err
 	}
-	base, err := sampleRequest(r)
+	base, err := sampleRequest(r, chat)
 	if err != nil {
 		return nil, err
 	}
@@ -115,7 +113,7 @@ func (c *Control) sampling(ctx context.Context, who Caller, r *api.CompletionReq
 			return nil, err
 		}
 	}
-	s := &Sampling{Model: r.Model, N: base.N, Logprobs: r.Logprobs, TokenIDs: r.ReturnTokenIDs, Raw: r.RawOutput, Echo: r.Echo, Perf: r.PerfMetrics,
+	s := &Sampling{Model: r.Model, N: base.N, Logprobs: r.Logprobs, TokenIDs: r.ReturnTokenIDs, Raw: r.RawOutput, Echo: base.Echo, EchoLast: base.EchoLast, Perf: r.PerfMetrics,
 		IncludeUsage: r.StreamOptions != nil && r.StreamOptions.IncludeUsage,
 		target:       target, router: c.Router, explain: func(ctx context.Context, err error) error { return c.keyed(ctx, who.Account, err) }}
 	if chat {
@@ -180,11 +178,18 @@ func templateTools(r *api.CompletionRequest) (json.RawMessage, error) {
 	if isSet(r.Functions) {
 		return nil, unsupported("functions")
 	}
-	var choice string
-	if isSet(r.ToolChoice) {
-		_ = json.Unmarshal(r.ToolChoice, &choice)
+	choice := "auto"
+	for _, c := range []struct {
+		field string
+		raw   json.RawMessage
+	}{{"function_call", r.FunctionCall}, {"tool_choice", r.ToolChoice}} {
+		if !isSet(c.raw) {
+			continue
+		}
+		choice = ""
+		_ = json.Unmarshal(c.raw, &choice)
 		if choice != "auto" && choice != "none" {
-			return nil, rft.FieldErrorf("tool_choice", "tool_choice: only auto and none are supported: tool calls come back as text")
+			return nil, rft.FieldErrorf(c.field, "%s: only auto and none are supported: tool calls come back as text", c.field)
 		}
 	}
 	if !isSet(r.Tools) || choice == "none" {
@@ -218,143 +223,5 @@ func (s *Sampling) addPrompts(base wire.SampleRequest, r *api.CompletionRequest)
 		s.requests = append(s.requests, one)
 	}
 	s.Prompts = r.Prompt.Texts
-	return nil
-}
-
-// sampleRequest checks the parameters and fills in the defaults.
-func sampleRequest(r *api.CompletionRequest) (wire.SampleRequest, error) {
-	q := wire.SampleRequest{N: 1, MaxTokens: defaultMaxTokens, Temperature: 1, TopP: 1, Stop: r.Stop, Seed: r.Seed,
-		IgnoreEOS: r.IgnoreEOS, Echo: r.Echo, Truncate: true}
-	if err := refuseUnsupported(r); err != nil {
-		return q, err
-	}
-	if r.MaxTokens != nil && r.MaxCompletionTokens != nil && *r.MaxTokens != *r.MaxCompletionTokens {
-		return q, rft.FieldErrorf("max_tokens", "max_tokens and max_completion_tokens exclude each other")
-	}
-	if r.MaxCompletionTokens != nil {
-		r.MaxTokens = r.MaxCompletionTokens
-	}
-	if err := setInt(&q.MaxTokens, r.MaxTokens, "max_tokens", 0, 1<<24); err != nil {
-		return q, err
-	}
-	if r.MaxTokens != nil && *r.MaxTokens == 0 {
-		if !r.Echo {
-			return q, rft.FieldErrorf("max_tokens", "max_tokens: 0 is only useful with echo")
-		}
-		q.MaxTokens = -1 // score the prompt
-	}
-	if r.TopK != nil && *r.TopK == -1 {
-		r.TopK = nil // off, as some clients write it
-	}
-	for _, err := range []error{
-		setInt(&q.N, r.N, "n", 1, maxChoices),
-		setInt(&q.TopK, r.TopK, "top_k", 0, 1000),
-		setFloat(&q.Temperature, r.Temperature, "temperature", 0, 2),
-		setFloat(&q.TopP, r.TopP, "top_p", 0, 1),
-	} {
-		if err != nil {
-			return q, err
-		}
-	}
-	if len(q.Stop) > maxStops {
-		return q, rft.FieldErrorf("stop", "stop: at most %d strings", maxStops)
-	}
-	for _, stop := range q.Stop {
-		if stop == "" || len(stop) > 1024 || !utf8.ValidString(stop) {
-			return q, rft.FieldErrorf("stop", "stop: want strings of 1 to 1024 bytes")
-		}
-	}
-	switch r.ContextExceeded {
-	case "", "truncate":
-	case "error":
-		q.Truncate = false
-	default:
-		return q, rft.FieldErrorf("context_length_exceeded_behavior", "context_length_exceeded_behavior: must be truncate or error")
-	}
-	return q, setLogprobs(&q, r)
-}
-
-func setLogprobs(q *wire.SampleRequest, r *api.CompletionRequest) error {
-	if m := r.Logprobs; m != nil && m.On {
-		if m.Top < 0 || m.Top > maxTopLogprobs {
-			return rft.FieldErrorf("logprobs", "logprobs must be between 0 and %d: %d", maxTopLogprobs, m.Top)
-		}
-		q.Logprobs, q.TopLogprobs = true, m.Top
-	}
-	if r.TopLogprobs != nil {
-		if *r.TopLogprobs < 0 || *r.TopLogprobs > maxTopLogprobs {
-			return rft.FieldErrorf("top_logprobs", "top_logprobs must be between 0 and %d: %d", maxTopLogprobs, *r.TopLogprobs)
-		}
-		if *r.TopLogprobs > 0 && !q.Logprobs {
-			return rft.FieldErrorf("top_logprobs", "top_logprobs: needs logprobs")
-		}
-		q.TopLogprobs = max(q.TopLogprobs, *r.TopLogprobs)
-	}
-	// The engine tells the prompt's ids when log-probs are asked for.
-	q.Logprobs = q.Logprobs || r.ReturnTokenIDs || r.RawOutput
-	return nil
-}
-
-// refuseUnsupported names the parameters of the contract that this engine does
-// not have. To ignore one of them would return text that was not asked for.
-func refuseUnsupported(r *api.CompletionRequest) error {
-	nonzero := func(f *float64, neutral float64) bool { return f != nil && *f != neutral }
-	for _, p := range []struct {
-		name string
-		used bool
-	}{
-		{"min_p", nonzero(r.MinP, 0)},
-		{"typical_p", nonzero(r.TypicalP, 1)},
-		{"frequency_penalty", nonzero(r.FrequencyPenalty, 0)},
-		{"presence_penalty", nonzero(r.PresencePenalty, 0)},
-		{"repetition_penalty", nonzero(r.RepetitionPenalty, 1)},
-		{"mirostat_target", nonzero(r.MirostatTarget, 0)},
-		{"echo_last", r.EchoLast != nil && *r.EchoLast > 0},
-		{"prompt_truncate_len", r.PromptTruncateLen != nil},
-		{"logit_bias", isSet(r.LogitBias)},
-		{"images", isSet(r.Images)},
-	} {
-		if p.used {
-			return unsupported(p.name)
-		}
-	}
-	if r.ResponseFormat != nil && r.ResponseFormat.Type != "" && r.ResponseFormat.Type != "text" {
-		return rft.FieldErrorf("response_format", "response_format: only type text is supported by this server")
-	}
-	return nil
-}
-
-func unsupported(field string) error {
-	return rft.FieldErrorf(field, "%s: is not supported by this server", field)
-}
-
-// isSet reports whether a raw parameter has a value other than null, {} and [].
-func isSet(raw json.RawMessage) bool {
-	switch strings.Join(strings.Fields(string(raw)), "") {
-	case "", "null", "{}", "[]":
-		return false
-	}
-	return true
-}
-
-func setInt(to, from *int, field string, low, high int) error {
-	if from == nil {
-		return nil
-	}
-	if *from < low || *from > high {
-		return rft.FieldErrorf(field, "%s must be between %d and %d: %d", field, low, high, *from)
-	}
-	*to = *from
-	return nil
-}
-
-func setFloat(to, from *float64, field string, low, high float64) error {
-	if from == nil {
-		return nil
-	}
-	if !(*from >= low && *from <= high) {
-		return rft.FieldErrorf(field, "%s must be between %g and %g: %g", field, low, high, *from)
-	}
-	*to = *from
 	return nil
 }

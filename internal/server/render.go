@@ -48,31 +48,30 @@ func (o *rendering) take(e wire.SampleEvent) (added api.Logprobs, first bool) {
 	}
 	c := &o.choices[e.Index]
 	first = !c.begun
-	echoed := 0
 	if first {
 		c.begun = true
 		if e.PromptTokens > 0 {
 			o.prompts[e.Index/o.s.N] = e.PromptTokens
 		}
-		c.prompt = e.Prompt
-		if o.s.Echo {
-			echoed = min(e.PromptTokens, len(e.Tokens))
-		}
 	}
+	c.prompt = append(c.prompt, e.Prompt...)
 	c.text.WriteString(e.Text)
 	if e.Finish != "" && c.finish == "" {
 		c.finish = e.Finish
 		o.open--
 	}
 	for i, t := range e.Tokens {
-		if i < echoed {
+		echoed := i < e.Echoed
+		// The prompt's very first token stands behind nothing.
+		opening := echoed && len(c.echoed) == 0 && (o.s.EchoLast == 0 || o.s.EchoLast >= o.prompts[e.Index/o.s.N])
+		if echoed {
 			c.echoed = append(c.echoed, t.ID)
 		} else {
 			c.ids = append(c.ids, t.ID)
 			c.tokens++
 		}
 		if o.wantsLogprobs() {
-			o.addLogprob(&added, t, i < echoed, i == 0 && echoed > 0, c.offset)
+			o.addLogprob(&added, t, echoed, opening, c.offset)
 		}
 		c.offset += len([]rune(t.Text))
 	}
@@ -114,7 +113,7 @@ func (o *rendering) shape(l api.Logprobs) *api.Logprobs {
 	if m == nil || !m.On {
 		return nil
 	}
-	if !m.Legacy || o.chat {
+	if !m.Legacy {
 		return &l
 	}
 	old := &api.LegacyLogprobs{Tokens: []string{}, TokenLogprobs: []*float64{}, TextOffset: []int{}, TokenIDs: []int32{}}
@@ -124,7 +123,10 @@ func (o *rendering) shape(l api.Logprobs) *api.Logprobs {
 		old.TextOffset = append(old.TextOffset, e.TextOffset)
 		old.TokenIDs = append(old.TokenIDs, e.TokenID)
 		if m.Top > 0 {
-			top := map[string]float64{}
+			top := map[string]float64{} // and the token itself, which may not be among them
+			if e.Logprob != nil {
+				top[e.Token] = *e.Logprob
+			}
 			for _, t := range e.TopLogprobs {
 				top[t.Token] = t.Logprob
 			}
@@ -202,9 +204,9 @@ func (o *rendering) chunk(e wire.SampleEvent) []api.Completion {
 		for _, t := range e.Tokens {
 			w.TokenIDs = append(w.TokenIDs, t.ID)
 		}
-		if first && o.chat {
+		if o.chat {
 			out.PromptTokenIDs = e.Prompt
-		} else if first {
+		} else {
 			w.PromptTokenIDs = e.Prompt
 		}
 	}
@@ -231,10 +233,14 @@ func (o *rendering) raw(i int) *api.RawOutput {
 		return nil
 	}
 	c := &o.choices[i]
-	r := &api.RawOutput{PromptFragments: []string{}, PromptTokenIDs: nonNil(c.prompt), Completion: c.text.String(),
+	r := &api.RawOutput{PromptFragments: []any{}, PromptTokenIDs: nonNil(c.prompt), Completion: c.text.String(),
 		CompletionTokenIDs: nonNil(append(append([]int32(nil), c.echoed...), c.ids...))}
 	if p := i / o.s.N; p < len(o.s.Prompts) {
 		r.PromptFragments = append(r.PromptFragments, o.s.Prompts[p])
+	} else {
+		for _, id := range c.prompt {
+			r.PromptFragments = append(r.PromptFragments, id)
+		}
 	}
 	if o.s.Logprobs != nil && o.s.Logprobs.On {
 		r.CompletionLogprobs = &c.logprobs
@@ -254,7 +260,7 @@ func (o *rendering) usage() (prompt, completion int) {
 
 func (o *rendering) wireUsage() *api.Usage {
 	p, c := o.usage()
-	return &api.Usage{PromptTokens: p, CompletionTokens: c, TotalTokens: p + c}
+	return &api.Usage{PromptTokens: p, CompletionTokens: c, TotalTokens: p + c, PromptTokensDetails: &api.PromptTokensDetails{}}
 }
 
 func (o *rendering) firstTokenSeconds() string {
