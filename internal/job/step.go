@@ -34,6 +34,8 @@ type StepSpec struct {
 	OutputModel   string      `json:"outputModel"`
 	OutputUID     string      `json:"outputUid"`
 	Train         engine.Spec `json:"train"`
+	// KeepAlive: a trainer, which has no dataset and no output of its own.
+	KeepAlive bool `json:"keepAlive,omitempty"`
 	// AllowKernelChange lets a resume go on at another kernel level.
 	AllowKernelChange bool `json:"allowKernelChange,omitempty"`
 	// Changed names the parameters that differ from the LoRA's own, with both
@@ -56,9 +58,11 @@ type StepResult struct {
 	Report    json.RawMessage `json:"report,omitempty"`
 }
 
-// StepRequest asks for a step. References are names or bare ids.
+// StepRequest asks for a job that trains. References are names or bare ids.
 type StepRequest struct {
-	Account, ID   string // ID "" = chosen here
+	Kind          store.JobKind // "" = store.JobStep
+	Account, ID   string        // ID "" = chosen here
+	KeepAlive     bool          // a trainer; with a dataset, its first step is queued
 	DisplayName   string
 	Dataset       string
 	BaseModel     string // exactly one of BaseModel and WarmStartFrom
@@ -73,16 +77,23 @@ type StepRequest struct {
 	Echo                 json.RawMessage
 }
 
-// CreateStep checks a request, reserves the output's name and queues the job.
+// idFields are what the wire calls the id of a new job.
+var idFields = map[store.JobKind]string{store.JobStep: "rlorTrainerJobId", store.JobSFT: "supervisedFineTuningJobId", store.JobDPO: "dpoJobId"}
+
+// CreateStep checks a request, reserves the output's name and queues the job. A
+// trainer waits for steps at once.
 func (s *Service) CreateStep(ctx context.Context, r StepRequest, act store.Act) (store.Job, error) {
-	j := store.Job{UID: store.NewUID(), Account: r.Account, ID: r.ID, Kind: store.JobStep, DisplayName: r.DisplayName, CreatedBy: r.CreatedBy}
+	if r.Kind == "" {
+		r.Kind = store.JobStep
+	}
+	j := store.Job{UID: store.NewUID(), Account: r.Account, ID: r.ID, Kind: r.Kind, DisplayName: r.DisplayName, CreatedBy: r.CreatedBy}
 	if j.ID == "" {
 		j.ID = j.UID
 	}
-	if err := rft.CheckID("rlorTrainerJobId", j.ID); err != nil {
+	if err := rft.CheckID(idFields[r.Kind], j.ID); err != nil {
 		return j, err
 	}
-	spec := StepSpec{AllowKernelChange: r.AllowKernelChange, Echo: r.Echo}
+	spec := StepSpec{AllowKernelChange: r.AllowKernelChange, Echo: r.Echo, KeepAlive: r.KeepAlive}
 	base, warm, err := s.startingPoint(ctx, r)
 	if err != nil {
 		return j, err
@@ -101,24 +112,45 @@ func (s *Service) CreateStep(ctx context.Context, r StepRequest, act store.Act) 
 	if err != nil {
 		return j, err
 	}
-	d, err := s.catalog.Dataset(ctx, r.Account, "dataset", r.Dataset)
+	if r.KeepAlive {
+		return s.createTrainer(ctx, r, j, base, spec, inputs, act)
+	}
+	n, err := s.prepare(ctx, r, j, base, spec)
 	if err != nil {
 		return j, err
 	}
+	return s.db.CreateStep(ctx, n.Job, n.Output, n.DatasetUID, inputs, act)
+}
+
+// prepare completes a job with what it reads and makes.
+func (s *Service) prepare(ctx context.Context, r StepRequest, j store.Job, base store.Model, spec StepSpec) (n store.TrainStep, err error) {
+	d, err := s.catalog.Dataset(ctx, r.Account, "dataset", r.Dataset)
+	if err != nil {
+		return n, err
+	}
 	if err := checkRows(spec.Train, d); err != nil {
-		return j, err
+		return n, err
 	}
 	spec.Dataset, spec.DatasetUID = d.Name(), d.UID
 	out, err := outputModel(r, j, base, spec.Train)
 	if err != nil {
-		return j, err
+		return n, err
 	}
 	spec.OutputModel, spec.OutputUID = out.Name(), out.UID
+	if j, err = described(j, spec); err != nil {
+		return n, err
+	}
+	return store.TrainStep{Job: j, Output: out, DatasetUID: d.UID}, nil
+}
+
+// described writes the spec into the job's row, and what lists show of it.
+func described(j store.Job, spec StepSpec) (store.Job, error) {
+	var err error
 	if j.Spec, err = json.Marshal(spec); err != nil {
-		return j, rft.Wrap(rft.KindInternal, err, "the step cannot be described")
+		return j, rft.Wrap(rft.KindInternal, err, "the job cannot be described")
 	}
 	j.Dataset, j.BaseModel, j.WarmStart, j.OutputModel = spec.Dataset, spec.BaseModel, spec.WarmStartFrom, spec.OutputModel
-	return s.db.CreateStep(ctx, j, out, d.UID, inputs, act)
+	return j, nil
 }
 
 // startingPoint resolves base and, for a continuation, the LoRA.
@@ -225,14 +257,10 @@ func (s *Service) Export(ctx context.Context, account, model, url, by string, ac
 	return s.db.CreateJob(ctx, j, act)
 }
 
-// Cancel asks a job to stop; see store.CancelJob.
+// Cancel asks a job to stop; see store.CancelJob. Its resume points stay, so that
+// it can be resumed.
 func (s *Service) Cancel(ctx context.Context, account string, kind store.JobKind, id string, act store.Act) (store.Job, error) {
-	j, err := s.db.CancelJob(ctx, account, kind, id, act)
-	if err == nil && j.State.Terminal() { // it was queued again: no runner cleans up
-		dropped, _ := s.db.DropResumePoints(context.WithoutCancel(ctx), j.UID)
-		s.remove(ctx, dropped)
-	}
-	return j, err
+	return s.db.CancelJob(ctx, account, kind, id, act)
 }
 
 // remove removes the artefacts of resume points; what a failure leaves is an

@@ -17,6 +17,8 @@ const (
 	Datasets    Collection = "datasets"
 	Models      Collection = "models"
 	Steps       Collection = "rlorTrainerJobs"
+	SFTJobs     Collection = "supervisedFineTuningJobs"
+	DPOJobs     Collection = "dpoJobs"
 	Deployments Collection = "deployments"
 	Deployed    Collection = "deployedModels"
 )

@@ -26,6 +26,7 @@ const (
 //	PENDING -> CREATING -> VALIDATING -> RUNNING -> WRITING_RESULTS -> COMPLETED
 //	any running state -> RE_QUEUEING (its runner died) -> CREATING
 //	any live state -> CANCELLING -> CANCELLED, or FAILED, or EXPIRED
+//	FAILED or CANCELLED -> RE_QUEUEING, when somebody resumes it
 var transitions = map[JobState][]JobState{
 	StatePending:    {StateCreating, StateCancelling, StateCancelled, StateFailed, StateExpired},
 	StateCreating:   {StateValidating, StateRunning, StateRequeueing, StateCancelling, StateCancelled, StateFailed},
@@ -35,15 +36,18 @@ var transitions = map[JobState][]JobState{
 	StateRequeueing: {StateCreating, StateCancelling, StateCancelled, StateFailed, StateExpired},
 	StateCancelling: {StateCancelled, StateFailed},
 	StateCompleted:  {StateDeleted},
-	StateFailed:     {StateDeleted},
-	StateCancelled:  {StateDeleted},
+	StateFailed:     {StateRequeueing, StateDeleted},
+	StateCancelled:  {StateRequeueing, StateDeleted},
 	StateExpired:    {StateDeleted},
 }
 
 // CanBecome reports whether a job may go from s to next.
 func (s JobState) CanBecome(next JobState) bool { return slices.Contains(transitions[s], next) }
 
-// Terminal reports whether a job in s will never run again.
+// Resumable reports whether a job that ended in s can be taken up again.
+func (s JobState) Resumable() bool { return s == StateFailed || s == StateCancelled }
+
+// Terminal reports whether a job in s will not run any more, unless it is resumed.
 func (s JobState) Terminal() bool {
 	switch s {
 	case StateCompleted, StateFailed, StateCancelled, StateExpired, StateDeleted:

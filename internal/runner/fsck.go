@@ -224,7 +224,7 @@ func (f *Fsck) points(ctx context.Context) error {
 			err = rft.Errorf(rft.KindDataLoss, "its manifest is that of another job")
 		}
 		f.wrong("resume-point", name, err)
-		if j.State.Terminal() {
+		if j.State.Terminal() && !j.State.Resumable() {
 			f.harmless("resume-point", name, "its job is over", func() error {
 				_, err := f.DB.DropResumePoints(ctx, j.UID)
 				if err == nil {
@@ -294,21 +294,34 @@ func (f *Fsck) jobs(context.Context) error {
 	for _, d := range f.snap.Datasets {
 		datasets[d.UID] = true
 	}
+	trainers := map[string]bool{}
+	for _, j := range f.snap.Jobs {
+		trainers[j.UID] = j.KeepsAlive()
+	}
 	for _, j := range f.snap.Jobs {
 		f.wrong("job", j.Name(), jobState(j))
-		if j.Kind != store.JobStep {
+		if !j.Kind.Trains() {
 			continue
+		}
+		if j.Trainer != "" && !trainers[j.Trainer] {
+			f.add("job", j.Name(), "the trainer whose step it is is gone")
 		}
 		var spec job.StepSpec
 		switch err := json.Unmarshal(j.Spec, &spec); {
 		case err != nil:
 			f.add("job", j.Name(), "its description cannot be read")
 		case j.State.Terminal():
-		case !datasets[spec.DatasetUID]:
-			f.add("job", j.Name(), "its dataset is gone")
 		case !models[spec.BaseUID]:
 			f.add("job", j.Name(), "its base model is gone")
-		case spec.WarmUID != "" && !models[spec.WarmUID]:
+		case j.KeepsAlive():
+			if state, err := j.TrainerState(); err != nil {
+				f.add("job", j.Name(), "what its next step begins with cannot be read")
+			} else if uid := state.ModelUID; uid != "" && !models[uid] {
+				f.add("job", j.Name(), "the LoRA that its next step begins with is gone")
+			}
+		case !datasets[spec.DatasetUID]:
+			f.add("job", j.Name(), "its dataset is gone")
+		case j.Kind != store.JobTrain && spec.WarmUID != "" && !models[spec.WarmUID]: // a trainer's step begins with what the trainer names
 			f.add("job", j.Name(), "the LoRA that it continues is gone")
 		case !models[spec.OutputUID]:
 			f.add("job", j.Name(), "the name of its output is not reserved")
@@ -329,7 +342,9 @@ func jobState(j store.Job) error {
 		return bad("it is %s but has a time of completion", j.State)
 	case (j.State.Terminal() || j.State.Queued()) && j.Owner != "":
 		return bad("it is %s but %s holds a lease", j.State, j.Owner)
-	case !j.State.Terminal() && !j.State.Queued() && j.Owner == "":
+	case j.KeepsAlive() && j.Owner != "":
+		return bad("it waits for steps but %s holds a lease", j.Owner)
+	case !j.State.Terminal() && !j.State.Queued() && j.Owner == "" && !j.KeepsAlive():
 		return bad("it is %s but nobody holds a lease", j.State)
 	case j.Fence < int64(j.Attempt):
 		return bad("its fence %d is behind its %d attempts", j.Fence, j.Attempt)

@@ -3,6 +3,7 @@ package runner_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -318,11 +319,14 @@ func crashMain() {
 	}
 	done := make(chan error, 1)
 	go func() { done <- runner.New(h.config).Run(ctx) }()
-	jobs, err := h.db.ListJobs(ctx, "main", store.JobStep, store.ListOptions{})
-	if err == nil {
+	for _, kind := range store.TrainingKinds {
+		jobs, e := h.db.ListJobs(ctx, "main", kind, store.ListOptions{})
 		for _, j := range jobs.Items {
-			h.jobs.Wait(ctx, j.UID)
+			if !j.KeepsAlive() {
+				h.jobs.Wait(ctx, j.UID)
+			}
 		}
+		err = errors.Join(err, e)
 	}
 	cancel()
 	<-done

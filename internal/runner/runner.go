@@ -94,7 +94,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	var lanes sync.WaitGroup
 	for range r.Steps {
-		lanes.Go(func() { r.lane(ctx, store.JobStep) })
+		lanes.Go(func() { r.lane(ctx, store.TrainingKinds...) })
 	}
 	for range r.Light {
 		lanes.Go(func() { r.lane(ctx, store.JobValidation, store.JobImport, store.JobExport) })
@@ -153,7 +153,7 @@ func (r *Runner) attempt(l *job.Lease) (err error) {
 	defer func() { err = done(err) }()
 	defer a.closeAccess()
 	switch l.Job.Kind {
-	case store.JobStep:
+	case store.JobStep, store.JobTrain, store.JobSFT, store.JobDPO:
 		return a.step()
 	case store.JobValidation:
 		return a.validate()
@@ -199,17 +199,9 @@ func (r *Runner) settle(ctx, running context.Context, l *job.Lease, cause error)
 	return r.stop(ctx, l, rft.StateFailed, failure(cause), act)
 }
 
-// stop ends a job for good and removes the resume points that nobody will take
-// up any more.
+// stop ends a job. Its resume points stay: somebody may resume it.
 func (r *Runner) stop(ctx context.Context, l *job.Lease, state rft.JobState, s store.Status, act store.Act) error {
-	if err := r.DB.Stop(ctx, l.Job.UID, l.Fence(), state, s, act); err != nil {
-		return err
-	}
-	dropped, err := r.DB.DropResumePoints(ctx, l.Job.UID)
-	for _, p := range dropped {
-		_ = r.Catalog.Vault().Remove(ctx, p.Artifact) // else an orphan for fsck
-	}
-	return err
+	return r.DB.Stop(ctx, l.Job.UID, l.Fence(), state, s, act)
 }
 
 // failure is the status of a failed job. Errors without a kind are ours.

@@ -256,7 +256,8 @@ func TestNoSignal(t *testing.T) {
 	}
 }
 
-// TestCancelRunning: a step that trains stops, and leaves no model.
+// TestCancelRunning: a step that trains stops, and leaves no model. Its resume
+// points stay, for who resumes it, until it is deleted.
 func TestCancelRunning(t *testing.T) {
 	h := newHome(t)
 	stop := h.run(t)
@@ -265,11 +266,12 @@ func TestCancelRunning(t *testing.T) {
 	p := small()
 	p.Epochs = ptr(1000)
 	marked := make(chan struct{})
-	seen := false
+	manifests := 0
 	tap := func(key string) {
-		if strings.Contains(key, "/jobs/") && !seen {
-			seen = true
-			close(marked)
+		if strings.Contains(key, "/jobs/") && strings.HasSuffix(key, catalog.FileManifest) {
+			if manifests++; manifests == 2 { // the first point has its row
+				close(marked)
+			}
 		}
 	}
 	h.bucket.after.Store(&tap)
@@ -285,12 +287,20 @@ func TestCancelRunning(t *testing.T) {
 		t.Errorf("a model of a cancelled step: %v", err)
 	}
 	stop()
-	if points, err := h.db.ResumePoints(t.Context(), j.UID); len(points) > 0 || err != nil {
+	if points, err := h.db.ResumePoints(t.Context(), j.UID); len(points) == 0 || err != nil {
 		t.Errorf("a cancelled step keeps %d resume points, %v", len(points), err)
+	}
+	for _, f := range h.fsck(t, false) {
+		if f.Kind != "orphan" {
+			t.Errorf("fsck: %+v", f)
+		}
+	}
+	if err := h.jobs.Delete(t.Context(), "main", store.JobStep, "long", act); err != nil {
+		t.Fatal(err)
 	}
 	// The cancellation may have come between a point's files and its row.
 	if left := h.sealed(t, catalog.FileManifest); len(left) > 1 {
-		t.Errorf("a cancelled step leaves %q", left)
+		t.Errorf("a deleted step leaves %q", left)
 	}
 }
 

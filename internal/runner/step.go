@@ -26,12 +26,14 @@ const keepPoints = 2
 // stepRun is one attempt at a step.
 type stepRun struct {
 	*attempt
-	spec  job.StepSpec
-	base  store.Model
-	model engine.Config
-	data  store.Dataset
-	input broker.TrainInput
-	from  cursorStart
+	spec job.StepSpec
+	// trainer is the name of the keep-alive trainer whose step it is, "" = none.
+	trainer string
+	base    store.Model
+	model   engine.Config
+	data    store.Dataset
+	input   broker.TrainInput
+	from    cursorStart
 
 	objects  []store.Object
 	incoming *incoming // the LoRA that the step continues, nil = none
@@ -55,6 +57,9 @@ func (a *attempt) step() error {
 	if err := json.Unmarshal(a.job.Spec, &s.spec); err != nil {
 		return rft.Wrap(rft.KindDataLoss, err, "the job's description cannot be read")
 	}
+	if err := s.continueTrainer(); err != nil {
+		return err
+	}
 	var err error
 	if s.data, s.objects, err = a.DB.DatasetByUID(a.ctx, s.spec.DatasetUID); err != nil {
 		return err
@@ -77,6 +82,28 @@ func (a *attempt) step() error {
 		return rft.Errorf(rft.KindFailedPrecondition, "%s", noSignal(done))
 	}
 	return s.commit(done, state)
+}
+
+// continueTrainer makes a step of a trainer begin where the one before it ended.
+// Steps of a trainer run one after another, so every attempt at this one finds the
+// same beginning.
+func (s *stepRun) continueTrainer() error {
+	if s.job.Kind != store.JobTrain {
+		return nil
+	}
+	p, err := s.DB.JobByUID(s.ctx, s.job.Trainer)
+	if err != nil {
+		return err
+	}
+	s.trainer = p.Name()
+	state, err := p.TrainerState()
+	if err != nil {
+		return rft.Wrap(rft.KindDataLoss, err, "the state of %s cannot be read", p.Name())
+	}
+	if state.ModelUID != "" {
+		s.spec.WarmStartFrom, s.spec.WarmUID = state.Model, state.ModelUID
+	}
+	return nil
 }
 
 // loadBase reads the row of the base and its architecture.

@@ -21,7 +21,10 @@ func (db *DB) FinishStep(ctx context.Context, uid string, fence int64, made Mode
 		}
 		made.UID, made.Account, made.ID, made.JobUID, made.FineTuningJob, made.CreatedBy = m.UID, m.Account, m.ID, m.JobUID, m.FineTuningJob, m.CreatedBy
 		made.Created, made.Updated, made.State, made.Status = t.now, t.now, StateReady, OK()
-		return t.update(ctx, models.name, m.UID, models.fields(&made))
+		if err := t.update(ctx, models.name, m.UID, models.fields(&made)); err != nil || j.Kind != JobTrain {
+			return err
+		}
+		return t.passOn(ctx, j.Trainer, &made, s)
 	})
 }
 

@@ -13,7 +13,7 @@ var jobs = table[Job]{
 	fields: func(j *Job) []field {
 		return []field{{"uid", &j.UID}, {"account", &j.Account}, {"id", &j.ID}, {"kind", &j.Kind}, {"display_name", &j.DisplayName}, {"spec", &j.Spec},
 			{"state", &j.State}, {"status_code", &j.Status.Code}, {"status_message", &j.Status.Message}, {"progress", &j.Progress}, {"result", &j.Result},
-			{"dataset", &j.Dataset}, {"base_model", &j.BaseModel}, {"warm_start", &j.WarmStart}, {"output_model", &j.OutputModel},
+			{"dataset", &j.Dataset}, {"base_model", &j.BaseModel}, {"warm_start", &j.WarmStart}, {"output_model", &j.OutputModel}, {"trainer", &j.Trainer},
 			{"owner", &j.Owner}, {"expires", &j.Expires}, {"fence", &j.Fence}, {"attempt", &j.Attempt}, {"tries", &j.Tries},
 			{"created_by", &j.CreatedBy}, {"created", &j.Created}, {"updated", &j.Updated}, {"started", &j.Started}, {"completed", &j.Completed}}
 	},
@@ -88,6 +88,10 @@ func (t *tx) readyInputs(ctx context.Context, datasetUID string, modelUIDs []str
 	if d.State != StateReady {
 		return notReady(d.Name(), d.State, d.Status)
 	}
+	return t.readyModels(ctx, modelUIDs)
+}
+
+func (t *tx) readyModels(ctx context.Context, modelUIDs []string) error {
 	for _, uid := range modelUIDs {
 		m, ok, err := models.one(ctx, t, "uid = ?", uid)
 		if err := found(ok, err, "model"); err != nil {
@@ -158,6 +162,8 @@ func (db *DB) CancelJob(ctx context.Context, account string, kind JobKind, id st
 			return rft.Errorf(rft.KindFailedPrecondition, "cannot cancel job in state: %s", j.State)
 		case j.State == rft.StateCancelling:
 			return nil
+		case j.KeepsAlive():
+			err = t.cancelTrainer(ctx, &j, Status{Code: string(rft.KindCancelled), Message: "cancelled by " + act.Actor})
 		case j.State.Queued():
 			err = t.end(ctx, &j, rft.StateCancelled, Status{Code: string(rft.KindCancelled), Message: "cancelled by " + act.Actor})
 		default:
@@ -182,6 +188,13 @@ func (db *DB) DeleteJob(ctx context.Context, account string, kind JobKind, id st
 		}
 		if points, err = resumePoints(ctx, t, j.UID); err != nil {
 			return err
+		}
+		if j.KeepsAlive() {
+			left, err := t.dropSteps(ctx, j.UID, "")
+			if err != nil {
+				return err
+			}
+			points = append(points, left...)
 		}
 		if _, err := t.exec(ctx, "DELETE FROM models WHERE job_uid = ? AND state = ?", j.UID, StateReserved); err != nil {
 			return err
@@ -220,8 +233,10 @@ func (t *tx) end(ctx context.Context, j *Job, state rft.JobState, s Status) erro
 	}
 	var err error
 	switch j.Kind {
-	case JobStep:
+	case JobStep, JobSFT, JobDPO:
 		_, err = t.exec(ctx, "DELETE FROM models WHERE job_uid = ? AND state = ?", j.UID, StateReserved)
+	case JobTrain:
+		err = t.endTrainStep(ctx, j)
 	case JobValidation:
 		_, err = t.exec(ctx, "UPDATE datasets SET status_code = ?, status_message = ?, updated = ? WHERE uid = ? AND state = ?",
 			s.Code, s.Message, micros(t.now), specUID(j.Spec), StateUploading)

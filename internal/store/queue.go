@@ -9,10 +9,16 @@ import (
 	"github.com/firekeep/firekeep/internal/rft"
 )
 
-// mayRun is what a queued job needs beside a runner: an active account, and for a
-// step a place among those that its account may run at once.
-const mayRun = `EXISTS (SELECT 1 FROM accounts a WHERE a.id = jobs.account AND a.state = '` + AccountActive + `' AND (jobs.kind <> '` + string(JobStep) + `' OR a.steps_limit = 0
- OR a.steps_limit > (SELECT COUNT(*) FROM jobs r WHERE r.account = jobs.account AND r.kind = '` + string(JobStep) + `' AND r.owner <> '')))`
+// mayRun is what a queued job needs beside a runner: an active account, for one
+// that trains a place among those that its account may run at once, and for a step
+// of a trainer its turn.
+const mayRun = `EXISTS (SELECT 1 FROM accounts a WHERE a.id = jobs.account AND a.state = '` + AccountActive + `' AND (jobs.kind NOT IN ` + trainingKinds + ` OR a.steps_limit = 0
+ OR a.steps_limit > (SELECT COUNT(*) FROM jobs r WHERE r.account = jobs.account AND r.kind IN ` + trainingKinds + ` AND r.owner <> ''))) AND (jobs.kind <> '` + string(JobTrain) + `' OR ` + itsTurn + `)`
+
+// itsTurn: the trainer waits for steps, and none that was asked for earlier is
+// unfinished.
+const itsTurn = `(EXISTS (SELECT 1 FROM jobs p WHERE p.uid = jobs.trainer AND p.state = '` + string(rft.StateRunning) + `')
+ AND NOT EXISTS (SELECT 1 FROM jobs e WHERE e.trainer = jobs.trainer AND e.kind = '` + string(JobTrain) + `' AND e.completed = 0 AND e.created < jobs.created))`
 
 // fairOrder puts accounts in turn: first the one that runs the fewest jobs of the
 // kind, then the one that was served the longest ago, then the oldest job. One
@@ -217,6 +223,9 @@ func (db *DB) Report(ctx context.Context, uid string, fence int64, p *Progress, 
 			if err := t.event(ctx, uid, e); err != nil {
 				return err
 			}
+		}
+		if j.Kind == JobTrain {
+			return t.tellTrainer(ctx, &j, events)
 		}
 		return nil
 	})

@@ -87,8 +87,8 @@ type Usage struct {
 // AccountUsage adds up what an account uses.
 func (db *DB) AccountUsage(ctx context.Context, account string) (u Usage, err error) {
 	err = db.read(ctx, func(t *tx) error {
-		if err := t.row(ctx, "SELECT COUNT(*), COALESCE(SUM(CASE WHEN owner <> '' AND kind = ? THEN 1 ELSE 0 END), 0) FROM jobs WHERE account = ? AND completed = 0",
-			string(JobStep), account).Scan(&u.Queued, &u.Running); err != nil {
+		if err := t.row(ctx, "SELECT COUNT(*), COALESCE(SUM(CASE WHEN owner <> '' AND kind IN "+trainingKinds+" THEN 1 ELSE 0 END), 0) FROM jobs WHERE account = ? AND completed = 0",
+			account).Scan(&u.Queued, &u.Running); err != nil {
 			return err
 		}
 		if err := t.row(ctx, "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM models WHERE account = ?", account).Scan(&u.Bytes); err != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 
 	"github.com/firekeep/firekeep/internal/objstore"
@@ -218,12 +219,24 @@ func (m Model) Name() string {
 type JobKind string
 
 const (
-	JobStep       JobKind = "step"
+	JobStep       JobKind = "step"  // a reinforcement step, or a keep-alive trainer
+	JobTrain      JobKind = "train" // one step of a keep-alive trainer
+	JobSFT        JobKind = "sft"
+	JobDPO        JobKind = "dpo"
 	JobValidation JobKind = "validation"
 	JobImport     JobKind = "import"
 	JobExport     JobKind = "export"
 	JobProbe      JobKind = "probe"
 )
+
+// TrainingKinds are the kinds of jobs that make a LoRA checkpoint.
+var TrainingKinds = []JobKind{JobStep, JobTrain, JobSFT, JobDPO}
+
+// trainingKinds is TrainingKinds in SQL.
+const trainingKinds = `('step', 'train', 'sft', 'dpo')`
+
+// Trains reports whether jobs of the kind make a LoRA checkpoint.
+func (k JobKind) Trains() bool { return slices.Contains(TrainingKinds, k) }
 
 // Job is the row that is the queue: what to do, how far it is, who holds it.
 type Job struct {
@@ -243,6 +256,9 @@ type Job struct {
 	BaseModel   string
 	WarmStart   string
 	OutputModel string
+	// Trainer is "" for a job of its own, the job's own UID for a keep-alive
+	// trainer, and the trainer's UID for a step of one.
+	Trainer string
 
 	Owner   string    // runner that holds the lease, "" = none
 	Expires time.Time // of the lease
@@ -257,13 +273,39 @@ type Job struct {
 	Completed time.Time // zero = not terminal
 }
 
-// Name is the resource name of a step; other kinds have no name of the wire
-// contract and answer accounts/{a}/jobs/{id}.
+// KeepsAlive reports whether the job is a trainer, which is RUNNING without a
+// lease while it waits for steps.
+func (j Job) KeepsAlive() bool { return j.Trainer != "" && j.Trainer == j.UID }
+
+// Name is the resource name of a job. Kinds that have no name in the wire contract
+// answer accounts/{a}/jobs/{id}.
 func (j Job) Name() string {
-	if j.Kind == JobStep {
-		return rft.Name{Account: j.Account, Collection: rft.Steps, ID: j.ID}.String()
+	n := rft.Name{Account: j.Account, Collection: "jobs", ID: j.ID}
+	switch j.Kind {
+	case JobStep:
+		n.Collection = rft.Steps
+	case JobSFT:
+		n.Collection = rft.SFTJobs
+	case JobDPO:
+		n.Collection = rft.DPOJobs
 	}
-	return rft.Name{Account: j.Account, Collection: "jobs", ID: j.ID}.String()
+	return n.String()
+}
+
+// TrainerState is the Result of a keep-alive trainer: where its next step begins.
+type TrainerState struct {
+	Model    string `json:"model,omitempty"` // the checkpoint of its last step, "" = none yet
+	ModelUID string `json:"modelUid,omitempty"`
+	Steps    int64  `json:"steps"`   // finished
+	Updates  int64  `json:"updates"` // of all of them, as its metrics count
+}
+
+// TrainerState reads the state of a trainer.
+func (j Job) TrainerState() (s TrainerState, err error) {
+	if len(j.Result) > 0 {
+		err = json.Unmarshal(j.Result, &s)
+	}
+	return s, err
 }
 
 // Progress is how far a job is.
