@@ -122,6 +122,17 @@ func (c *Client) CancelStep(ctx context.Context, account, id string) error {
 	return c.call(ctx, "POST", path(account, "rlorTrainerJobs", id)+":cancel", nil, struct{}{}, nil)
 }
 
+// ExecuteTrainStep asks a keep-alive trainer for a step; it answers at once.
+func (c *Client) ExecuteTrainStep(ctx context.Context, account, id string, r *ExecuteTrainStepRequest) error {
+	return c.call(ctx, "POST", path(account, "rlorTrainerJobs", id)+":executeTrainStep", nil, r, nil)
+}
+
+// ResumeStep takes a failed or cancelled step, or trainer, up again.
+func (c *Client) ResumeStep(ctx context.Context, account, id string, r *ResumeJobRequest) (*RlorTrainerJob, error) {
+	out := &RlorTrainerJob{}
+	return out, c.call(ctx, "POST", path(account, "rlorTrainerJobs", id)+":resume", nil, r, out)
+}
+
 // DeleteStep deletes the record of a step.
 func (c *Client) DeleteStep(ctx context.Context, account, id string) error {
 	return c.call(ctx, "DELETE", path(account, "rlorTrainerJobs", id), nil, nil, nil)

@@ -114,7 +114,9 @@ type StepExtension struct {
 	Annotations          map[string]string `json:"annotations,omitempty"`
 
 	// Output only.
-	Ran *RanOn `json:"ran,omitempty"`
+	// Steps are the newest steps of a keep-alive trainer, the newest first.
+	Steps []TrainerStep `json:"steps,omitempty"`
+	Ran   *RanOn        `json:"ran,omitempty"`
 	// NoSignal: the step is COMPLETED, but no sample carried a gradient and the
 	// new checkpoint has the incoming weights. status.message says so too.
 	NoSignal   bool    `json:"noSignal,omitempty"`
@@ -122,6 +124,31 @@ type StepExtension struct {
 	Update     Int64   `json:"update,omitempty"`
 	ETASeconds float64 `json:"etaSeconds,omitempty"`
 	Stage      string  `json:"stage,omitempty"`
+}
+
+// TrainerStep is one executed step of a keep-alive trainer.
+type TrainerStep struct {
+	Dataset       string       `json:"dataset"`
+	OutputModel   string       `json:"outputModel"`
+	State         string       `json:"state"`
+	Status        Status       `json:"status"`
+	JobProgress   *JobProgress `json:"jobProgress,omitempty"`
+	CreateTime    Time         `json:"createTime"`
+	CompletedTime Time         `json:"completedTime,omitzero"`
+}
+
+// ExecuteTrainStepRequest asks a keep-alive trainer for a step.
+type ExecuteTrainStepRequest struct {
+	Name        string `json:"name,omitempty"` // sent by some clients; the path names the trainer
+	Dataset     string `json:"dataset"`
+	OutputModel string `json:"outputModel"`
+}
+
+// ResumeJobRequest takes a failed or cancelled job up again.
+type ResumeJobRequest struct {
+	// DiscardSteps makes a trainer forget the steps that are not done, instead of
+	// going on with them. Not of the contract.
+	DiscardSteps bool `json:"discardSteps,omitempty"`
 }
 
 // RanOn says what a job really ran on, whatever acceleratorType asked for.

@@ -103,6 +103,24 @@ const (
 	DeleteStep  Action = "steps.delete"
 	StepMetrics Action = "steps.metrics"
 	StepEvents  Action = "steps.events"
+	ExecuteStep Action = "steps.execute" // of a keep-alive trainer
+	ResumeStep  Action = "steps.resume"
+
+	ListSFTJobs   Action = "supervisedFineTuningJobs.list"
+	GetSFTJob     Action = "supervisedFineTuningJobs.get"
+	CreateSFTJob  Action = "supervisedFineTuningJobs.create"
+	CancelSFTJob  Action = "supervisedFineTuningJobs.cancel"
+	DeleteSFTJob  Action = "supervisedFineTuningJobs.delete"
+	ResumeSFTJob  Action = "supervisedFineTuningJobs.resume"
+	SFTJobMetrics Action = "supervisedFineTuningJobs.metrics"
+
+	ListDPOJobs   Action = "dpoJobs.list"
+	GetDPOJob     Action = "dpoJobs.get"
+	CreateDPOJob  Action = "dpoJobs.create"
+	CancelDPOJob  Action = "dpoJobs.cancel"
+	DeleteDPOJob  Action = "dpoJobs.delete"
+	ResumeDPOJob  Action = "dpoJobs.resume"
+	DPOJobMetrics Action = "dpoJobs.metrics"
 
 	ListAuditLogs   Action = "auditLogs.list"   // and the log's head
 	ExportAuditLogs Action = "auditLogs.export" // and follow
@@ -263,6 +281,24 @@ var groups = map[Action][]Group{
 	DeleteStep:  {Manage, OwnWork},
 	StepMetrics: {Contribute},
 	StepEvents:  {Contribute},
+	ExecuteStep: {Manage, OwnWork},
+	ResumeStep:  {Manage, OwnWork},
+
+	ListSFTJobs:   {Contribute},
+	GetSFTJob:     {Contribute},
+	CreateSFTJob:  {Contribute},
+	CancelSFTJob:  {Manage, OwnWork},
+	DeleteSFTJob:  {Manage, OwnWork},
+	ResumeSFTJob:  {Manage, OwnWork},
+	SFTJobMetrics: {Contribute},
+
+	ListDPOJobs:   {Contribute},
+	GetDPOJob:     {Contribute},
+	CreateDPOJob:  {Contribute},
+	CancelDPOJob:  {Manage, OwnWork},
+	DeleteDPOJob:  {Manage, OwnWork},
+	ResumeDPOJob:  {Manage, OwnWork},
+	DPOJobMetrics: {Contribute},
 
 	ListAuditLogs:   {Administer, Operate},
 	ExportAuditLogs: {Administer, Operate},

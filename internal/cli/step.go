@@ -15,6 +15,8 @@ type stepCmd struct {
 	List        stepListCmd        `cmd:"" help:"List steps."`
 	Metrics     stepMetricsCmd     `cmd:"" help:"Show the metrics of each optimiser batch."`
 	Credentials stepCredentialsCmd `cmd:"" help:"List the storage credentials that were minted for a step."`
+	Execute     stepExecuteCmd     `cmd:"" help:"Ask a keep-alive trainer for a step; it continues its last one."`
+	Resume      stepResumeCmd      `cmd:"" help:"Take a failed or cancelled step, or trainer, up again."`
 	Cancel      stepCancelCmd      `cmd:"" help:"Stop a step."`
 	Delete      stepDeleteCmd      `cmd:"" help:"Delete a step's record; its checkpoint stays."`
 }
@@ -24,10 +26,11 @@ type stepCmd struct {
 type stepCreateCmd struct {
 	ID      string `help:"Id of the step; chosen by the server otherwise."`
 	Display string `name:"display-name" help:"Shown in lists."`
-	Dataset string `required:"" short:"d" help:"Dataset with scored samples."`
+	Dataset string `short:"d" help:"Dataset with scored samples; a trainer may do without."`
 	Model   string `required:"" short:"m" help:"Base model, or the LoRA checkpoint to continue."`
-	Output  string `required:"" short:"o" help:"Name of the new checkpoint; it must not exist."`
+	Output  string `short:"o" help:"Name of the new checkpoint; it must not exist."`
 	Wait    bool   `help:"Wait for the end, showing progress."`
+	Keep    bool   `name:"keep-alive" help:"Make a trainer that waits for steps to execute."`
 
 	Reward           []string `group:"Loss" help:"key=weight or a bare key; repeat for several." placeholder:"KEY[=W]"`
 	Method           *string  `group:"Loss" help:"GRPO, DAPO, GSPO_TOKEN, DPO, ORPO, PPO, DR_GRPO, CISPO, IMPORTANCE_SAMPLING or SFT."`
@@ -79,6 +82,12 @@ func (c *stepCreateCmd) Run(a *app) error {
 	if err := c.positive(); err != nil {
 		return err
 	}
+	switch {
+	case c.Keep && c.Wait:
+		return rft.FieldErrorf("wait", "--wait: a trainer has no end; wait for the models that its steps make")
+	case !c.Keep && (c.Dataset == "" || c.Output == ""):
+		return rft.FieldErrorf("dataset", "--dataset and --output are required, unless --keep-alive makes a trainer")
+	}
 	model, err := a.findModel(client, account, c.Model)
 	if err != nil {
 		return err
@@ -120,7 +129,7 @@ func (a *app) findModel(c *api.Client, account, ref string) (*api.Model, error) 
 
 // job is the request that the flags describe.
 func (c *stepCreateCmd) job() *api.RlorTrainerJob {
-	j := &api.RlorTrainerJob{DisplayName: c.Display, Dataset: c.Dataset, RewardWeights: c.Reward, LossConfig: &api.LossConfig{KLBeta: c.KLBeta}}
+	j := &api.RlorTrainerJob{DisplayName: c.Display, Dataset: c.Dataset, RewardWeights: c.Reward, KeepAlive: c.Keep, LossConfig: &api.LossConfig{KLBeta: c.KLBeta}}
 	if c.Method != nil {
 		j.LossConfig.Method = *c.Method
 	}
@@ -136,7 +145,7 @@ func (c *stepCreateCmd) job() *api.RlorTrainerJob {
 	j.Firekeep = &api.StepExtension{Seed: (*api.Int64)(c.Seed), LoraAlpha: c.Alpha, LoraTargetModules: c.Targets, ScaleRewards: c.ScaleRewards,
 		AdvantageBaseline: c.Baseline, AdvantageConstant: c.BaselineConstant, KLReference: c.KLReference, TISCap: c.TISCap, OffPolicyThreshold: c.OffPolicy,
 		ClipLow: c.ClipLow, ClipHigh: c.ClipHigh, DualClip: c.DualClip, Beta1: c.Beta1, Beta2: c.Beta2, Epsilon: c.Epsilon, MaxGradNorm: c.MaxGradNorm,
-		OnNoSignal: c.OnNoSignal, ResumeEvery: c.ResumeEvery, AllowParameterChange: c.AllowChange, AllowKernelChange: c.AllowKernel}
+		OverlongMaxTokens: c.OverlongMax, OverlongBufferTokens: c.OverlongBuffer, OnNoSignal: c.OnNoSignal, ResumeEvery: c.ResumeEvery, AllowParameterChange: c.AllowChange, AllowKernelChange: c.AllowKernel}
 	return j
 }
 

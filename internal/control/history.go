@@ -48,7 +48,7 @@ func (c *Control) StepMetrics(ctx context.Context, who Caller, account, id strin
 		if err := json.Unmarshal(e.Data, &m); err != nil {
 			return nil, rft.Wrap(rft.KindDataLoss, err, "the metrics of %s cannot be read", stepName(account, id))
 		}
-		m.Time = api.At(e.Time)
+		m.Time, m.Update = api.At(e.Time), e.Update // those of a trainer count on from step to step
 		out.Metrics = append(out.Metrics, m)
 	}
 	out.TotalSize = len(out.Metrics)
@@ -197,7 +197,7 @@ func (c *Control) CountJobs(ctx context.Context) []JobCount {
 		return nil
 	}
 	var out []JobCount
-	for _, kind := range []store.JobKind{store.JobStep, store.JobValidation, store.JobImport, store.JobExport} {
+	for _, kind := range append(slices.Clone(store.TrainingKinds), store.JobValidation, store.JobImport, store.JobExport) {
 		for _, state := range rft.States() {
 			n := JobCount{Kind: kind, State: state}
 			for _, a := range accounts.Items {

@@ -14,7 +14,7 @@ import (
 // anything of the account, is in that column.
 var (
 	reviewRead       = []authz.Action{authz.GetDataset, authz.StepMetrics, authz.GetModel}
-	reviewTrain      = []authz.Action{authz.CreateStep}
+	reviewTrain      = []authz.Action{authz.CreateStep, authz.CreateSFTJob, authz.CreateDPOJob}
 	reviewServe      = []authz.Action{authz.Chat, authz.Complete, authz.CreateDeployment, authz.CreateDeployedModel}
 	reviewExport     = []authz.Action{authz.ExportModel}
 	reviewAdminister = []authz.Action{authz.CreateUser, authz.UpdateUser, authz.CreateRole, authz.CreateConnection, authz.CreateProvider}

@@ -17,45 +17,35 @@ import (
 
 // ListSteps lists reinforcement steps.
 func (c *Control) ListSteps(ctx context.Context, who Caller, account string, q ListQuery) (*api.StepList, error) {
-	if err := c.allow(ctx, who, authz.ListSteps, account, rft.AccountName(account)); err != nil {
-		return nil, err
-	}
-	scope := "rlorTrainerJobs/" + account
-	o, err := q.options(scope, "")
+	p, page, err := c.page(ctx, who, reinforcement, account, q)
 	if err != nil {
 		return nil, err
 	}
-	p, err := c.DB.ListJobs(ctx, account, store.JobStep, o)
-	if err != nil {
-		return nil, err
-	}
-	return &api.StepList{Steps: items(p.Items, wireStep), Page: q.page(scope, p.Next, p.Total)}, nil
+	return &api.StepList{Steps: items(p.Items, wireStep), Page: page}, nil
 }
 
 // GetStep returns a step.
 func (c *Control) GetStep(ctx context.Context, who Caller, account, id string) (*api.RlorTrainerJob, error) {
-	if err := c.allow(ctx, who, authz.GetStep, account, stepName(account, id)); err != nil {
-		return nil, err
-	}
-	j, err := c.DB.Job(ctx, account, store.JobStep, id)
+	j, err := c.one(ctx, who, reinforcement, account, id)
 	if err != nil {
 		return nil, err
 	}
 	w := wireStep(j)
-	return &w, nil
+	return &w, c.showSteps(ctx, j, &w)
 }
 
-// CreateStep queues a reinforcement step.
+// CreateStep queues a reinforcement step, or makes a keep-alive trainer.
 func (c *Control) CreateStep(ctx context.Context, who Caller, account, id string, r *api.RlorTrainerJob) (*api.RlorTrainerJob, error) {
-	if err := c.authorize(ctx, who, authz.CreateStep, stepResource(account, r)); err != nil {
+	j, err := c.submit(ctx, who, reinforcement, account, id, r, nil)
+	if err != nil {
 		return nil, err
 	}
-	if err := c.refuseStep(r); err != nil {
-		return nil, err
-	}
-	if err := c.checkQuotas(ctx, who); err != nil {
-		return nil, err
-	}
+	w := wireStep(j)
+	return &w, c.showSteps(ctx, j, &w)
+}
+
+// stepRequest reads a request for a job.
+func (c *Control) stepRequest(ctx context.Context, account string, r *api.RlorTrainerJob) (req job.StepRequest, err error) {
 	t := r.TrainingConfig
 	if t == nil {
 		t = &api.TrainingConfig{}
@@ -65,30 +55,15 @@ func (c *Control) CreateStep(ctx context.Context, who Caller, account, id string
 		x = &api.StepExtension{}
 	}
 	if err := c.clampContext(ctx, account, t); err != nil {
-		return nil, err
+		return req, err
 	}
 	params, err := stepParams(r, t, x)
 	if err != nil {
-		return nil, err
+		return req, err
 	}
 	echo, err := json.Marshal(api.TrainingConfig{Region: t.Region, AcceleratorType: t.AcceleratorType, AcceleratorCount: t.AcceleratorCount})
-	if err != nil {
-		return nil, err
-	}
-	if id != "" {
-		if err := rft.CheckID("rlorTrainerJobId", id); err != nil {
-			return nil, err
-		}
-	}
-	req := job.StepRequest{Account: account, ID: id, DisplayName: r.DisplayName, Dataset: r.Dataset, BaseModel: t.BaseModel, WarmStartFrom: t.WarmStartFrom,
-		OutputModel: orElse(t.OutputModel, r.OutputModel), Params: params, AllowParameterChange: x.AllowParameterChange,
-		AllowKernelChange: x.AllowKernelChange, CreatedBy: who.Name, Echo: echo}
-	j, err := c.Jobs.CreateStep(ctx, req, who.act("CreateRlorTrainerJob", stepName(account, orElse(id, "-")), "dataset", r.Dataset, "outputModel", req.OutputModel))
-	if err != nil {
-		return nil, err
-	}
-	w := wireStep(j)
-	return &w, nil
+	return job.StepRequest{Account: account, KeepAlive: r.KeepAlive, DisplayName: r.DisplayName, Dataset: r.Dataset, BaseModel: t.BaseModel, WarmStartFrom: t.WarmStartFrom,
+		OutputModel: orElse(t.OutputModel, r.OutputModel), Params: params, AllowParameterChange: x.AllowParameterChange, AllowKernelChange: x.AllowKernelChange, Echo: echo}, err
 }
 
 // stepResource is what policies can look at: the account, and what the step reads
@@ -144,13 +119,11 @@ func (c *Control) refuseStep(r *api.RlorTrainerJob) error {
 		return err
 	}
 	switch {
-	case r.KeepAlive:
-		return rft.Errorf(rft.KindUnimplemented, "keepAlive: this server runs one-shot steps only")
 	case r.ServiceMode:
-		return rft.Errorf(rft.KindUnimplemented, "serviceMode: this server runs one-shot steps only")
+		return rft.Errorf(rft.KindUnimplemented, "serviceMode: this server runs steps, one-shot or executed by a keepAlive trainer; it has no training protocol")
 	case r.EvalDataset != "" || r.EvalCarveout:
 		return rft.FieldErrorf("evaluationDataset", "evaluationDataset: steps do not evaluate; sample from the checkpoint and score with your own code")
-	case r.Dataset == "":
+	case r.Dataset == "" && !r.KeepAlive:
 		return rft.FieldErrorf("dataset", "dataset: is required")
 	}
 	t := r.TrainingConfig
@@ -269,41 +242,12 @@ func rewardWeights(entries []string) (map[string]float64, error) {
 
 // CancelStep asks a step to end.
 func (c *Control) CancelStep(ctx context.Context, who Caller, account, id string) error {
-	name := stepName(account, id)
-	owner, err := c.stepOwner(ctx, who, account, id)
-	if err != nil {
-		return err
-	}
-	if err := c.allowOwned(ctx, who, authz.CancelStep, account, name, owner); err != nil {
-		return err
-	}
-	_, err = c.Jobs.Cancel(ctx, account, store.JobStep, id, who.act("CancelRlorTrainerJob", name))
-	return err
+	return c.cancel(ctx, who, reinforcement, account, id)
 }
 
 // DeleteStep removes the record of a step; its checkpoint stays.
 func (c *Control) DeleteStep(ctx context.Context, who Caller, account, id string) error {
-	name := stepName(account, id)
-	owner, err := c.stepOwner(ctx, who, account, id)
-	if err != nil {
-		return err
-	}
-	if err := c.allowOwned(ctx, who, authz.DeleteStep, account, name, owner); err != nil {
-		return err
-	}
-	return c.Jobs.Delete(ctx, account, store.JobStep, id, who.act("DeleteRlorTrainerJob", name))
-}
-
-// stepOwner is who created a step; nothing is read of another account.
-func (c *Control) stepOwner(ctx context.Context, who Caller, account, id string) (string, error) {
-	if account != who.Account {
-		return "", nil
-	}
-	j, err := c.DB.Job(ctx, account, store.JobStep, id)
-	if err != nil && rft.KindOf(err) != rft.KindNotFound {
-		return "", err
-	}
-	return j.CreatedBy, nil
+	return c.remove(ctx, who, reinforcement, account, id)
 }
 
 func stepName(account, id string) string {
@@ -313,7 +257,7 @@ func stepName(account, id string) string {
 // wireStep shows a step with every parameter resolved.
 func wireStep(j store.Job) api.RlorTrainerJob {
 	w := api.RlorTrainerJob{Name: j.Name(), DisplayName: j.DisplayName, CreateTime: api.At(j.Created), CompletedTime: api.At(j.Completed),
-		State: string(j.State), Status: wireStatus(j.Status), CreatedBy: j.CreatedBy, Dataset: j.Dataset, RewardWeights: []string{}, NodeCount: 1,
+		State: string(j.State), Status: wireStatus(j.Status), CreatedBy: j.CreatedBy, Dataset: j.Dataset, KeepAlive: j.KeepsAlive(), RewardWeights: []string{}, NodeCount: 1,
 		JobProgress: &api.JobProgress{Percent: j.Progress.Percent, Epoch: j.Progress.Epoch}}
 	x := &api.StepExtension{Attempt: j.Attempt, Update: api.Int64(j.Progress.Update), ETASeconds: j.Progress.ETASeconds, Stage: j.Progress.Stage}
 	w.Firekeep = x
@@ -335,6 +279,12 @@ func wireStep(j store.Job) api.RlorTrainerJob {
 	}
 	x.Beta1, x.Beta2, x.Epsilon, x.MaxGradNorm, x.ResumeEvery = &s.Beta1, &s.Beta2, &s.Epsilon, &s.MaxGradNorm, &s.ResumeEvery
 	x.AllowParameterChange, x.AllowKernelChange = len(spec.Changed) > 0, spec.AllowKernelChange
+	if j.KeepsAlive() {
+		if state, err := j.TrainerState(); err == nil {
+			x.Update = api.Int64(state.Updates)
+		}
+		return w
+	}
 	var done job.StepResult
 	if len(j.Result) > 0 && json.Unmarshal(j.Result, &done) == nil {
 		x.Ran = &api.RanOn{Accelerator: "CPU", KernelLevel: done.Level, Precision: done.Precision}

@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"slices"
 	"strconv"
 
 	"github.com/firekeep/firekeep/api"
@@ -135,7 +136,7 @@ func (c *Control) DeleteAccount(ctx context.Context, who Caller, id string) erro
 // endJobs cancels the jobs of an account; ABORTED while some have not ended.
 func (c *Control) endJobs(ctx context.Context, account string, act store.Act) error {
 	waiting := 0
-	for _, kind := range []store.JobKind{store.JobStep, store.JobValidation, store.JobImport, store.JobExport, store.JobProbe} {
+	for _, kind := range append(slices.Clone(store.TrainingKinds), store.JobValidation, store.JobImport, store.JobExport, store.JobProbe) {
 		err := pages(func(o store.ListOptions) (store.Page[store.Job], error) { return c.DB.ListJobs(ctx, account, kind, o) }, func(j store.Job) error {
 			if j.State.Terminal() {
 				return nil
@@ -175,13 +176,15 @@ func (c *Control) removeResources(ctx context.Context, account string, act store
 	if err != nil {
 		return err
 	}
-	err = pages(func(o store.ListOptions) (store.Page[store.Job], error) {
-		return c.DB.ListJobs(ctx, account, store.JobStep, o)
-	}, func(j store.Job) error {
-		return one("DeleteRlorTrainerJob", j.Name(), func(a store.Act) error { return c.Jobs.Delete(ctx, account, store.JobStep, j.ID, a) })
-	})
-	if err != nil {
-		return err
+	for _, kind := range []store.JobKind{store.JobStep, store.JobSFT, store.JobDPO} { // steps of trainers go with them
+		err = pages(func(o store.ListOptions) (store.Page[store.Job], error) {
+			return c.DB.ListJobs(ctx, account, kind, o)
+		}, func(j store.Job) error {
+			return one("Delete"+jobNoun(kind), j.Name(), func(a store.Act) error { return c.Jobs.Delete(ctx, account, kind, j.ID, a) })
+		})
+		if err != nil {
+			return err
+		}
 	}
 	// Adapters go before the bases that they stand on.
 	for _, kind := range []string{store.KindAdapter, store.KindBase} {

@@ -73,7 +73,7 @@ func (a answered) differs(b answered) string {
 
 // collections are the kinds of resources that the sequences make, by the
 // parameter of their routes.
-var collections = map[string]string{"dataset": "datasets", "model": "models", "step": "rlorTrainerJobs", "user": "users", "role": "roles", "provider": "identityProviders",
+var collections = map[string]string{"dataset": "datasets", "model": "models", "step": "rlorTrainerJobs", "sft": "supervisedFineTuningJobs", "dpo": "dpoJobs", "user": "users", "role": "roles", "provider": "identityProviders",
 	"secret": "secrets", "deployment": "deployments", "deployed": "deployedModels", "connection": "connections"}
 
 // tenant makes and removes resources of the account main, straight in the store.
@@ -118,6 +118,19 @@ func (w *tenant) step(t *rapid.T, kind, id string) {
 		} else {
 			_, err = db.CreateIdentityProvider(ctx, store.IdentityProvider{Account: "main", ID: id, Kind: store.KeyLogin, Issuer: "https://issuer.example", Config: []byte("{}")}, act)
 		}
+	case "sft", "dpo":
+		kind := store.JobKind(kind)
+		if has {
+			_, _, err = db.DeleteJob(ctx, "main", kind, id, act)
+		} else {
+			_, err = db.CreateJob(ctx, store.Job{Account: "main", ID: id, Kind: kind, Spec: []byte("{}")}, act)
+		}
+	case "step":
+		if has {
+			_, _, err = db.DeleteJob(ctx, "main", store.JobStep, id, act)
+		} else {
+			_, err = db.CreateTrainer(ctx, store.Job{Account: "main", ID: id, Kind: store.JobStep, Spec: []byte("{}")}, nil, nil, act)
+		}
 	case "secret":
 		if has {
 			err = db.DeleteSecret(ctx, "main", id, act)
@@ -155,10 +168,11 @@ func TestForeignAndMissingAreOne(t *testing.T) {
 	if len(routes) < 40 {
 		t.Fatalf("%d routes name an account", len(routes))
 	}
+	ownTrainer(t, f)
 	call := f.grpcSpy(t, spy)
 	w := &tenant{f, map[string]bool{}}
 	probes := 0
-	kinds := []string{"dataset", "model", "user", "role", "provider", "secret", "deployment"}
+	kinds := []string{"dataset", "model", "step", "sft", "dpo", "user", "role", "provider", "secret", "deployment"}
 	ids := []string{"x1", "x2", "x3", "x4"}
 	rapid.Check(t, func(t *rapid.T) {
 		for range rapid.IntRange(1, 6).Draw(t, "steps") {
@@ -218,10 +232,23 @@ func TestForeignAndMissingAreOne(t *testing.T) {
 	}
 }
 
+// ownTrainer makes a keep-alive trainer of the spy's account.
+func ownTrainer(t *testing.T, f *fixture) {
+	t.Helper()
+	base, err := f.db.CreateModel(t.Context(), store.Model{Account: "acme", ID: "own-base", Kind: store.KindBase, State: store.StateReady, Status: store.OK()}, nil, store.Act{})
+	must(t, err)
+	_, err = f.db.CreateTrainer(t.Context(), store.Job{Account: "acme", ID: "loop", Kind: store.JobStep, Spec: []byte(`{"baseUid":"` + base.UID + `"}`)}, nil, []string{base.UID}, store.Act{})
+	must(t, err)
+}
+
 // references are requests of the spy's own account that name another one's.
 var references = []struct{ path, body string }{
 	{"/v1/accounts/acme/rlorTrainerJobs", `{"dataset":"accounts/ACCOUNT/datasets/ID","trainingConfig":{"baseModel":"accounts/ACCOUNT/models/ID"}}`},
 	{"/v1/accounts/acme/rlorTrainerJobs", `{"dataset":"accounts/ACCOUNT/datasets/ID","trainingConfig":{"warmStartFrom":"accounts/ACCOUNT/models/ID","maxContextLength":64}}`},
+	{"/v1/accounts/acme/rlorTrainerJobs/loop:executeTrainStep", `{"dataset":"accounts/ACCOUNT/datasets/ID","outputModel":"m"}`},
+	{"/v1/accounts/acme/rlorTrainerJobs/loop:executeTrainStep", `{"dataset":"d","outputModel":"accounts/ACCOUNT/models/ID"}`},
+	{"/v1/accounts/acme/supervisedFineTuningJobs", `{"dataset":"accounts/ACCOUNT/datasets/ID","baseModel":"accounts/ACCOUNT/models/ID"}`},
+	{"/v1/accounts/acme/dpoJobs", `{"dataset":"accounts/ACCOUNT/datasets/ID","trainingConfig":{"warmStartFrom":"accounts/ACCOUNT/models/ID"}}`},
 	{"/v1/accounts/acme/deployments", `{"baseModel":"accounts/ACCOUNT/models/ID"}`},
 	{"/v1/accounts/acme/deployedModels", `{"model":"accounts/ACCOUNT/models/ID","deployment":"accounts/ACCOUNT/deployments/ID"}`},
 	{"/v1/chat/completions", `{"model":"accounts/ACCOUNT/models/ID","messages":[{"role":"user","content":"x"}]}`},

@@ -16,7 +16,7 @@ func (s *Server) routes() []route {
 	inf := func(method, pattern string, h func(*request) error) route {
 		return route{method, pattern, inference, h}
 	}
-	return slices.Concat(accessRoutes(cp), encryptionRoutes(cp), auditRoutes(cp), s.connectionRoutes(cp), provenanceRoutes(cp), transferRoutes(cp), resourceRoutes(cp), []route{
+	return slices.Concat(accessRoutes(cp), encryptionRoutes(cp), auditRoutes(cp), s.connectionRoutes(cp), provenanceRoutes(cp), trainingRoutes(cp), transferRoutes(cp), resourceRoutes(cp), []route{
 		cp("GET", "/healthz", healthz),
 		cp("GET", "/readyz", readyz),
 		cp("GET", "/metrics", serveMetrics),
@@ -81,7 +81,7 @@ func (s *Server) routes() []route {
 
 // public reports whether a route answers without a key.
 func (r *route) public() bool {
-	return r.Pattern == "/healthz" || r.Pattern == "/readyz" || r.Pattern == tokenPath || r.Pattern == transferPattern || strings.Contains(r.Pattern, "/.well-known/")
+	return r.Pattern == "/healthz" || r.Pattern == "/readyz" || r.Pattern == tokenPath || r.Pattern == transferPattern || r.Pattern == metricsPattern || strings.Contains(r.Pattern, "/.well-known/")
 }
 
 // shapeOf guesses the error shape of a path that has no route.

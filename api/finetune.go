@@ -1,0 +1,69 @@
+package api
+
+// SupervisedFineTuningJob trains a LoRA on conversations. Its fields are flat; zero
+// means unset.
+type SupervisedFineTuningJob struct {
+	Name             string       `json:"name"`
+	DisplayName      string       `json:"displayName"`
+	CreateTime       Time         `json:"createTime"`
+	UpdateTime       Time         `json:"updateTime,omitzero"`
+	CompletedTime    Time         `json:"completedTime,omitzero"`
+	State            string       `json:"state"` // JOB_STATE_...
+	Status           Status       `json:"status"`
+	CreatedBy        string       `json:"createdBy"`
+	Dataset          string       `json:"dataset"`
+	OutputModel      string       `json:"outputModel"`
+	BaseModel        string       `json:"baseModel,omitempty"`
+	WarmStartFrom    string       `json:"warmStartFrom,omitempty"`
+	JinjaTemplate    string       `json:"jinjaTemplate,omitempty"`
+	EarlyStop        bool         `json:"earlyStop,omitempty"`
+	Epochs           int          `json:"epochs,omitempty"`
+	LearningRate     float64      `json:"learningRate,omitempty"`
+	MaxContextLength int          `json:"maxContextLength,omitempty"`
+	LoraRank         int          `json:"loraRank,omitempty"`
+	BatchSize        int          `json:"batchSize,omitempty"`
+	BatchSizeSamples *int         `json:"batchSizeSamples,omitempty"`
+	GradAccumulation int          `json:"gradientAccumulationSteps,omitempty"`
+	WarmupSteps      *int         `json:"learningRateWarmupSteps,omitempty"`
+	WeightDecay      *float64     `json:"optimizerWeightDecay,omitempty"`
+	Region           string       `json:"region,omitempty"`
+	EvalDataset      string       `json:"evaluationDataset,omitempty"`
+	EvalCarveout     bool         `json:"evalAutoCarveout,omitempty"`
+	MTPEnabled       bool         `json:"mtpEnabled,omitempty"`
+	JobProgress      *JobProgress `json:"jobProgress,omitempty"`
+
+	Firekeep *StepExtension `json:"firekeep,omitempty"`
+}
+
+// DpoJob trains a LoRA on preferences.
+type DpoJob struct {
+	Name           string          `json:"name"`
+	DisplayName    string          `json:"displayName"`
+	CreateTime     Time            `json:"createTime"`
+	CompletedTime  Time            `json:"completedTime,omitzero"`
+	State          string          `json:"state"`
+	Status         Status          `json:"status"`
+	CreatedBy      string          `json:"createdBy"`
+	Dataset        string          `json:"dataset"`
+	TrainingConfig *TrainingConfig `json:"trainingConfig,omitempty"`
+	LossConfig     *LossConfig     `json:"lossConfig,omitempty"` // DPO unless it says ORPO
+
+	Firekeep *StepExtension `json:"firekeep,omitempty"`
+}
+
+// SFTJobList answers GET supervisedFineTuningJobs.
+type SFTJobList struct {
+	Jobs []SupervisedFineTuningJob `json:"supervisedFineTuningJobs"`
+	Page
+}
+
+// DPOJobList answers GET dpoJobs.
+type DPOJobList struct {
+	Jobs []DpoJob `json:"dpoJobs"`
+	Page
+}
+
+// SignedURL answers for one file that the server signed a URL for.
+type SignedURL struct {
+	SignedURL string `json:"signedUrl"`
+}

@@ -1,0 +1,114 @@
+"""The official fireworks-ai client on jobs that train: a trainer that waits, resuming, supervised and preference jobs."""
+
+import json
+import time
+import urllib.request
+
+import pytest
+from conftest import BASE, scored_rows
+
+fireworks = pytest.importorskip("fireworks")
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    return fireworks.Fireworks(api_key=server.key, account_id="main", base_url=server.base_url)
+
+
+def dataset(client, server, name: str, rows: str) -> str:
+    path = server.bucket / f"{name}.jsonl"
+    path.write_text(rows)
+    client.datasets.create(dataset_id=name, dataset={"external_url": f"file://{path}"})
+    until(lambda: client.datasets.get(dataset_id=name), "READY")
+    return name
+
+
+def until(get, wanted: str, seconds: float = 120):
+    for _ in range(int(seconds * 10)):
+        last = get()
+        if last.state == wanted:
+            return last
+        assert last.state not in ("JOB_STATE_FAILED", "JOB_STATE_CANCELLED"), last
+        time.sleep(0.1)
+    raise AssertionError(last)
+
+
+def model(client, name: str):
+    for _ in range(1200):
+        try:
+            m = client.models.get(model_id=name)
+            if m.state == "READY":
+                return m
+        except fireworks.NotFoundError:
+            pass
+        time.sleep(0.1)
+    raise AssertionError(name)
+
+
+CONFIG = {"base_model": BASE, "learning_rate": 1e-3, "lora_rank": 4, "max_context_length": 256}
+
+
+def test_trainer_takes_steps(client, server):
+    steps = client.reinforcement_fine_tuning_steps
+    with pytest.raises(fireworks.NotFoundError):
+        steps.get(rlor_trainer_job_id="loop")
+    steps.create(rlor_trainer_job_id="loop", keep_alive=True, training_config=CONFIG, reward_weights=["score"])
+    until(lambda: steps.get(rlor_trainer_job_id="loop"), "JOB_STATE_RUNNING")
+    for n in (1, 2):
+        dataset(client, server, f"round-{n}", scored_rows(6, text=f"round {n}"))
+        answer = steps.execute(rlor_trainer_job_id="loop", dataset=f"round-{n}", output_model=f"loop-{n}")
+        assert answer == {}
+        steps.execute(rlor_trainer_job_id="loop", dataset=f"round-{n}", output_model=f"loop-{n}")  # a client that repeats itself
+        made = model(client, f"loop-{n}")
+        assert made.kind == "HF_PEFT_ADDON" and made.fine_tuning_job == "accounts/main/rlorTrainerJobs/loop"
+        assert steps.get(rlor_trainer_job_id="loop").state == "JOB_STATE_RUNNING"
+    with pytest.raises(fireworks.ConflictError):
+        steps.execute(rlor_trainer_job_id="loop", dataset="round-1", output_model="loop-2")
+    steps.cancel(rlor_trainer_job_id="loop", body={})
+    with pytest.raises(fireworks.BadRequestError, match="JOB_STATE_CANCELLED"):
+        steps.execute(rlor_trainer_job_id="loop", dataset="round-1", output_model="loop-3")
+    resumed = steps.resume(rlor_trainer_job_id="loop", body={})
+    assert resumed.name == "accounts/main/rlorTrainerJobs/loop" and resumed.state == "JOB_STATE_RUNNING"
+    steps.execute(rlor_trainer_job_id="loop", dataset="round-1", output_model="loop-3")
+    model(client, "loop-3")
+    steps.delete(rlor_trainer_job_id="loop")
+    with pytest.raises(fireworks.NotFoundError):
+        steps.get(rlor_trainer_job_id="loop")
+    assert model(client, "loop-3").state == "READY"
+
+
+def test_supervised_job(client, server):
+    jobs = client.supervised_fine_tuning_jobs
+    rows = "".join(json.dumps({"messages": [{"role": "user", "content": f"Q {i}"}, {"role": "assistant", "content": f"A {i % 3}"}]}) + "\n" for i in range(8))
+    dataset(client, server, "chats", rows)
+    made = jobs.create(supervised_fine_tuning_job_id="sft-1", dataset="chats", output_model="sft-out", base_model=BASE, epochs=2, lora_rank=4, learning_rate=1e-3, max_context_length=256)
+    assert made.name == "accounts/main/supervisedFineTuningJobs/sft-1"
+    done = until(lambda: jobs.get(supervised_fine_tuning_job_id="sft-1"), "JOB_STATE_COMPLETED")
+    assert done.output_model == "accounts/main/models/sft-out" and done.epochs == 2 and done.job_progress.percent == 100
+    assert [j.name for j in jobs.list()] == [made.name]
+    assert model(client, "sft-out").fine_tuning_job == made.name
+    with pytest.raises(fireworks.BadRequestError, match="cannot resume"):
+        jobs.resume(supervised_fine_tuning_job_id="sft-1", body={})
+    with pytest.raises(fireworks.BadRequestError, match="cannot cancel"):
+        jobs.cancel(supervised_fine_tuning_job_id="sft-1", body={})
+    jobs.delete(supervised_fine_tuning_job_id="sft-1")
+    assert list(jobs.list()) == []
+
+
+def test_preference_job(client, server):
+    jobs = client.dpo_jobs
+    rows = "".join(json.dumps({"input": {"messages": [{"role": "user", "content": f"Q {i}"}]}, "preferred_output": [{"role": "assistant", "content": "yes"}],
+                               "non_preferred_output": [{"role": "assistant", "content": f"no {i}"}]}) + "\n" for i in range(8))
+    dataset(client, server, "pairs", rows)
+    for number, loss in enumerate((None, {"method": "DPO", "dpo": {"beta": 0.2}}, {"method": "ORPO"})):
+        extra = {} if loss is None else {"loss_config": loss}
+        job = f"dpo-{number}"
+        made = jobs.create(dpo_job_id=job, dataset="pairs", training_config=CONFIG | {"output_model": f"{job}-out", "epochs": 3}, **extra)
+        assert made.name == f"accounts/main/dpoJobs/{job}" and made.loss_config.method == (loss or {"method": "DPO"})["method"]
+        until(lambda: jobs.get(dpo_job_id=job), "JOB_STATE_COMPLETED")
+        url = jobs.get_metrics_file_endpoint(dpo_job_id=job).signed_url
+        with urllib.request.urlopen(url) as file:  # without a key
+            metrics = [json.loads(line) for line in file]
+        assert [m["update"] for m in metrics] == list(range(1, len(metrics) + 1)) and metrics[-1]["pairMargin"] > metrics[0]["pairMargin"]
+        jobs.delete(dpo_job_id=job)
+    assert list(jobs.list()) == []

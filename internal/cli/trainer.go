@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/rft"
+)
+
+// stepExecuteCmd asks a trainer for a step.
+type stepExecuteCmd struct {
+	ID      string `arg:"" help:"The trainer."`
+	Dataset string `required:"" short:"d" help:"Dataset with scored samples."`
+	Output  string `required:"" short:"o" help:"Name of the new checkpoint."`
+}
+
+// Run implements a command.
+func (c *stepExecuteCmd) Run(a *app) error {
+	client, account, id, err := a.named("ID", c.ID, rft.Steps)
+	if err != nil {
+		return err
+	}
+	if err := client.ExecuteTrainStep(a.ctx, account, id, &api.ExecuteTrainStepRequest{Dataset: c.Dataset, OutputModel: c.Output}); err != nil {
+		return err
+	}
+	j, err := client.GetStep(a.ctx, account, id)
+	if err != nil {
+		return err
+	}
+	return a.show(j)
+}
+
+// stepResumeCmd takes a step up again.
+type stepResumeCmd struct {
+	ID      string `arg:"" help:"The step or trainer."`
+	Discard bool   `name:"discard-steps" help:"Let a trainer forget the steps that are not done."`
+}
+
+// Run implements a command.
+func (c *stepResumeCmd) Run(a *app) error {
+	client, account, id, err := a.named("ID", c.ID, rft.Steps)
+	if err != nil {
+		return err
+	}
+	j, err := client.ResumeStep(a.ctx, account, id, &api.ResumeJobRequest{DiscardSteps: c.Discard})
+	if err != nil {
+		return err
+	}
+	return a.show(j)
+}

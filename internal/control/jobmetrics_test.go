@@ -1,0 +1,47 @@
+package control
+
+import (
+	"encoding/base64"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/firekeep/firekeep/internal/seal"
+)
+
+// FuzzMetricsTicket: what strangers put behind the path of metrics files opens
+// nothing that this server did not sign for that purpose.
+func FuzzMetricsTicket(f *testing.F) {
+	kek, err := seal.CreateKeyring(filepath.Join(f.TempDir(), "keyring"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	now := time.Now()
+	c := &Control{KEK: kek}
+	path, err := c.sealMetricsTicket(metricsTicket{Account: "main", Kind: "dpo", UID: "u", Key: "k", Expires: now.Add(time.Hour).Unix()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	good := path[len(MetricsPath):]
+	if t, err := openMetricsTicket(kek, good, now); err != nil || t.Account != "main" || t.Kind != "dpo" {
+		f.Fatal(t, err)
+	}
+	if _, err := openMetricsTicket(kek, good, now.Add(time.Hour)); err == nil {
+		f.Fatal("a ticket that is too old opened")
+	}
+	file, err := c.sealTicket(ticket{Method: "GET", Account: "main", UID: "u", Key: "k", Expires: now.Add(time.Hour).Unix()})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(file[len(TransferPath):])
+	f.Add(good[:len(good)-1])
+	f.Add(base64.RawURLEncoding.EncodeToString([]byte(`{"a":"main","e":99999999999}`)))
+	f.Fuzz(func(t *testing.T, text string) {
+		if text == good {
+			return
+		}
+		if got, err := openMetricsTicket(kek, text, now); err == nil || got != (metricsTicket{}) {
+			t.Errorf("%q opened %+v", text, got)
+		}
+	})
+}

@@ -1,0 +1,69 @@
+package server
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/firekeep/firekeep/internal/seal"
+	"github.com/firekeep/firekeep/internal/store"
+)
+
+// TestDPOMetricsFile: the metrics of a preference job travel by a URL that needs no
+// key, as long as the key that asked for it may read them.
+func TestDPOMetricsFile(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	_, err := f.db.CreateJob(ctx, store.Job{Account: "main", ID: "j", Kind: store.JobDPO, Spec: json.RawMessage(`{}`)}, store.Act{})
+	must(t, err)
+	j, ok, err := f.db.LeaseJob(ctx, "r", []store.JobKind{store.JobDPO}, time.Minute)
+	must(t, err)
+	if !ok {
+		t.Fatal("nothing to lease")
+	}
+	for update := range int64(3) {
+		must(t, f.db.Report(ctx, j.UID, j.Fence, nil, store.Event{Kind: store.EventMetrics, Update: update + 1, Data: json.RawMessage(`{"loss":0.5,"pairMargin":1}`)}))
+	}
+	ask := func(as string) string {
+		t.Helper()
+		status, _, text := f.do(as, "GET", "/v1/accounts/main/dpoJobs/j:getMetricsFileEndpoint", "")
+		var out struct{ SignedURL string }
+		if status != 200 || json.Unmarshal([]byte(text), &out) != nil || !strings.HasPrefix(out.SignedURL, f.http.URL+"/v1/jobMetrics/") {
+			t.Fatal(status, text)
+		}
+		return out.SignedURL
+	}
+	key := f.key("main", "carl", time.Now().Add(time.Hour))
+	f.keys["short"] = key
+	url := ask("short")
+	status, text := raw(t, "GET", url, "")
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	var last struct {
+		Update     int64
+		PairMargin float64
+	}
+	if status != 200 || len(lines) != 3 || json.Unmarshal([]byte(lines[2]), &last) != nil || last.Update != 3 || last.PairMargin != 1 {
+		t.Errorf("%d %s", status, text)
+	}
+	if status, _ := raw(t, "GET", url[:len(url)-2], ""); status != 403 {
+		t.Errorf("a URL that nobody signed: %d", status)
+	}
+	f.srv.control.Clock = func() time.Time { return time.Now().Add(16 * time.Minute) }
+	if status, _ := raw(t, "GET", url, ""); status != 403 {
+		t.Errorf("a URL that is too old: %d", status)
+	}
+	f.srv.control.Clock = nil
+	id, err := seal.ParseAPIKey(key)
+	must(t, err)
+	must(t, f.db.DeleteAPIKey(ctx, "main", "carl", id, store.Act{}))
+	if status, _ := raw(t, "GET", url, ""); status != 401 {
+		t.Errorf("a URL of a revoked key: %d", status)
+	}
+	url = ask("main/admin")
+	_, _, err = f.db.DeleteJob(ctx, "main", store.JobDPO, "j", store.Act{})
+	must(t, err)
+	if status, _ := raw(t, "GET", url, ""); status != 404 {
+		t.Errorf("a URL of a deleted job: %d", status)
+	}
+}
