@@ -205,7 +205,7 @@ func eventMessages(e sample.Event) []wire.SampleEvent {
 	for first := true; first || len(tokens) > 0 || len(ids) > 0 || len(text) > 0; first = false {
 		m := wire.SampleEvent{ID: e.ID, Index: e.Index, Generated: e.Generated}
 		if first {
-			m.PromptTokens = e.PromptTokens
+			m.PromptTokens, m.CachedTokens = e.PromptTokens, e.CachedTokens
 		}
 		m.Text, text = cutText(text)
 		n := min(len(ids), eventIDs)
@@ -303,7 +303,7 @@ func (s *sampling) requestJob(m wire.SampleRequest) job {
 		j.refused = err
 		return j
 	}
-	j.request = &sample.Request{ID: m.ID, Adapter: m.Adapter, Prompt: prompt, N: m.N, MaxTokens: m.MaxTokens,
+	j.request = &sample.Request{ID: m.ID, Caller: m.Caller, Adapter: m.Adapter, Prompt: prompt, N: m.N, MaxTokens: m.MaxTokens,
 		Temperature: m.Temperature, TopP: m.TopP, TopK: m.TopK, Seed: m.Seed, Stop: m.Stop, IgnoreEOS: m.IgnoreEOS,
 		Logprobs: m.Logprobs, TopLogprobs: m.TopLogprobs, Echo: m.Echo, EchoLast: m.EchoLast, Truncate: m.Truncate,
 		MinP: m.MinP, TypicalP: m.TypicalP, RepetitionPenalty: m.RepetitionPenalty, FrequencyPenalty: m.FrequencyPenalty, PresencePenalty: m.PresencePenalty}

@@ -108,6 +108,7 @@ func (c *Control) sampling(ctx context.Context, who Caller, r *api.CompletionReq
 	if err != nil {
 		return nil, err
 	}
+	base.Caller = serving.Turn(userName(who.Account, who.User) + "/" + who.KeyID)
 	if chat {
 		if base.Template, err = trainedTemplate(m); err != nil {
 			return nil, err

@@ -21,6 +21,7 @@ type rendering struct {
 	first   time.Time // of the first token
 	choices []choice
 	prompts []int // prompt tokens, per prompt
+	cached  []int // of them, computed by an earlier request
 	open    int   // choices without an end
 }
 
@@ -38,7 +39,7 @@ type choice struct {
 }
 
 func newRendering(s *control.Sampling, chat bool, id string, created time.Time) *rendering {
-	return &rendering{s: s, chat: chat, id: id, created: created, choices: make([]choice, s.Choices), prompts: make([]int, s.Choices/s.N), open: s.Choices}
+	return &rendering{s: s, chat: chat, id: id, created: created, choices: make([]choice, s.Choices), prompts: make([]int, s.Choices/s.N), cached: make([]int, s.Choices/s.N), open: s.Choices}
 }
 
 // add takes an event in and returns what it added to the choice's log-probs.
@@ -52,6 +53,7 @@ func (o *rendering) take(e wire.SampleEvent) (added api.Logprobs, first bool) {
 		c.begun = true
 		if e.PromptTokens > 0 {
 			o.prompts[e.Index/o.s.N] = e.PromptTokens
+			o.cached[e.Index/o.s.N] = e.CachedTokens
 		}
 	}
 	c.prompt = append(c.prompt, e.Prompt...)
@@ -260,7 +262,11 @@ func (o *rendering) usage() (prompt, completion int) {
 
 func (o *rendering) wireUsage() *api.Usage {
 	p, c := o.usage()
-	return &api.Usage{PromptTokens: p, CompletionTokens: c, TotalTokens: p + c, PromptTokensDetails: &api.PromptTokensDetails{}}
+	cached := 0
+	for _, n := range o.cached {
+		cached += n
+	}
+	return &api.Usage{PromptTokens: p, CompletionTokens: c, TotalTokens: p + c, PromptTokensDetails: &api.PromptTokensDetails{CachedTokens: cached}}
 }
 
 func (o *rendering) firstTokenSeconds() string {

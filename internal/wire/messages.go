@@ -275,6 +275,7 @@ type Ack struct {
 // Prompt and Tokens is set.
 type SampleRequest struct {
 	ID       uint64          `json:"id"`
+	Caller   uint64          `json:"caller,omitempty"`  // stands for whose it is: callers take turns
 	Adapter  string          `json:"adapter,omitempty"` // "" = base
 	Messages json.RawMessage `json:"messages,omitempty"`
 	Tools    json.RawMessage `json:"tools,omitempty"`
@@ -329,6 +330,8 @@ type SampleEvent struct {
 	// when Echo or Logprobs ask for them; a long one continues in the next events.
 	PromptTokens int     `json:"promptTokens,omitempty"`
 	Prompt       []int32 `json:"prompt,omitempty"`
+	// CachedTokens of the prompt were not computed again; set with PromptTokens.
+	CachedTokens int `json:"cachedTokens,omitempty"`
 	// Echoed is how many of Tokens, from the front, belong to the prompt. The
 	// prompt's very first token has no log-prob; its Logprob is 0.
 	Echoed int `json:"echoed,omitempty"`

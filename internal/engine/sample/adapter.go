@@ -23,8 +23,9 @@ const (
 // adapter is a LoRA adapter in the layout of decoding. Packing it once spares
 // every pass the turning of its matrices.
 type adapter struct {
-	layers []adapterLayer
-	widest int // largest number of low-rank columns of one input
+	layers  []adapterLayer
+	widest  int  // largest number of low-rank columns of one input
+	removed bool // requests in work use it still, later ones cannot
 }
 
 // adapterLayer holds, per input, the stacked A of its adapted targets [n*r, in]

@@ -18,6 +18,7 @@ const blockTokens = kernel.Panel
 type block struct {
 	data []float32
 	refs int
+	kept bool // one of refs is the tree's of prefixes
 }
 
 // cache hands out blocks. It makes them as they are needed, never more than
@@ -25,13 +26,14 @@ type block struct {
 type cache struct {
 	limit, made     int
 	free            []*block
+	prefixes        *prefixes
 	kvHeads, dim    int
 	headLen, layLen int // floats per (layer, KV head), per layer
 	blockLen        int
 }
 
 func newCache(c *engine.Config, bytes int64) *cache {
-	k := &cache{kvHeads: c.KVHeads, dim: c.HeadDim}
+	k := &cache{kvHeads: c.KVHeads, dim: c.HeadDim, prefixes: newPrefixes()}
 	k.headLen = 2 * c.HeadDim * blockTokens
 	k.layLen = k.headLen * c.KVHeads
 	k.blockLen = k.layLen * c.Layers
@@ -40,7 +42,7 @@ func newCache(c *engine.Config, bytes int64) *cache {
 }
 
 // available is the number of blocks that take can still hand out.
-func (c *cache) available() int { return len(c.free) + c.limit - c.made }
+func (c *cache) available() int { return len(c.free) + c.limit - c.made + c.prefixes.idle }
 
 // take returns a block with one reference; its content is undefined. The caller
 // has made sure that one is available.
@@ -52,7 +54,9 @@ func (c *cache) take() *block {
 		return b
 	}
 	if c.made == c.limit {
-		panic("sample: the KV cache is exhausted")
+		b := c.evict()
+		b.refs = 1
+		return b
 	}
 	c.made++
 	return &block{data: make([]float32, c.blockLen+kernel.Panel), refs: 1}
@@ -61,15 +65,21 @@ func (c *cache) take() *block {
 // release drops one reference of each block.
 func (c *cache) release(blocks []*block) {
 	for _, b := range blocks {
-		if b.refs--; b.refs == 0 {
+		switch b.refs--; {
+		case b.refs == 0:
 			c.free = append(c.free, b)
+		case b.refs == 1 && b.kept:
+			c.prefixes.idle++
 		}
 	}
 }
 
 // share adds one reference to each block.
-func share(blocks []*block) {
+func (c *cache) share(blocks []*block) {
 	for _, b := range blocks {
+		if b.refs == 1 && b.kept {
+			c.prefixes.idle--
+		}
 		b.refs++
 	}
 }

@@ -106,6 +106,7 @@ func (s *Sampler) settle() {
 		n := len(w.span.tokens)
 		if w.c == nil {
 			w.r.computed += n
+			s.keep(w.r.adapter, w.r.Prompt[:w.r.computed], w.r.trunk)
 			if w.r.computed >= w.r.target() {
 				w.r.filling = false
 			}
@@ -121,6 +122,7 @@ func (s *Sampler) settle() {
 // begin starts completions whose prompt is computed, as far as places and
 // memory allow, in order of arrival.
 func (s *Sampler) begin() {
+	s.census()
 	places := s.places()
 	s.begun = s.begun[:0]
 	for i, r := range s.requests {
@@ -128,6 +130,9 @@ func (s *Sampler) begin() {
 			continue
 		}
 		if r.has(paused) || r.computed < r.target() && !r.filling {
+			if s.yields(r.caller) {
+				continue
+			}
 			break // an older one waits for what this one would take
 		}
 		if r.filling || r.logits == nil || r.computed < len(r.Prompt) {
@@ -138,11 +143,15 @@ func (s *Sampler) begin() {
 			if c.phase != fresh {
 				continue
 			}
+			if s.yields(r.caller) {
+				break
+			}
 			if places >= s.opts.MaxSequences || !s.admit(i, 1) {
 				blocked = true
 				break
 			}
 			places++
+			r.caller.seat()
 			s.fork(c)
 			s.begun = append(s.begun, c)
 		}
@@ -179,7 +188,7 @@ func (s *Sampler) fork(c *completion) {
 	r, full := c.r, c.r.sharedBlocks()
 	c.phase, c.cached = running, len(r.Prompt)
 	c.tokens = make([]int32, 0, min(r.maxTokens, 4096)) // appending allocates nothing
-	share(r.trunk[:full])
+	s.cache.share(r.trunk[:full])
 	c.table = append(make([]*block, 0, blocksFor(len(r.Prompt)+r.maxTokens)), r.trunk[:full]...)
 	if full == len(r.trunk) {
 		return
@@ -242,9 +251,28 @@ func (c *completion) rest() string {
 
 // end finishes a completion with its last event.
 func (s *Sampler) end(c *completion, e Event) {
+	s.keepAnswer(c, e.Finish)
 	s.cache.release(c.table)
 	c.table, c.phase = nil, ended
 	s.tell(c, e)
+}
+
+// keepAnswer lets a next turn begin with this completion: its blocks hold what
+// prompt and answer gave. A failed one's values are of no use.
+func (s *Sampler) keepAnswer(c *completion, finish Finish) {
+	if finish != FinishStop && finish != FinishLength || c.cached/blockTokens <= c.r.sharedBlocks() {
+		return
+	}
+	s.history = append(s.history[:0], c.r.Prompt...)
+	s.history = append(s.history, c.tokens...)
+	s.keep(c.r.adapter, s.history[:c.cached], c.table)
+}
+
+// keep remembers blocks for later requests, unless their adapter is gone.
+func (s *Sampler) keep(a *adapter, tokens []int32, table []*block) {
+	if a == nil || !a.removed {
+		s.cache.keep(a, tokens, table)
+	}
 }
 
 // tell emits e, with the prompt if it is the completion's first event.
@@ -252,7 +280,8 @@ func (s *Sampler) tell(c *completion, e Event) {
 	r := c.r
 	if !c.told {
 		c.told = true
-		e.PromptTokens, e.Prompt = len(r.Prompt), r.Prompt
+		e.PromptTokens, e.Prompt, e.CachedTokens = len(r.Prompt), r.Prompt, r.recalled
+		r.told = true
 		if r.Echo {
 			from := r.echoFrom()
 			e.Text = s.tok.Decode(r.Prompt[from:], false) + e.Text

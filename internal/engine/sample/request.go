@@ -15,6 +15,7 @@ import (
 type request struct {
 	Request
 	seed      uint64
+	caller    *caller
 	adapter   *adapter
 	emit      func(Event)
 	maxTokens int // per completion, resolved
@@ -26,6 +27,8 @@ type request struct {
 	trunk    []*block
 	computed int
 	filling  bool // the trunk has a place in every pass
+	recalled int  // positions of the prompt that an earlier request had computed
+	told     bool // an event said so
 	// logits are those behind the prompt, nil until they are known and again
 	// when every completion has begun.
 	logits []float32

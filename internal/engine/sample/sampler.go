@@ -29,9 +29,11 @@ type Sampler struct {
 	ends     map[int32]bool // tokens that end a turn
 
 	requests []*request // in order of arrival
+	callers  []*caller  // of the requests
 	stepping bool
 
 	work     []work        // of the pass, parallel to its spans
+	history  []int32       // of a completion that ends
 	order    []*adapter    // of the pass, as they first appear
 	told     [1]Token      // of the event that is being told
 	pieces   []piece       // of the vocabulary
@@ -72,12 +74,19 @@ func (s *Sampler) AddAdapter(id string, a *model.Adapter) error {
 	if err != nil {
 		return err
 	}
+	s.RemoveAdapter(id) // what another one under this id computed is none of its business
 	s.adapters[id] = p
 	return nil
 }
 
 // RemoveAdapter forgets an adapter. Requests in work keep using it.
-func (s *Sampler) RemoveAdapter(id string) { delete(s.adapters, id) }
+func (s *Sampler) RemoveAdapter(id string) {
+	if a := s.adapters[id]; a != nil {
+		a.removed = true
+		s.cache.forget(a)
+	}
+	delete(s.adapters, id)
+}
 
 // Submit takes a request on. emit is called from Step and Cancel with what the
 // completions produce; the last event of each completion has a Finish. A
@@ -90,6 +99,7 @@ func (s *Sampler) Submit(q Request, emit func(Event)) error {
 	if err != nil {
 		return err
 	}
+	r.caller = s.enroll(q.Caller)
 	s.requests = append(s.requests, r)
 	return nil
 }
@@ -170,6 +180,7 @@ func (s *Sampler) reap() {
 
 // drop releases all memory of a request.
 func (s *Sampler) drop(r *request) {
+	s.dismiss(r.caller)
 	for _, c := range r.completions {
 		s.cache.release(c.table)
 		c.table = nil

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Scheduling. Requests are served in the order of their arrival: what runs
-// stays, what waits is admitted first come, first served, and when memory is
+// Scheduling. What runs stays; what waits is admitted in turn between callers
+// (fair.go) and otherwise first come, first served; and when memory is
 // short the youngest gives its blocks back and computes its tokens again later.
 // That changes no answer, because no value depends on the company it was
 // computed in. The oldest can always take what it needs, so work always ends.
@@ -21,6 +21,7 @@ type work struct {
 
 // plan fills s.work with the next pass.
 func (s *Sampler) plan() {
+	s.census()
 	clear(s.work)
 	s.work = s.work[:0]
 	p := planner{Sampler: s, budget: chunkTokens, places: s.places()}
@@ -104,12 +105,27 @@ func (p *planner) continueCompletion(i int, c *completion) {
 // fillTrunk plans a chunk of a prompt.
 func (p *planner) fillTrunk(i int, r *request) {
 	if !r.filling {
-		if p.blocked || p.places >= p.opts.MaxSequences || !p.admit(i, blocksFor(r.target())-len(r.trunk)+p.reserve()) {
+		switch {
+		case p.yields(r.caller):
+			return
+		case p.blocked || p.places >= p.opts.MaxSequences:
 			p.blocked = true
+			return
+		}
+		recalled := p.recall(r)
+		if r.computed >= r.target() {
+			return
+		}
+		if !p.admit(i, blocksFor(r.target())-len(r.trunk)+p.reserve()) {
+			p.blocked = true
+			if recalled {
+				p.dropTrunk(r) // the tree keeps it
+			}
 			return
 		}
 		r.filling = true
 		p.places++
+		r.caller.seat()
 	}
 	n := min(r.target()-r.computed, p.budget)
 	if n == 0 {
@@ -134,19 +150,41 @@ func (p *planner) fillTrunk(i int, r *request) {
 		table: r.trunk, shared: blocksFor(end), want: want}})
 }
 
+// recall begins a trunk with what is known of its tokens from earlier requests.
+// Logits cannot be recalled: where they are wanted, tokens are computed.
+func (s *Sampler) recall(r *request) bool {
+	if r.computed > 0 || len(r.trunk) > 0 || r.Echo && r.Logprobs && r.unbegun() {
+		return false
+	}
+	most := r.target() / blockTokens
+	if r.unbegun() {
+		most = min(most, (len(r.Prompt)-1)/blockTokens)
+	}
+	r.trunk = s.cache.find(r.adapter, r.Prompt, most)
+	r.computed = len(r.trunk) * blockTokens
+	if !r.told {
+		r.recalled = r.computed
+	}
+	return r.computed > 0
+}
+
 // resume brings a paused completion back when its prompt is there.
 func (p *planner) resume(i int, c *completion) {
 	r, full := c.r, c.r.sharedBlocks()
 	if r.computed < full*blockTokens {
 		return
 	}
+	if p.yields(r.caller) {
+		return
+	}
 	if p.blocked || p.places >= p.opts.MaxSequences || !p.admit(i, blocksFor(c.length())-full+p.reserve()) {
 		p.blocked = true
 		return
 	}
-	share(r.trunk[:full])
+	p.cache.share(r.trunk[:full])
 	c.table, c.cached, c.phase = slices.Clone(r.trunk[:full]), full*blockTokens, running
 	p.places++
+	r.caller.seat()
 	p.continueCompletion(i, c)
 }
 

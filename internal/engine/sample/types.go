@@ -26,6 +26,7 @@ type Options struct {
 // Request asks for N completions of one prompt.
 type Request struct {
 	ID      uint64 // chosen by the caller, unique among the requests in work
+	Caller  uint64 // whose it is: callers take turns
 	Adapter string // as given to AddAdapter; "" = base
 	Prompt  []int32
 	N       int // 0 = 1
@@ -85,6 +86,9 @@ type Event struct {
 	// PromptTokens and Prompt are set in each completion's first event.
 	PromptTokens int
 	Prompt       []int32
+	// CachedTokens of the prompt were computed for an earlier request already. It
+	// is set with PromptTokens.
+	CachedTokens int
 	// Finish is set in the completion's last event.
 	Finish Finish
 	// Generated counts the completion's tokens so far, the end-of-turn included.
