@@ -30,7 +30,7 @@ VERSION   := $(shell git -C $(ROOT) describe --always --dirty 2>/dev/null || ech
 ENGINE_BIN := internal/sandbox/embedded/engine.bin
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo test test-fast test-long bench bench-quick bench-security mutants lint licences vulncheck sbom airgap reproducible clean weights doubles postgres strace python-demo python-oracles python-moto python-bench python-clients
+.PHONY: all build demo test test-fast test-long soak bench bench-quick bench-security mutants lint licences vulncheck sbom airgap reproducible clean weights doubles postgres strace python-demo python-oracles python-moto python-bench python-clients
 all: build
 
 ## build: bin/firekeep, statically linked, the engine inside
@@ -54,6 +54,10 @@ test-fast: build
 ## test-long: everything at full length; writes docs/verification.json
 test-long: build weights doubles postgres strace python-oracles python-moto python-clients
 	./scripts/test long
+
+## soak: half an hour of mixed training and sampling, answers compared, memory flat
+soak:
+	FIREKEEP_SOAK=$${FIREKEEP_SOAK:-30m} go test ./internal/e2e -run 'TestSoak|TestFlat' -count=1 -timeout 60m -v
 
 ## licences: every module of the binary against the allow-list
 licences: build

@@ -101,6 +101,9 @@ type Config struct {
 
 	// MaxSequences is how many completions a sampling child decodes at once.
 	MaxSequences int `json:"maxSequences"`
+	// MaxSamplingRequests is how many requests may be in work or wait at one
+	// sampling child; further ones are told to come again. Default 256.
+	MaxSamplingRequests int `json:"maxSamplingRequests"`
 	// CacheBytes is the KV memory of a sampling child. Default 1 GiB.
 	CacheBytes int64 `json:"cacheBytes"`
 
@@ -158,6 +161,8 @@ func (c Config) check(path string) error {
 		return bad("steps", "must be 1 to 64")
 	case c.Cores < 0:
 		return bad("cores", "must not be negative")
+	case c.MaxSamplingRequests < 0:
+		return bad("maxSamplingRequests", "must not be negative")
 	case c.SamplingShare < 0 || c.SamplingShare > 1:
 		return bad("samplingShare", "must be 0 to 1")
 	}

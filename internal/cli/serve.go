@@ -198,7 +198,7 @@ func (s *service) open(ctx context.Context, enginePath string, l *listeners) (wr
 	host := &broker.Host{Launcher: sandbox.NewWith(s.config.Sandbox.options()), Engine: s.engine, Build: s.version, Log: s.log,
 		Isolation: s.config.Sandbox.level(), Require: s.config.Sandbox.RequireLayers, CPUs: s.config.Cores}
 	shares := serving.NewShares(s.config.Cores, s.config.SamplingShare)
-	s.router = serving.NewRouter(host, control.Models{Catalog: cat, Stop: func(account string) { s.router.Stop(account, "") }}, serving.Options{MaxSequences: s.config.MaxSequences, CacheBytes: s.config.CacheBytes, Shares: shares})
+	s.router = serving.NewRouter(host, control.Models{Catalog: cat, Stop: func(account string) { s.router.Stop(account, "") }}, serving.Options{MaxSequences: s.config.MaxSequences, MaxRequests: s.config.MaxSamplingRequests, CacheBytes: s.config.CacheBytes, Shares: shares})
 	s.onClose(func() { s.router.Close() })
 	if err := s.openIdentity(ctx, kek, s.audit); err != nil {
 		return "", err

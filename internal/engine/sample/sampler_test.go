@@ -210,6 +210,31 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// A cancelled request's place and memory serve the next one in the next pass.
+func TestCancelFreesThePlaceAtOnce(t *testing.T) {
+	s, out := newTiny(t, 1, Options{MaxSequences: 1}), map[string]*answer{}
+	for id := range uint64(2) {
+		if err := s.Submit(Request{ID: id, Prompt: prompt(id, 20), MaxTokens: 400, IgnoreEOS: true}, collect(out)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 5 {
+		s.Step()
+	}
+	if out["1/0"] != nil || len(out["0/0"].tokens) != 5 {
+		t.Fatalf("the second request began beside the first")
+	}
+	s.Cancel(0)
+	if l := s.Load(); l.Running != 0 || l.Blocks != 0 {
+		t.Errorf("behind the cancel: %+v", l)
+	}
+	s.Step()
+	if out["1/0"] == nil || len(out["1/0"].tokens) != 1 {
+		t.Error("the next request did not get its first token in the next pass")
+	}
+	s.Cancel(1)
+}
+
 func TestDamagedAdapterFailsItsRequestOnly(t *testing.T) {
 	s := newTiny(t, 1, Options{})
 	bad := tinyAdapter(t, &s.model.Config, 1)
