@@ -59,7 +59,7 @@ func (w *worker) onThreads(set func(n int)) {
 func (w *worker) receiveState(t wire.TrainTask) (train.Options, error) {
 	o := train.Options{BaseName: t.BaseName, GroupsPerEpoch: t.GroupsPerEpoch}
 	if w.memory > 0 {
-		o.MaxBytes = min(2<<30, w.memory/2)
+		o.MaxBytes = w.memory / 2 // the rest is for LoRA and its moments, rows, logits
 	}
 	if t.Resume != nil {
 		mark := train.Mark(*t.Resume)

@@ -1,24 +1,25 @@
 package model
 
-// arena hands out float32 buffers from one slab. A plan is run twice: once to
-// count, once to carve; the slab is replaced only when it is too small.
+import "runtime/debug"
+
+// arena hands out float32 buffers from one slab, from used on. While it counts,
+// it only moves used and hands out nothing.
 type arena struct {
 	slab     []float32
 	used     int
 	counting bool
 }
 
-// plan runs carve, growing the slab when needed. carve must make the same
-// calls both times.
-func (a *arena) plan(carve func()) {
-	a.used, a.counting = 0, true
-	carve()
-	if need := a.used; need > len(a.slab) {
-		a.slab = nil // lets the collector have the old one first
-		a.slab = make([]float32, need)
+// reserve makes the slab hold n values. What it held is gone.
+func (a *arena) reserve(n int) {
+	if n <= len(a.slab) {
+		return
 	}
-	a.used, a.counting = 0, false
-	carve()
+	if a.slab != nil { // the old one must not be there beside the new one
+		a.slab = nil
+		debug.FreeOSMemory()
+	}
+	a.slab = make([]float32, n)
 }
 
 // take returns n values of unspecified content, aligned to a cache line

@@ -8,13 +8,15 @@ import (
 
 // Causal attention over trees. A query of the prompt sees the prompt up to
 // itself; a query of a branch sees the whole prompt and its branch up to
-// itself; in a windowed layer only the last of these keys. The unit of work is one query head of one prompt or branch (backward:
-// of one tree): units write disjoint memory, so the result is the same for any
-// number of threads.
+// itself; in a windowed layer only the last of these keys. The unit of work is
+// one query head of one prompt or branch (backward: of one tree): units write
+// disjoint memory, so the result is the same for any number of threads.
 //
-// Scores of a block of queries are two small products, against the prompt's
-// keys and against the branch's own, side by side in one row per query; each
-// query's values are accumulated over keys in the order of their positions.
+// Scores of a block of queries are products against the prompt's keys and
+// against the branch's own, side by side in one row per query, and exist for
+// that block only; each query's values are accumulated over keys in the order
+// of their positions. Among a segment's own keys, a block works in steps of
+// diagonal queries, so that little is computed that no query sees.
 
 // attnScratch is one worker's memory.
 type attnScratch struct {
@@ -25,8 +27,12 @@ type attnScratch struct {
 // 256 KiB of them, so that they stay in the second-level cache.
 func queryBlock(keys int) int { return max(16, min(128, (1<<16)/max(1, keys)&^15)) }
 
-// scratch returns worker's memory for n scores in each buffer.
-func (w *Workspace) scratch(worker, n int) *attnScratch {
+// diagonal is the number of queries that share a range of own keys: a multiple
+// of the strips of rows that the kernels like.
+const diagonal = 28
+
+// scores returns worker's memory for n scores in each buffer.
+func (w *Workspace) scores(worker, n int) *attnScratch {
 	s := &w.workers[worker]
 	if len(s.probs) < n {
 		s.probs, s.grads = make([]float32, n), make([]float32, n)
@@ -34,97 +40,145 @@ func (w *Workspace) scratch(worker, n int) *attnScratch {
 	return s
 }
 
+// keys is a run of keys and values: rows [row, row+n) of k and v [., V], with
+// their gradients per query head in dk and dv [., Q].
+type keys struct {
+	row, n       int
+	k, v, dk, dv []float32
+}
+
+// own returns the keys of a segment of the stage.
+func (w *Workspace) own(s *acts, g segment) keys {
+	k := keys{row: g.row, n: g.n, k: s.k, v: s.v, dk: w.dkq, dv: w.dvq}
+	if s.dkq != nil {
+		k.dk, k.dv = s.dkq, s.dvq
+	}
+	return k
+}
+
+// prefix returns the keys that a segment sees besides its own in layer l.
+func (w *Workspace) prefix(l int, s *acts, prompt int) keys {
+	switch prompt {
+	case nothing:
+		return keys{}
+	case theTrunk:
+		t := &w.trunk.layers[l]
+		return keys{n: len(w.trunk.forest.tokens), k: t.k, v: t.v, dk: t.dkq, dv: t.dvq}
+	}
+	return w.own(s, w.forest.segments[prompt])
+}
+
 // attend sets s.o and s.lse of layer l from s.q, s.k and s.v.
 func (w *Workspace) attend(l int, s *acts) {
-	heads := w.model.Config.Heads
 	w.window = w.model.Config.Kind(l).Window
-	w.pool.Do(len(w.forest.segments)*heads, 1, func(worker, lo, hi int) {
-		for unit := lo; unit < hi; unit++ {
-			own, prompt := w.forest.segments[unit/heads], segment{}
-			if own.prompt >= 0 {
-				prompt = w.forest.segments[own.prompt]
-			}
-			w.attendSegment(s, worker, unit%heads, prompt, own)
+	w.each(w.pool.Threads(), 1, attendLanes, op{s: s, l: l, n: w.pool.Threads()})
+}
+
+// attendLanes gives every thread each o.n-th unit: heads cost alike, segments do
+// not.
+func attendLanes(w *Workspace, o *op, worker, lo, hi int) {
+	heads := w.model.Config.Heads
+	for lane := lo; lane < hi; lane++ {
+		for unit := lane; unit < len(w.forest.segments)*heads; unit += o.n {
+			own := w.forest.segments[unit/heads]
+			w.attendSegment(o.s, worker, unit%heads, w.prefix(o.l, o.s, own.prompt), w.own(o.s, own))
 		}
-	})
+	}
 }
 
 // attendSegment computes one head of the queries of own, which see all keys of
 // prompt and own's up to themselves.
-func (w *Workspace) attendSegment(s *acts, worker, head int, prompt, own segment) {
-	keys := prompt.n + own.n
-	block := queryBlock(keys)
-	scratch := w.scratch(worker, block*keys)
+func (w *Workspace) attendSegment(s *acts, worker, head int, prompt, own keys) {
+	block := queryBlock(prompt.n + own.n)
+	scratch := w.scores(worker, block*(prompt.n+own.n))
 	for first := 0; first < own.n; first += block {
-		n := min(block, own.n-first)
-		b := w.block(s, head, prompt, own, first, n)
-		b.scores(scratch.probs)
-		for i := range n {
+		b := w.block(head, prompt, own, first, min(block, own.n-first))
+		q := s.q[b.row*b.ldq+b.q:]
+		b.against(scratch.probs, q, b.prompt.k, b.own.k, b.scale)
+		for i := range b.n {
 			row := scratch.probs[i*b.keys : (i+1)*b.keys]
-			lo, hi := w.seen(prompt.n + first + i)
+			lo, hi := b.seen(i)
 			seen := row[lo:hi]
 			top := kernel.Max(seen)
 			sum := kernel.ExpSub(seen, seen, top)
 			kernel.Scale(seen, float32(1/sum))
 			clear(row[:lo])
-			clear(row[hi:])
+			clear(row[hi:b.reach(i)])
 			s.lse[(b.row+i)*w.model.Config.Heads+head] = top + float32(math.Log(sum))
 		}
-		o := s.o[b.row*b.ldq+b.q:]
-		b.weighted(o, b.ldq, scratch.probs, s.v, b.v, 1)
+		b.weighted(s.o[b.row*b.ldq+b.q:], scratch.probs, b.prompt.v, b.own.v, 1)
 	}
-}
-
-// seen is the range of keys that the query at the given position sees: keys
-// count from the beginning of the sequence.
-func (w *Workspace) seen(position int) (lo, hi int) {
-	if w.window > 0 {
-		lo = max(0, position+1-w.window)
-	}
-	return lo, position + 1
 }
 
 // queries is a block of n queries of one head with the keys they may see.
 type queries struct {
-	s           *acts
 	row, n      int // first row and number of queries
-	prompt, own segment
-	ownKeys     int // keys of own that the block's last query sees
-	keys        int // prompt.n + ownKeys: width of a row of scores
+	first       int // of own, that the block's first query is
+	prompt, own keys
+	keys        int // prompt.n + first + n: width of a row of scores
+	skip        int // keys at the beginning of the sequence that none of them sees
+	window      int
 	dim         int
 	scale       float32
-	q, k, v     int // column of the head in a row of q, k, v
+	q, kv       int // column of the head in a row of q, and of k and v
 	ldq, ldk    int
 }
 
-func (w *Workspace) block(s *acts, head int, prompt, own segment, first, n int) queries {
+func (w *Workspace) block(head int, prompt, own keys, first, n int) queries {
 	c := &w.model.Config
-	kv := head / (c.Heads / c.KVHeads) * c.HeadDim
-	return queries{s: s, row: own.row + first, n: n, prompt: prompt, own: own, ownKeys: first + n, keys: prompt.n + first + n,
+	b := queries{row: own.row + first, n: n, first: first, prompt: prompt, own: own, window: w.window,
 		dim: c.HeadDim, scale: c.ScoreScale(),
-		q: head * c.HeadDim, k: kv, v: kv, ldq: c.Heads * c.HeadDim, ldk: c.KVHeads * c.HeadDim}
-}
-
-// scores sets dst [n, keys] to the scaled products of queries and keys, those
-// of unseen keys included.
-func (b *queries) scores(dst []float32) { b.against(dst, b.s.q[b.row*b.ldq+b.q:], b.s.k, b.k, b.scale) }
-
-// against sets dst [n, keys] = alpha x (keys' rows of y at column col)ᵀ, x
-// [n, dim] being rows of width ldq.
-func (b *queries) against(dst, x, y []float32, col int, alpha float32) {
-	if b.prompt.n > 0 {
-		kernel.GemmNT(dst, b.keys, x, b.ldq, y[b.prompt.row*b.ldk+col:], b.ldk, b.n, b.prompt.n, b.dim, alpha, false)
+		q: head * c.HeadDim, kv: head / (c.Heads / c.KVHeads) * c.HeadDim, ldq: c.Heads * c.HeadDim, ldk: c.KVHeads * c.HeadDim}
+	if w.window > 0 { // keys before the first query's window are not computed
+		b.skip = max(0, prompt.n+first+1-w.window)
+		ofPrompt := min(b.skip, prompt.n)
+		b.prompt.row += ofPrompt
+		b.prompt.n -= ofPrompt
+		ofOwn := b.skip - ofPrompt
+		b.own.row += ofOwn
+		b.own.n -= ofOwn
+		b.first -= ofOwn
 	}
-	kernel.GemmNT(dst[b.prompt.n:], b.keys, x, b.ldq, y[b.own.row*b.ldk+col:], b.ldk, b.n, b.ownKeys, b.dim, alpha, false)
+	b.keys = b.prompt.n + b.first + n
+	return b
 }
 
-// weighted sets dst [n, dim] (rows of width ld) = p [n, keys] times the keys'
-// rows of y at column col, times alpha.
-func (b *queries) weighted(dst []float32, ld int, p, y []float32, col int, alpha float32) {
+// seen is the range of keys that query i sees.
+func (b *queries) seen(i int) (lo, hi int) {
+	hi = b.prompt.n + b.first + i + 1
+	if b.window > 0 {
+		lo = max(0, hi-b.window)
+	}
+	return lo, hi
+}
+
+// reach is the number of keys for which scores of query i are computed.
+func (b *queries) reach(i int) int {
+	return b.prompt.n + b.first + min(b.n, i/diagonal*diagonal+diagonal)
+}
+
+// against sets dst [n, keys], up to the reach of each query, to alpha x (keys'
+// rows of prompt and own)ᵀ, x [n, dim] being rows of width ldq.
+func (b *queries) against(dst, x, prompt, own []float32, alpha float32) {
+	if b.prompt.n > 0 {
+		kernel.GemmNT(dst, b.keys, x, b.ldq, prompt[b.prompt.row*b.ldk+b.kv:], b.ldk, b.n, b.prompt.n, b.dim, alpha, false)
+	}
+	for i := 0; i < b.n; i += diagonal {
+		m := min(diagonal, b.n-i)
+		kernel.GemmNT(dst[i*b.keys+b.prompt.n:], b.keys, x[i*b.ldq:], b.ldq, own[b.own.row*b.ldk+b.kv:], b.ldk, m, b.first+i+m, b.dim, alpha, false)
+	}
+}
+
+// weighted sets dst [n, dim] (rows of width ldq) to p [n, keys] times the keys'
+// rows of prompt and own, times alpha.
+func (b *queries) weighted(dst, p, prompt, own []float32, alpha float32) {
 	acc := false
 	if b.prompt.n > 0 {
-		kernel.GemmNN(dst, ld, p, b.keys, y[b.prompt.row*b.ldk+col:], b.ldk, b.n, b.dim, b.prompt.n, alpha, false)
+		kernel.GemmNN(dst, b.ldq, p, b.keys, prompt[b.prompt.row*b.ldk+b.kv:], b.ldk, b.n, b.dim, b.prompt.n, alpha, false)
 		acc = true
 	}
-	kernel.GemmNN(dst, ld, p[b.prompt.n:], b.keys, y[b.own.row*b.ldk+col:], b.ldk, b.n, b.dim, b.ownKeys, alpha, acc)
+	for i := 0; i < b.n; i += diagonal {
+		m := min(diagonal, b.n-i)
+		kernel.GemmNN(dst[i*b.ldq:], b.ldq, p[i*b.keys+b.prompt.n:], b.keys, own[b.own.row*b.ldk+b.kv:], b.ldk, m, b.dim, b.first+i+m, alpha, acc)
+	}
 }

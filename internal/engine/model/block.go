@@ -40,7 +40,7 @@ func (w *Workspace) forwardHeads(l int, a *Adapter, s *acts) {
 // from x; post is the norm's weight. Without it, y is added as it is and not kept.
 func (w *Workspace) join(l, i int, a *Adapter, s *acts, x, from, to, post, y, inv []float32) {
 	if post == nil {
-		copy(to, from)
+		w.copy(to, from)
 		w.forwardLinear(l, i, a, s, x, true, to)
 		return
 	}

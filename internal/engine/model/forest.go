@@ -1,7 +1,9 @@
 package model
 
-// forest is the layout of a micro-batch: the trees' tokens one behind another,
-// per tree the prompt first and then the branches. Its slices are reused.
+// forest is the layout of a stage: the rows of branches and prompts. Of a tree
+// whose prompt is in the stage, the branches come first and then the prompt, so
+// that sums over rows run in the same order when the prompt is a stage of its
+// own. Its slices are reused.
 type forest struct {
 	tokens    []int32
 	positions []int32
@@ -9,23 +11,29 @@ type forest struct {
 	segments  []segment // of all trees; treeSpan refers into it
 
 	// Scored tokens in order of tree, branch and position: the row whose logits
-	// predict the token, and the token.
+	// predict the token (^row for a row of the trunk), and the token.
 	scoreRows    []int32
 	scoreTargets []int32
 	samples      []sampleSpan
-
-	maxKeys int // longest sequence of a branch with its prompt
 }
 
 // segment is a run of rows at consecutive positions.
 type segment struct {
 	row, n, pos int
-	prompt      int // index of the segment it attends to besides itself, -1 for a prompt
+	prompt      int // index of the segment it attends to besides itself, or as below
 }
 
-// treeSpan is a tree: segments[prompt] and segments[first:end].
+// What a segment without a prompt in its stage attends to besides itself.
+const (
+	nothing  = -1
+	theTrunk = -2
+)
+
+// treeSpan is a tree: its branches are segments[first:end], its prompt
+// segments[prompt], or as segment.prompt says.
 type treeSpan struct {
-	prompt, end int // segments[prompt] is the prompt, the branches follow
+	first, end int
+	prompt     int
 }
 
 // sampleSpan says which scored tokens belong to a branch.
@@ -34,25 +42,60 @@ type sampleSpan struct {
 	lo, hi       int
 }
 
-// lay computes the layout of trees.
-func (f *forest) lay(trees []*Tree) {
+func (f *forest) reset() {
 	f.tokens, f.positions = f.tokens[:0], f.positions[:0]
 	f.trees, f.segments = f.trees[:0], f.segments[:0]
 	f.scoreRows, f.scoreTargets, f.samples = f.scoreRows[:0], f.scoreTargets[:0], f.samples[:0]
-	f.maxKeys = 0
-	for t, tree := range trees {
-		span := treeSpan{prompt: len(f.segments)}
-		prompt := f.append(tree.Prompt, 0, -1)
-		for b := range tree.Branches {
-			branch := &tree.Branches[b]
-			s := f.append(branch.Tokens[:branch.inputs()], len(tree.Prompt), span.prompt)
-			f.maxKeys = max(f.maxKeys, prompt.n+s.n)
-			f.score(t, b, branch, prompt, s)
-		}
-		f.maxKeys = max(f.maxKeys, prompt.n)
-		span.end = len(f.segments)
-		f.trees = append(f.trees, span)
+}
+
+// whole lays out a tree, the index-th of the pass.
+func (f *forest) whole(index int, t *Tree) {
+	first, inputs := len(f.segments), 0
+	for b := range t.Branches {
+		inputs += t.Branches[b].inputs()
 	}
+	span := treeSpan{first: first, end: first + len(t.Branches), prompt: first + len(t.Branches)}
+	last := int32(len(f.tokens) + inputs + len(t.Prompt) - 1)
+	for b := range t.Branches {
+		f.branch(index, b, t, span.prompt, last)
+	}
+	f.append(t.Prompt, 0, nothing)
+	f.trees = append(f.trees, span)
+}
+
+// prompt lays out a trunk.
+func (f *forest) prompt(t *Tree) {
+	f.append(t.Prompt, 0, nothing)
+	f.trees = append(f.trees, treeSpan{})
+}
+
+// branches lays out branches [first, end) of a tree, the index-th of the pass,
+// behind its trunk.
+func (f *forest) branches(index int, t *Tree, first, end int) {
+	for b := first; b < end; b++ {
+		f.branch(index, b, t, theTrunk, ^int32(len(t.Prompt)-1))
+	}
+	f.trees = append(f.trees, treeSpan{first: 0, end: end - first, prompt: theTrunk})
+}
+
+// branch lays out a branch and lists its scored tokens. The first token is
+// predicted by the prompt's last row.
+func (f *forest) branch(tree, index int, t *Tree, prompt int, last int32) {
+	b := &t.Branches[index]
+	own := f.append(b.Tokens[:b.inputs()], len(t.Prompt), prompt)
+	lo := len(f.scoreRows)
+	for i, scored := range b.Scored {
+		if !scored {
+			continue
+		}
+		row := int32(own.row + i - 1)
+		if i == 0 {
+			row = last
+		}
+		f.scoreRows = append(f.scoreRows, row)
+		f.scoreTargets = append(f.scoreTargets, b.Tokens[i])
+	}
+	f.samples = append(f.samples, sampleSpan{tree: tree, branch: index, lo: lo, hi: len(f.scoreRows)})
 }
 
 func (f *forest) append(tokens []int32, pos, prompt int) segment {
@@ -63,22 +106,4 @@ func (f *forest) append(tokens []int32, pos, prompt int) segment {
 	}
 	f.segments = append(f.segments, s)
 	return s
-}
-
-// score lists the scored tokens of a branch. The branch's first token is
-// predicted by the prompt's last row.
-func (f *forest) score(tree, branch int, b *Branch, prompt, own segment) {
-	lo := len(f.scoreRows)
-	for i, scored := range b.Scored {
-		if !scored {
-			continue
-		}
-		row := own.row + i - 1
-		if i == 0 {
-			row = prompt.row + prompt.n - 1
-		}
-		f.scoreRows = append(f.scoreRows, int32(row))
-		f.scoreTargets = append(f.scoreTargets, b.Tokens[i])
-	}
-	f.samples = append(f.samples, sampleSpan{tree: tree, branch: branch, lo: lo, hi: len(f.scoreRows)})
 }

@@ -104,6 +104,12 @@ func TestTrainingSeesTheLogProbsOfLogProbs(t *testing.T) {
 		if !equalBits(got, want) {
 			t.Errorf("MaxBytes %d: training and no-grad passes differ", bytes)
 		}
+		w.WaveTokens = 12 // prompt first, in memory that a pass with gradients left behind
+		more := append(randomTrees(cfg.Vocab, 8), randomTrees(cfg.Vocab, 8)...)
+		if !equalBits(logProbs(t, w, more, a), append(append([]float64{}, want...), want...)) {
+			t.Errorf("MaxBytes %d: a pass behind one with gradients differs", bytes)
+		}
+		w.WaveTokens = 0
 	}
 }
 
@@ -153,7 +159,8 @@ func TestGradientsDoNotDependOnPacking(t *testing.T) {
 }
 
 // TestBytesDoNotDependOnThreadsOrMemory: gradients have the same bits on 1, 2, 4
-// and 7 threads, with kept and with recomputed activations.
+// and 7 threads, with kept, with some recomputed and with only recomputed
+// activations, for trees computed whole, prompt first, and branch by branch.
 func TestBytesDoNotDependOnThreadsOrMemory(t *testing.T) {
 	cfg := tinyConfig()
 	m := randomModel(cfg, 3)
@@ -161,18 +168,20 @@ func TestBytesDoNotDependOnThreadsOrMemory(t *testing.T) {
 	trees := randomTrees(cfg.Vocab, 9)
 	var want *Adapter
 	for _, threads := range []int{1, 2, 4, 7} {
-		for _, bytes := range []int64{DefaultMaxBytes, 1} {
-			pool := kernel.NewPool(threads)
-			w := NewWorkspace(pool, m, cfg.MaxPositions)
-			w.MaxBytes = bytes
-			g := weightedGradients(t, w, trees, a)
-			pool.Close()
-			if want == nil {
-				want = g
-			}
-			for i, x := range g.data {
-				if math.Float32bits(x) != math.Float32bits(want.data[i]) {
-					t.Fatalf("%d threads, %d bytes: value %d is %v instead of %v", threads, bytes, i, x, want.data[i])
+		for _, bytes := range []int64{DefaultMaxBytes, 90 << 10, 40 << 10, 1} {
+			for _, wave := range []int{0, 12, 1} {
+				pool := kernel.NewPool(threads)
+				w := NewWorkspace(pool, m, cfg.MaxPositions)
+				w.MaxBytes, w.WaveTokens = bytes, wave
+				g := weightedGradients(t, w, trees, a)
+				pool.Close()
+				if want == nil {
+					want = g
+				}
+				for i, x := range g.data {
+					if math.Float32bits(x) != math.Float32bits(want.data[i]) {
+						t.Fatalf("%d threads, %d bytes, waves of %d: value %d is %v instead of %v", threads, bytes, wave, i, x, want.data[i])
+					}
 				}
 			}
 		}
@@ -213,9 +222,34 @@ func TestPassesDoNotAllocate(t *testing.T) {
 		}
 	}
 	pass()
-	perLayer := testing.AllocsPerRun(5, pass) / float64(cfg.Layers)
-	if perLayer > 40 { // closures of the pool's parts; no buffer
-		t.Errorf("%.0f allocations per layer", perLayer)
+	for _, wave := range []int{0, 8} {
+		w.WaveTokens = wave
+		pass()
+		if n := testing.AllocsPerRun(5, pass); n != 0 {
+			t.Errorf("waves of %d: %.0f allocations", wave, n)
+		}
+	}
+}
+
+// TestABudgetRecomputesOnlyWhatItMust: blocks are computed again one by one as
+// the budget shrinks, those of the trunk first.
+func TestABudgetRecomputesOnlyWhatItMust(t *testing.T) {
+	cfg := tinyConfig()
+	w := NewWorkspace(kernel.NewPool(1), randomModel(cfg, 3), cfg.MaxPositions)
+	a := randomAdapter(t, &cfg, 4, engine.Targets, 4)
+	seen := map[[2]int]bool{}
+	last := [2]int{}
+	for bytes := int64(1 << 20); bytes >= 0; bytes -= 1 << 10 {
+		w.MaxBytes = bytes
+		trunk, wave := w.recompute(a, 17, 22)
+		now := [2]int{trunk, wave}
+		if now[0] < last[0] || now[1] < last[1] || now[1] > 0 && now[0] < cfg.Layers {
+			t.Fatalf("%d bytes: %v after %v", bytes, now, last)
+		}
+		seen[now], last = true, now
+	}
+	if len(seen) != 2*cfg.Layers+1 || last != [2]int{cfg.Layers, cfg.Layers} {
+		t.Errorf("states %v, last %v", seen, last)
 	}
 }
 

@@ -5,45 +5,75 @@ import (
 	"github.com/firekeep/firekeep/internal/engine/kernel"
 )
 
-// rows calls f for every row of the micro-batch, on all threads.
-func (w *Workspace) rows(f func(row int)) {
-	w.pool.Do(len(w.forest.tokens), 1, func(_, lo, hi int) {
-		for row := lo; row < hi; row++ {
-			f(row)
-		}
-	})
+// op is the work under way on rows: its operands, kept in the workspace so that
+// a call allocates nothing.
+type op struct {
+	y, x, z  []float32
+	weight   []float32
+	inv      []float32
+	n        int
+	rotary   *Rotary
+	turn     func(x, cos, sin []float32)
+	gate     func(out, gate, up []float32)
+	gateBack func(dgate, dup, dout, gate, up []float32)
+	s        *acts
+	l        int
 }
+
+// opFunc does the part [lo, hi) of an op. It is a plain function: a closure
+// would be allocated.
+type opFunc func(w *Workspace, o *op, worker, lo, hi int)
+
+// each runs f over [0, n) on all threads.
+func (w *Workspace) each(n, align int, f opFunc, o op) {
+	w.op, w.opFunc = o, f
+	w.pool.Do(n, align, w.runPart)
+	w.op = op{}
+}
+
+func (w *Workspace) runOp(worker, lo, hi int) { w.opFunc(w, &w.op, worker, lo, hi) }
 
 // rmsNorm sets y [n, H] to the normalised rows of x and inv [n] to their
 // inverse root mean squares.
 func (w *Workspace) rmsNorm(y, x, weight, inv []float32, n int) {
-	h, eps := len(weight), w.model.Config.NormEps
-	w.pool.Do(n, 1, func(_, lo, hi int) {
-		for row := lo; row < hi; row++ {
-			inv[row] = kernel.RMSNorm(y[row*h:(row+1)*h], x[row*h:(row+1)*h], weight, eps)
-		}
-	})
+	w.each(n, 1, normRows, op{y: y, x: x, weight: weight, inv: inv})
+}
+
+func normRows(w *Workspace, o *op, _, lo, hi int) {
+	h, eps := len(o.weight), w.model.Config.NormEps
+	for row := lo; row < hi; row++ {
+		o.inv[row] = kernel.RMSNorm(o.y[row*h:(row+1)*h], o.x[row*h:(row+1)*h], o.weight, eps)
+	}
 }
 
 // rmsNormBackward adds to dx [n, H] the gradient of rmsNorm's input.
 func (w *Workspace) rmsNormBackward(dx, dy, x, weight, inv []float32, n int) {
-	h := len(weight)
-	w.pool.Do(n, 1, func(_, lo, hi int) {
-		for row := lo; row < hi; row++ {
-			kernel.RMSNormBackward(dx[row*h:(row+1)*h], dy[row*h:(row+1)*h], x[row*h:(row+1)*h], weight, inv[row])
-		}
-	})
+	w.each(n, 1, normRowsBackward, op{y: dx, z: dy, x: x, weight: weight, inv: inv})
 }
 
-// gateMul sets out = act(gate) up.
+func normRowsBackward(_ *Workspace, o *op, _, lo, hi int) {
+	h := len(o.weight)
+	for row := lo; row < hi; row++ {
+		kernel.RMSNormBackward(o.y[row*h:(row+1)*h], o.z[row*h:(row+1)*h], o.x[row*h:(row+1)*h], o.weight, o.inv[row])
+	}
+}
+
+// gateMul sets out = act(gate) up, row by row: the bits of a vector function
+// depend on its length, which must not be that of the stage.
 func (w *Workspace) gateMul(out, gate, up []float32) {
 	mul := kernel.SiLUMul
 	if w.model.Config.Activation == engine.ActivationGELU {
 		mul = kernel.GELUMul
 	}
-	w.pool.Do(len(gate), elementAlign, func(_, lo, hi int) {
-		mul(out[lo:hi], gate[lo:hi], up[lo:hi])
-	})
+	w.each(len(w.forest.tokens), 1, gateRows, op{y: out, x: gate, z: up, gate: mul})
+}
+
+func gateRows(w *Workspace, o *op, _, lo, hi int) {
+	n := w.model.Config.Inter
+	for ; lo < hi; lo++ {
+		at, end := lo*n, (lo+1)*n
+		o.gate(o.y[at:end], o.x[at:end], o.z[at:end])
+	}
 }
 
 // gateMulBackward replaces gate and up by their gradients.
@@ -52,20 +82,41 @@ func (w *Workspace) gateMulBackward(gate, up, dout []float32) {
 	if w.model.Config.Activation == engine.ActivationGELU {
 		back = kernel.GELUMulBackward
 	}
-	w.pool.Do(len(gate), elementAlign, func(_, lo, hi int) {
-		back(gate[lo:hi], up[lo:hi], dout[lo:hi], gate[lo:hi], up[lo:hi])
-	})
+	w.each(len(w.forest.tokens), 1, gateRowsBackward, op{y: dout, x: gate, z: up, gateBack: back})
+}
+
+func gateRowsBackward(w *Workspace, o *op, _, lo, hi int) {
+	n := w.model.Config.Inter
+	for ; lo < hi; lo++ {
+		gate, up := o.x[lo*n:(lo+1)*n], o.z[lo*n:(lo+1)*n]
+		o.gateBack(gate, up, o.y[lo*n:(lo+1)*n], gate, up)
+	}
 }
 
 // add adds x to y.
 func (w *Workspace) add(y, x []float32) {
-	w.pool.Do(len(x), elementAlign, func(_, lo, hi int) { kernel.Add(y[lo:hi], x[lo:hi]) })
+	w.each(len(x), elementAlign, addElements, op{y: y, x: x})
 }
+
+func addElements(_ *Workspace, o *op, _, lo, hi int) { kernel.Add(o.y[lo:hi], o.x[lo:hi]) }
+
+// copy copies x to y.
+func (w *Workspace) copy(y, x []float32) {
+	w.each(len(x), elementAlign, copyElements, op{y: y, x: x})
+}
+
+func copyElements(_ *Workspace, o *op, _, lo, hi int) { copy(o.y[lo:hi], o.x[lo:hi]) }
 
 // addBias adds bias to every row of y.
 func (w *Workspace) addBias(y, bias []float32) {
-	n := len(bias)
-	w.rows(func(row int) { kernel.Add(y[row*n:(row+1)*n], bias) })
+	w.each(len(w.forest.tokens), 1, addToRows, op{y: y, x: bias})
+}
+
+func addToRows(_ *Workspace, o *op, _, lo, hi int) {
+	n := len(o.x)
+	for row := lo; row < hi; row++ {
+		kernel.Add(o.y[row*n:(row+1)*n], o.x)
+	}
 }
 
 // EmbedRow sets dst [Hidden] to the embedding of a token.
@@ -76,8 +127,7 @@ func (m *Model) EmbedRow(dst []float32, id int32) {
 	}
 }
 
-// elementAlign divides element-wise work at multiples that no vector width
-// straddles, so that every division gives the same bits.
+// elementAlign divides sums and copies at multiples that no vector width straddles.
 const elementAlign = 1024
 
 // rotate applies layer l's rotary embedding to x [T, heads x head dimension].
@@ -89,14 +139,17 @@ func (w *Workspace) rotateBackward(l int, x []float32, heads int) {
 }
 
 func (w *Workspace) turn(l int, x []float32, heads int, turn func(x, cos, sin []float32)) {
-	rotary, dim := w.rotary.Of(l), w.model.Config.HeadDim
-	if rotary == nil {
-		return
+	if rotary := w.rotary.Of(l); rotary != nil {
+		w.each(len(w.forest.tokens), 1, turnRows, op{y: x, n: heads, rotary: rotary, turn: turn})
 	}
-	w.rows(func(row int) {
-		cos, sin := rotary.At(int(w.forest.positions[row]))
-		for h := range heads {
-			turn(x[(row*heads+h)*dim:(row*heads+h+1)*dim], cos, sin)
+}
+
+func turnRows(w *Workspace, o *op, _, lo, hi int) {
+	dim := w.model.Config.HeadDim
+	for row := lo; row < hi; row++ {
+		cos, sin := o.rotary.At(int(w.forest.positions[row]))
+		for h := range o.n {
+			o.turn(o.y[(row*o.n+h)*dim:(row*o.n+h+1)*dim], cos, sin)
 		}
-	})
+	}
 }

@@ -13,16 +13,8 @@ import (
 // The slice is valid during the call. The values are bit for bit those that
 // Gradients sees with the same weights.
 func (w *Workspace) LogProbs(ctx context.Context, trees []*Tree, a *Adapter, visit func(tree, branch int, lp []float64)) error {
-	if err := w.forward(ctx, trees, a, false); err != nil {
-		return err
-	}
-	return w.chunks(func(samples []sampleSpan) error {
-		w.pieces(samples[0].lo, samples[len(samples)-1].hi, w.scoreTokens)
-		for _, s := range samples {
-			visit(s.tree, s.branch, w.head.lp[s.lo:s.hi])
-		}
-		return ctx.Err()
-	})
+	p := pass{ctx: ctx, trees: trees, a: a, visit: visit}
+	return w.run(&p)
 }
 
 // LossFunc turns the log-probs of a sample's scored tokens into the gradient of
@@ -34,44 +26,15 @@ type LossFunc func(tree, branch int, lp, entropy, grad []float64)
 // gradient in order of tree and branch, and adds the gradients of a's tensors
 // to g, which has the shape of a.
 func (w *Workspace) Gradients(ctx context.Context, trees []*Tree, a, g *Adapter, loss LossFunc) error {
-	if err := w.forward(ctx, trees, a, true); err != nil {
-		return err
-	}
-	clear(w.dx)
-	err := w.chunks(func(samples []sampleSpan) error {
-		lo, hi := samples[0].lo, samples[len(samples)-1].hi
-		w.pieces(lo, hi, w.scoreTokens)
-		for _, s := range samples {
-			loss(s.tree, s.branch, w.head.lp[s.lo:s.hi], w.head.entropy[s.lo:s.hi], w.head.grad[s.lo:s.hi])
-		}
-		w.pieces(lo, hi, func(from, to int) {
-			if hi-lo > w.head.rows { // a sample longer than the buffers: only the last piece is still there
-				w.scoreTokens(from, to)
-			}
-			w.backwardTokens(from, to)
-		})
-		return ctx.Err()
-	})
-	if err != nil {
-		return err
-	}
-	for l := len(w.layers) - 1; l >= 0; l-- {
-		if err := w.between(ctx); err != nil {
-			return err
-		}
-		s := &w.layers[l]
-		if w.kept == keepInputs && l < len(w.layers)-1 { // the last block's acts are still those of the forward
-			w.forwardBlock(l, a, s, nil)
-		}
-		w.backwardBlock(l, a, g, s, l == 0)
-	}
-	return nil
+	p := pass{ctx: ctx, trees: trees, a: a, g: g, grad: true, loss: loss}
+	return w.run(&p)
 }
 
 // Logits returns the logits [len(tokens), Vocab] of one sequence.
 func (w *Workspace) Logits(ctx context.Context, tokens []int32, a *Adapter) ([]float32, error) {
 	c := &w.model.Config
-	if err := w.forward(ctx, []*Tree{{Prompt: tokens}}, a, false); err != nil {
+	p := pass{ctx: ctx, trees: []*Tree{{Prompt: tokens}}, a: a}
+	if err := w.run(&p); err != nil {
 		return nil, err
 	}
 	norm, logits := make([]float32, len(tokens)*c.Hidden), make([]float32, len(tokens)*c.Vocab)
@@ -80,48 +43,30 @@ func (w *Workspace) Logits(ctx context.Context, tokens []int32, a *Adapter) ([]f
 	return logits, nil
 }
 
-// forward runs the blocks; it leaves the last one's output in w.out.
-func (w *Workspace) forward(ctx context.Context, trees []*Tree, a *Adapter, grad bool) error {
-	w.kept = w.prepare(trees, a, grad)
-	w.prepareHead(grad)
-	if err := w.check(); err != nil {
-		return err
-	}
-	c := &w.model.Config
-	for row, id := range w.forest.tokens {
-		w.model.EmbedRow(w.layers[0].x1[row*c.Hidden:(row+1)*c.Hidden], id)
-	}
-	for l := range w.layers {
-		if err := w.between(ctx); err != nil {
+// check refuses tokens and positions that the tables do not hold.
+func (w *Workspace) check(trees []*Tree) error {
+	for _, t := range trees {
+		longest := 0
+		if err := w.checkTokens(t.Prompt); err != nil {
 			return err
 		}
-		next := w.out
-		if l+1 < len(w.layers) {
-			next = w.layers[l+1].x1
+		for b := range t.Branches {
+			longest = max(longest, t.Branches[b].inputs())
+			if err := w.checkTokens(t.Branches[b].Tokens); err != nil {
+				return err
+			}
 		}
-		w.forwardBlock(l, a, &w.layers[l], next)
+		if n := len(t.Prompt) + longest; n > w.positions {
+			return &engine.Problem{Rule: "context-length", Message: fmt.Sprintf("a sample has %d tokens; at most %d fit", n, w.positions)}
+		}
 	}
 	return nil
 }
 
-// between is called between layers.
-func (w *Workspace) between(ctx context.Context) error {
-	if w.Between != nil {
-		w.Between()
-	}
-	return ctx.Err()
-}
-
-// check refuses tokens and positions that the tables do not hold.
-func (w *Workspace) check() error {
-	if w.forest.maxKeys > w.positions {
-		return &engine.Problem{Rule: "context-length", Message: fmt.Sprintf("a sample has %d tokens; at most %d fit", w.forest.maxKeys, w.positions)}
-	}
-	for _, ids := range [][]int32{w.forest.tokens, w.forest.scoreTargets} {
-		for _, id := range ids {
-			if id < 0 || int(id) >= w.model.Config.Vocab {
-				return &engine.Problem{Rule: "token-id", Key: "token_ids", Message: fmt.Sprintf("a token id lies outside the model's vocabulary of %d", w.model.Config.Vocab)}
-			}
+func (w *Workspace) checkTokens(ids []int32) error {
+	for _, id := range ids {
+		if id < 0 || int(id) >= w.model.Config.Vocab {
+			return &engine.Problem{Rule: "token-id", Key: "token_ids", Message: fmt.Sprintf("a token id lies outside the model's vocabulary of %d", w.model.Config.Vocab)}
 		}
 	}
 	return nil

@@ -39,10 +39,10 @@ type Options struct {
 	// GroupsPerEpoch serves the estimate of the time left; 0 = unknown.
 	GroupsPerEpoch int64
 
-	// MicroTokens is about how many tokens go through the model at once; groups
-	// are packed up to it. MaxBytes bounds the activations kept for backward: a
-	// larger group is computed twice rather than kept, then divided. 0 =
-	// defaults. They change speed and memory, and results only by rounding.
+	// MicroTokens is about how many tokens of groups are handed to the model at
+	// once. MaxBytes bounds the activations kept for backward: what exceeds it is
+	// computed twice rather than kept. 0 = defaults. They change speed and
+	// memory, never results.
 	MicroTokens int
 	MaxBytes    int64
 }

@@ -33,46 +33,37 @@ func (t *Trainer) live(it *item, i int) bool {
 	return !rl.Grouped(t.spec.Method) || t.spec.KLBeta > 0 || it.adv[i] != 0
 }
 
-// micros divides the live samples of a batch. A group stays one tree unless it
-// is larger than the workspace may hold.
+// micros divides the live samples of a batch. A group stays one tree, however
+// large: the workspace computes it in waves.
 func (t *Trainer) micros(b *batch) []micro {
 	var out []micro
 	tokens := 0
 	for i := range b.items {
-		for _, tr := range t.trees(&b.items[i]) {
-			n := tr.Computed()
-			if len(out) == 0 || tokens+n > t.microTokens {
-				out = append(out, nil)
-				tokens = 0
-			}
-			out[len(out)-1] = append(out[len(out)-1], tr)
-			tokens += n
+		live := t.lives(&b.items[i])
+		if len(live) == 0 {
+			continue
 		}
+		tr := t.tree(&b.items[i], live)
+		n := tr.Computed()
+		if len(out) == 0 || tokens+n > t.microTokens {
+			out = append(out, nil)
+			tokens = 0
+		}
+		out[len(out)-1] = append(out[len(out)-1], tr)
+		tokens += n
 	}
 	return out
 }
 
-// trees makes the trees of an item's live samples: one, or several that each
-// hold as many samples as fit, the prompt computed in each.
-func (t *Trainer) trees(it *item) []tree {
+// lives lists the samples of an item that carry a gradient.
+func (t *Trainer) lives(it *item) []int {
 	var live []int
 	for i := it.first; i < it.end; i++ {
 		if t.live(it, i) {
 			live = append(live, i)
 		}
 	}
-	var out []tree
-	for len(live) > 0 {
-		n := len(live)
-		made := t.tree(it, live)
-		for made.Computed() > t.treeTokens && n > 1 {
-			n = (n + 1) / 2
-			made = t.tree(it, live[:n])
-		}
-		out = append(out, made)
-		live = live[n:]
-	}
-	return out
+	return live
 }
 
 func (t *Trainer) tree(it *item, samples []int) tree {

@@ -140,7 +140,7 @@ func (t *Trainer) margin(tb *testing.T, groups []*rows.Encoded) float64 {
 	sum, n := [2]float64{}, [2]float64{}
 	for _, g := range groups {
 		it := item{group: &group{Encoded: g, adv: constants(len(g.Samples), 1)}, end: len(g.Samples)}
-		m := micro(t.trees(&it))
+		m := micro{t.tree(&it, t.lives(&it))}
 		err := t.work.LogProbs(context.Background(), m.models(), t.adapter, func(tr, branch int, lp []float64) {
 			k := int(m[tr].samples[branch].Reward)
 			for _, x := range lp {
@@ -155,9 +155,9 @@ func (t *Trainer) margin(tb *testing.T, groups []*rows.Encoded) float64 {
 	return sum[1]/n[1] - sum[0]/n[0]
 }
 
-// TestDividingTheWorkChangesNothing: groups alone, all at once, recomputed and
-// split trees, one to four threads: the first gradient is the same to rounding,
-// and to the bit where only threads or memory differ.
+// TestDividingTheWorkChangesNothing: groups alone, all at once, recomputed, in
+// waves of any size, one to four threads: the first gradient is the same to the
+// bit.
 func TestDividingTheWorkChangesNothing(t *testing.T) {
 	for _, method := range []string{"GRPO", "DPO", "ORPO"} {
 		t.Run(method, func(t *testing.T) { testDividing(t, method) })
@@ -167,14 +167,12 @@ func TestDividingTheWorkChangesNothing(t *testing.T) {
 func testDividing(t *testing.T, method string) {
 	spec, groups := smallSpec(method), someGroups(3, 6)
 	spec.KLBeta = 0.2
-	first := func(threads int, o Options, treeTokens int) []float32 {
+	first := func(threads int, o Options, wave int) []float32 {
 		trainer, err := New(kernel.NewPool(threads), randomModel(), spec, o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if treeTokens > 0 {
-			trainer.treeTokens = treeTokens
-		}
+		trainer.work.WaveTokens = wave
 		if _, err := trainer.Run(context.Background(), sourceOf(groups, 1, 0), &recorder{}); err != nil {
 			t.Fatal(err)
 		}
@@ -186,18 +184,19 @@ func testDividing(t *testing.T, method string) {
 	}
 	want := first(1, Options{}, 0)
 	for name, c := range map[string]struct {
-		threads, tree int
+		threads, wave int
 		o             Options
-		exact         bool
 	}{
-		"2 threads":          {2, 0, Options{}, true},
-		"4 threads":          {4, 0, Options{}, true},
-		"recomputed":         {2, 1 << 20, Options{MaxBytes: 1}, true},
-		"one tree at a time": {2, 0, Options{MicroTokens: 1}, false},
-		"trees divided":      {2, 20, Options{MicroTokens: 1}, false},
+		"2 threads":          {2, 0, Options{}},
+		"4 threads":          {4, 0, Options{}},
+		"recomputed":         {2, 0, Options{MaxBytes: 1}},
+		"one tree at a time": {2, 0, Options{MicroTokens: 1}},
+		"in waves":           {2, 8, Options{}},
+		"waves, recomputed":  {4, 8, Options{MaxBytes: 30 << 10, MicroTokens: 1}},
+		"branch by branch":   {2, 1, Options{MicroTokens: 1}},
 	} {
-		got := first(c.threads, c.o, c.tree)
-		if d := relative(got, want); !(d < 1e-5) || c.exact && d != 0 {
+		got := first(c.threads, c.o, c.wave)
+		if d := relative(got, want); d != 0 {
 			t.Errorf("%s: the gradient differs by %.2g", name, d)
 		}
 	}

@@ -33,8 +33,8 @@ type Trainer struct {
 	gradient  *model.Adapter
 	optimiser *optim.AdamW
 
-	microTokens, treeTokens int
-	old, ref                []float64 // log-probs of a micro-batch, reused
+	microTokens int
+	old, ref    []float64 // log-probs of a micro-batch, reused
 
 	totals  totals
 	at      cursor
@@ -76,7 +76,6 @@ func New(pool *kernel.Pool, base *model.Model, spec engine.Spec, o Options) (*Tr
 	t.work.Between = t.applyThreads
 	t.work.MaxBytes = orDefault(o.MaxBytes, defaultMaxBytes)
 	t.microTokens = orDefault(o.MicroTokens, defaultMicroTokens)
-	t.treeTokens = max(t.microTokens, t.work.MaxTokens(t.adapter))
 	return t, nil
 }
 
