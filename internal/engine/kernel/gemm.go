@@ -95,7 +95,11 @@ func (p *Pool) multiply(g product) {
 		return
 	}
 	p.product = g
-	p.byRows = rowsFirst(g.m, g.n, balance(strips, threads)-balance(panels, threads))
+	gain := balance(strips, threads) - balance(panels, threads)
+	p.byRows = rowsFirst(g.m, g.n, gain)
+	if g.kind == weightsTransposed { // turned once rather than by every thread
+		p.byRows = gain > 0.2
+	}
 	if p.byRows {
 		p.parts(g.m, g.t.rows, p.productPart)
 	} else {
