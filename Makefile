@@ -30,7 +30,7 @@ VERSION   := $(shell git -C $(ROOT) describe --always --dirty 2>/dev/null || ech
 ENGINE_BIN := internal/sandbox/embedded/engine.bin
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo test test-fast test-long soak bench bench-quick bench-security mutants lint licences vulncheck sbom airgap reproducible clean weights doubles postgres strace python-demo python-oracles python-moto python-bench python-clients
+.PHONY: all build demo test test-fast test-long soak bench bench-quick bench-security profile mutants lint licences vulncheck sbom airgap reproducible clean weights doubles postgres strace python-demo python-oracles python-moto python-bench python-clients
 all: build
 
 ## build: bin/firekeep, statically linked, the engine inside
@@ -86,6 +86,10 @@ bench: build weights python-bench
 
 bench-quick: build weights python-bench
 	$(PY) bench/bench.py --quick
+
+## profile: where the time of a step goes, with a flame graph, to bench/out/profile
+profile: weights
+	$(PY) bench/profile.py
 
 ## bench-security: what sandbox, sealing, signing and audit cost a step, to bench/security.json
 bench-security:

@@ -23,6 +23,7 @@ CACHE = ROOT / ".cache/bench"
 GGUF = os.environ.get("FIREKEEP_DEMO_GGUF", str(ROOT / ".cache/demo/SmolLM2-135M-Instruct.Q4_1.gguf"))
 PEER = CACHE / "peer-float32"
 PYTHON = sys.executable
+PEAK = "1280x1536x576"  # where MKL is measured around a step
 SHAPES = ["1280x576x576", "1280x1536x576", "1280x576x1536", "1280x192x576", "128x49152x576"]
 
 
@@ -38,12 +39,20 @@ def run(command):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
-def prepare():
+def build():
     CACHE.mkdir(parents=True, exist_ok=True)
     engine = CACHE / "enginebench"
     subprocess.run(["go", "build", "-o", engine, "./bench/enginebench"], check=True, cwd=ROOT, env=os.environ | {"CGO_ENABLED": "0"})
+    return engine
+
+
+def prepare(peers=True):
+    engine = build()
     weights = CACHE / "smollm2.prepared"
-    run([engine, "prepare", "-gguf", GGUF, "-out", weights])
+    if not weights.exists():
+        run([engine, "prepare", "-gguf", GGUF, "-out", weights])
+    if not peers:
+        return engine, weights
     if not PEER.exists():
         run([PYTHON, BENCH / "peer_torch.py", "prepare", "--gguf", GGUF, "--model", PEER])
     for kind in ("f32", "f16", "q8_0"):
@@ -57,57 +66,88 @@ class Table:
     def __init__(self):
         self.rows = []
 
-    def add(self, id, unit, ours, peer, peer_value, ratio, target, note="", spread=None):
-        met = None if ratio is None else (ratio <= target if id.endswith(".memory") else ratio >= target)
+    def add(self, id, unit, ours, peer, peer_value, ratio, target, note="", spread=None, most=False):
+        """A row; most says that the target is an upper bound. A ratio of None: the comparison cannot run here."""
+        met = None if ratio is None else (ratio <= target if most else ratio >= target)
         self.rows.append({
             "id": id, "unit": unit, "ours": ours, "peer": peer, "peer_value": peer_value, "ratio": ratio, "target": target, "met": met,
             **({"spread": spread} if spread else {}), **({"note": note} if note else {}),
         })
-        sign = "<=" if id.endswith(".memory") else ">="
-        colour = "\033[31m" if met is False and sys.stdout.isatty() else ""
-        shown = "peer cannot run here" if ratio is None else f"{ratio:6.2f}x  (target {sign} {target})  {'ok' if met else 'MISSED'}"
-        values = f"{ours:>12.4g} {peer_value:>12.4g} {unit:<7}" if peer_value is not None else f"{ours:>12.4g} {'-':>12} {unit:<7}"
-        print(f"{colour}{id:<34} {values} {shown}  vs {peer} {note}\033[0m" if colour else f"{id:<34} {values} {shown}  vs {peer} {note}", flush=True)
+        shown = "not on this host" if ratio is None else f"{ratio:6.2f}x  (target {'<=' if most else '>='} {target})  {'ok' if met else 'MISSED'}"
+        number = lambda v: f"{v:>10.4g}" if v is not None else f"{'-':>10}"
+        line = f"{id:<34} {number(ours)} {number(peer_value)} {unit:<7} {shown}  vs {peer} {note}"
+        print(f"\033[31m{line}\033[0m" if met is False and sys.stdout.isatty() else line, flush=True)
 
 
-def gemm(table, engine, threads, pairs):
-    """Ours and the peer's take turns of 0.3 s, so that the machine's drift hits both; the ratio is the median of the pairs'."""
-    open_pipe = lambda command: subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
-    mine = open_pipe([engine, "gemm", "-threads", threads])
-    torch = open_pipe([PYTHON, BENCH / "peer_torch.py", "gemm", "--threads", threads])
+class Turns:
+    """Processes that answer one line each, in turns of 0.3 s, so that the machine's drift hits all alike."""
 
-    def ask(process, line):
+    def __init__(self, engine, threads):
+        commands = {
+            "ours": [engine, "gemm", "-threads", threads],
+            "mkl": [PYTHON, BENCH / "peer_torch.py", "gemm", "--threads", threads],
+            "openblas": [PYTHON, BENCH / "peer_openblas.py", "--threads", threads],
+        }
+        self.processes = {
+            name: subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+            for name, command in commands.items()
+        }
+
+    def ask(self, name, line):
+        process = self.processes[name]
         process.stdin.write(line + "\n")
         process.stdin.flush()
         return float(process.stdout.readline())
 
+    def close(self):
+        for process in self.processes.values():
+            process.stdin.close()
+            process.wait()
+
+
+def gemm(table, turns, pairs):
+    """One turn each; the ratio is the median of the turns'."""
+    peers = {"mkl": ("PyTorch (MKL) float32", 0.97), "openblas": ("OpenBLAS (NumPy's) float32", 1.0)}
     for s in SHAPES:
+        got = {name: [] for name in ("forward", "backward", *peers)}
+        for _ in range(pairs):
+            for way in ("forward", "backward"):
+                got[way].append(turns.ask("ours", f"{way} {s}"))
+            for peer in peers:
+                got[peer].append(turns.ask(peer, s))
         for way in ("forward", "backward"):
-            a, p = zip(*((ask(mine, f"{way} {s}"), ask(torch, s)) for _ in range(pairs)))
-            ratio = statistics.median(x / y for x, y in zip(a, p))
-            spread = {"ours": [round(x, 1) for x in a], "peer": [round(x, 1) for x in p]}
-            table.add(f"gemm.{way}.{s}", "GFLOPS", statistics.median(a), "PyTorch (MKL) float32", statistics.median(p), ratio, 0.8, spread=spread)
-    for process in (mine, torch):
-        process.stdin.close()
-        process.wait()
+            for peer, (name, target) in peers.items():
+                ratio = statistics.median(x / y for x, y in zip(got[way], got[peer]))
+                spread = {"ours": [round(x, 1) for x in got[way]], "peer": [round(x, 1) for x in got[peer]]}
+                table.add(f"gemm.{way}.{s}.{peer}", "GFLOPS", statistics.median(got[way]), name, statistics.median(got[peer]), ratio, target, spread=spread)
 
 
-def step(table, engine, weights, threads, id, groups, samples, prompt, completion, micros, repeats, target):
-    shape = ["--groups", groups, "--samples", samples, "--prompt", prompt, "--completion", completion, "--threads", threads]
+def fastest(shape, micros):
+    """The peer's best micro-batch, on one group: larger ones are tried while they help."""
     tried = {}
-    for micro in micros:  # the peer's best setting, on one group
+    for micro in micros:
         try:
-            one = ["--groups", 1, *shape[2:], "--micro", micro]
-            tried[micro] = run([PYTHON, BENCH / "peer_torch.py", "step", "--model", PEER, *one])["seconds"]
+            tried[micro] = run([PYTHON, BENCH / "peer_torch.py", "step", "--model", PEER, "--groups", 1, *shape, "--micro", micro])["seconds"]
         except Failed as e:
             print(f"  peer at micro-batch {micro}: {e}")
+            continue
+        if tried[micro] > 1.25 * min(tried.values()):
+            break
     best = min(tried, key=tried.get)
     print(f"  peer's seconds per group by micro-batch: { {k: round(v, 2) for k, v in tried.items()} }; {best} it is")
-    mine, theirs = [], []  # pairs: the machine's speed drifts by a third, so the ratio is the median of the pairs'
+    return best
+
+
+def step(table, turns, engine, weights, threads, id, groups, samples, prompt, completion, micros, repeats, target):
+    shape = ["--samples", samples, "--prompt", prompt, "--completion", completion, "--threads", threads]
+    best = fastest(shape, micros) if len(micros) > 1 else micros[0]
+    mine, theirs, peak = [], [], []  # pairs: the machine's speed drifts by a third, so the ratio is the median of the pairs'
     dashes = [f"-{c[2:]}" if isinstance(c, str) else c for c in shape]
     for _ in range(repeats):
-        mine.append(run([engine, "step", "-weights", weights, *dashes]))
-        theirs.append(run([PYTHON, BENCH / "peer_torch.py", "step", "--model", PEER, *shape, "--micro", best]))
+        before = turns.ask("mkl", PEAK)
+        mine.append(run([engine, "step", "-weights", weights, "-groups", groups, *dashes]))
+        peak.append((before + turns.ask("mkl", PEAK)) / 2)
+        theirs.append(run([PYTHON, BENCH / "peer_torch.py", "step", "--model", PEER, "--groups", groups, *shape, "--micro", best]))
     a, p = (statistics.median(x["seconds"] for x in xs) for xs in (mine, theirs))
     tokens = groups * samples * (prompt + completion)
     spread = {"ours": [x["seconds"] for x in mine], "peer": [x["seconds"] for x in theirs]}
@@ -115,33 +155,58 @@ def step(table, engine, weights, threads, id, groups, samples, prompt, completio
     ratio = statistics.median(t["seconds"] / m["seconds"] for m, t in zip(mine, theirs))
     table.add(id, "s", a, name, p, ratio, target, f"{tokens / a:.0f} vs {tokens / p:.0f} tok/s", spread)
     ma, mp = (max(x["peak_bytes"] for x in xs) / 2**30 for xs in (mine, theirs))
-    table.add(id + ".memory", "GiB", ma, name, mp, ma / mp, 0.5)
+    table.add(id + ".memory", "GiB", ma, name, mp, ma / mp, 0.25, most=True)
+    rates = [m["gflop"] / m["seconds"] for m in mine]
+    share = statistics.median(r / m for r, m in zip(rates, peak))
+    table.add(id + ".gemm_share", "GFLOPS", statistics.median(rates), f"MKL float32 alone, {PEAK}", statistics.median(peak), share, 0.65)
+
+
+def llama(kind, threads, *more):
+    return run([PYTHON, BENCH / "peer_llama.py", "--gguf", CACHE / f"{kind}.gguf", "--threads", threads, *more])["tokens_per_second"]
+
+
+def alternate(table, id, target, kind, ours, peer, repeats):
+    mine, theirs = [], []
+    for _ in range(repeats):
+        mine.append(ours())
+        theirs.append(peer())
+    ratio = statistics.median(x / y for x, y in zip(mine, theirs))
+    table.add(id, "tok/s", statistics.median(mine), f"llama.cpp {kind}", statistics.median(theirs), ratio, target, spread={"ours": mine, "peer": theirs})
 
 
 def decode(table, engine, weights, threads, repeats):
+    """llama.cpp is compiled here without the instruction sets that fault on some hosts (AMX), see requirements/bench.txt."""
     for sequences, target in ((1, 1.0), (8, 1.0), (32, 2.0)):
-        best, kind = 0.0, None
-        for fmt in ("f32", "f16", "q8_0"):
+        ours = lambda: run([engine, "decode", "-weights", weights, "-sequences", sequences, "-threads", threads])["tokens_per_second"]
+        rates = {}
+        for kind in ("f32",) if sequences == 1 else ("f32", "f16", "q8_0"):  # one sequence is bandwidth: compare the same bytes per weight
             try:
-                got = run([PYTHON, BENCH / "peer_llama.py", "--gguf", CACHE / f"{fmt}.gguf", "--sequences", sequences, "--threads", threads])
+                rates[kind] = llama(kind, threads, "--sequences", sequences)
+                print(f"  llama.cpp {kind} at {sequences}: {rates[kind]:.1f} tok/s")
             except Failed as e:
-                print(f"  llama.cpp {fmt}: {e}")
-                continue
-            print(f"  llama.cpp {fmt} at {sequences}: {got['tokens_per_second']:.1f} tok/s")
-            if sequences == 1 and fmt != "f32":
-                continue  # one sequence is bandwidth: compare the same bytes per weight
-            if got["tokens_per_second"] > best:
-                best, kind = got["tokens_per_second"], fmt
-        if kind is None:
-            table.add(f"decode.{sequences}", "tok/s", run([engine, "decode", "-weights", weights, "-sequences", sequences, "-threads", threads])["tokens_per_second"], "llama.cpp", None, None, target)
+                print(f"  llama.cpp {kind}: {e}")
+        if not rates:
+            table.add(f"decode.{sequences}", "tok/s", ours(), "llama.cpp", None, None, target, "the peer cannot run here")
             continue
-        mine, theirs = [], []
-        for _ in range(repeats):
-            mine.append(run([engine, "decode", "-weights", weights, "-sequences", sequences, "-threads", threads])["tokens_per_second"])
-            theirs.append(run([PYTHON, BENCH / "peer_llama.py", "--gguf", CACHE / f"{kind}.gguf", "--sequences", sequences, "--threads", threads])["tokens_per_second"])
-        a, p = statistics.median(mine), statistics.median(theirs)
-        ratio = statistics.median(x / y for x, y in zip(mine, theirs))
-        table.add(f"decode.{sequences}", "tok/s", a, f"llama.cpp {kind}", p, ratio, target, spread={"ours": mine, "peer": theirs})
+        best = max(rates, key=rates.get)
+        alternate(table, f"decode.{sequences}", target, best, ours, lambda: llama(best, threads, "--sequences", sequences), repeats)
+    ours = lambda: run([engine, "prefill", "-weights", weights, "-context", 512, "-threads", threads])["tokens_per_second"]
+    try:
+        alternate(table, "prefill.512", 1.0, "f32", ours, lambda: llama("f32", threads, "--prefill", "--context", 512), repeats)
+    except Failed as e:
+        table.add("prefill.512", "tok/s", ours(), "llama.cpp", None, None, 1.0, f"the peer cannot run here: {e}")
+
+
+# What bfloat16 must reach where the processor multiplies it (DESIGN of the bench: docs/performance.md).
+BFLOAT16 = (("gemm.bf16", "GFLOPS", "MKL float32", 5.0), ("step.256+128x8.bf16", "s", "PyTorch+PEFT", 8.0), ("step.1024+128x8.bf16", "s", "PyTorch+PEFT", 15.0),
+            ("step.256+128x1.bf16", "s", "PyTorch+PEFT", 4.0), ("decode.32.bf16", "tok/s", "llama.cpp", 5.0))
+
+
+def bfloat16(table):
+    if set(host()["isa"]) & {"amx_bf16", "avx512_bf16"}:
+        return  # measured by the rows that run with -precision bf16
+    for id, unit, peer, target in BFLOAT16:
+        table.add(id, unit, None, peer, None, None, target, "neither AMX nor AVX512-BF16")
 
 
 def host():
@@ -150,7 +215,7 @@ def host():
     model = next((l.split(":", 1)[1].strip() for l in text.splitlines() if l.startswith("model name")), platform.machine())
     flags = set(next((l.split(":", 1)[1].split() for l in text.splitlines() if l.startswith("flags")), []))
     commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
-    return {"cpu": model, "cores": os.cpu_count(), "isa": sorted(flags & {"avx2", "avx512f", "amx_tile", "avx512_bf16"}), "commit": commit}
+    return {"cpu": model, "cores": os.cpu_count(), "isa": sorted(flags & {"avx2", "avx512f", "amx_tile", "amx_bf16", "avx512_bf16"}), "commit": commit}
 
 
 def main():
@@ -159,26 +224,29 @@ def main():
     p.add_argument("--only", choices=["gemm", "step", "long", "single", "decode"])
     p.add_argument("--out", default=str(BENCH / "results.json"))
     a = p.parse_args()
+    wanted = lambda what, quick=True: a.only == what or a.only is None and (quick or not a.quick)
     threads = os.cpu_count()
     engine, weights = prepare()
-    table = Table()
-    print(f"{'row':<34} {'ours':>12} {'peer':>12}")
-    if a.only in (None, "gemm"):
-        gemm(table, engine, threads, 1 if a.quick else 9)
-    if a.quick and a.only in (None, "step"):
-        step(table, engine, weights, threads, "step.256+128x8", 1, 8, 256, 128, (2, 8), 1, 2.0)
-    elif a.only in (None, "step"):
-        step(table, engine, weights, threads, "step.256+128x8", 1, 8, 256, 128, (1, 2, 4, 8), 7, 2.0)
-    if a.only == "long" or not (a.only or a.quick):
-        step(table, engine, weights, threads, "step.1024+128x8", 1, 8, 1024, 128, (1, 2, 4), 3, 2.0)
-    if a.only == "single" or not (a.only or a.quick):
-        step(table, engine, weights, threads, "step.256+128x1", 8, 1, 256, 128, (2, 4, 8), 3, 1.0)
-    if a.only in (None, "decode"):
-        decode(table, engine, weights, threads, 1 if a.quick else 5)
-    if not a.only:
+    table, turns = Table(), Turns(engine, threads)
+    print(f"{'row':<34} {'ours':>10} {'peer':>10}")
+    if wanted("gemm"):
+        gemm(table, turns, 1 if a.quick else 9)
+    rows = (engine, weights, threads)
+    if wanted("step"):
+        step(table, turns, *rows, "step.256+128x8", 1, 8, 256, 128, (2,) if a.quick else (2, 1, 4, 8), 1 if a.quick else 5, 2.7)
+    if wanted("long", quick=False):
+        step(table, turns, *rows, "step.1024+128x8", 1, 8, 1024, 128, (2, 1, 4), 2, 5.0)
+    if wanted("single", quick=False):
+        step(table, turns, *rows, "step.256+128x1", 8, 1, 256, 128, (1, 2, 4, 8), 3, 1.3)
+    turns.close()
+    if wanted("decode"):
+        decode(table, *rows, 1 if a.quick else 3)
+    if a.only is None:
+        bfloat16(table)
         Path(a.out).write_text(json.dumps({"host": host(), "quick": a.quick, "rows": table.rows}, indent=2) + "\n")
     missed = [r["id"] for r in table.rows if r["met"] is False]
-    print(f"{len(table.rows) - len(missed)} of {len(table.rows)} rows meet their target" + (f"; missed: {', '.join(missed)}" if missed else ""))
+    asked = sum(r["met"] is not None for r in table.rows)
+    print(f"{asked - len(missed)} of {asked} rows meet their target" + (f"; missed: {', '.join(missed)}" if missed else ""))
 
 
 if __name__ == "__main__":

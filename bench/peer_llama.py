@@ -1,8 +1,9 @@
 """Peer: decoding by llama.cpp (llama-cpp-python's low-level API), several sequences per batch.
 
     peer_llama.py --gguf FILE --sequences 8 --context 256 --tokens 64 --threads 2
+    peer_llama.py --gguf FILE --prefill --context 512 --threads 2
 
-Prints one JSON line: decoded tokens per second, prefill excluded, and the process's own peak memory.
+Prints one JSON line: decoded tokens per second, prefill excluded (with --prefill: prompt tokens per second), and the process's own peak memory.
 """
 
 import argparse
@@ -20,7 +21,10 @@ def main():
     p.add_argument("--context", type=int, default=256)
     p.add_argument("--tokens", type=int, default=64)
     p.add_argument("--threads", type=int, default=os.cpu_count())
+    p.add_argument("--prefill", action="store_true")
     a = p.parse_args()
+    if a.prefill:
+        a.sequences = 4  # the first warms up
     import llama_cpp as L
 
     @L.llama_log_callback
@@ -42,11 +46,17 @@ def main():
     def put(i, token, pos, seq, logits):
         batch.token[i], batch.pos[i], batch.n_seq_id[i], batch.seq_id[i][0], batch.logits[i] = token, pos, 1, seq, logits
 
+    prefill = []
     for s in range(a.sequences):
         for i in range(a.context):
             put(i, 10 + (i * 7 + s) % 1000, i, s, i == a.context - 1)
         batch.n_tokens = a.context
+        begin = time.perf_counter()
         assert L.llama_decode(ctx, batch) == 0
+        L.llama_get_logits_ith(ctx, -1)  # waits for the result
+        prefill.append(a.context / (time.perf_counter() - begin))
+    if a.prefill:
+        report(sorted(prefill[1:])[1])
     begin = time.perf_counter()
     for t in range(a.tokens):
         for s in range(a.sequences):
@@ -54,8 +64,12 @@ def main():
         batch.n_tokens = a.sequences
         assert L.llama_decode(ctx, batch) == 0
     took = time.perf_counter() - begin
+    report(a.sequences * a.tokens / took)
+
+
+def report(rate):
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"tokens_per_second": a.sequences * a.tokens / took, "peak_bytes": peak}), flush=True)
+    print(json.dumps({"tokens_per_second": rate, "peak_bytes": peak}), flush=True)
     os._exit(0)
 
 

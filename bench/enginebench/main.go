@@ -3,6 +3,8 @@
 //
 //	enginebench prepare -gguf FILE -out FILE
 //	enginebench step -weights FILE -groups 4 -samples 8 -prompt 256 -completion 128 -threads 2
+//	enginebench scale -class 1.7b -groups 1 -samples 8 -prompt 256 -completion 128 -threads 2
+//	enginebench prefill -weights FILE -context 512 -threads 2
 //	enginebench decode -weights FILE -sequences 8 -context 256 -tokens 64 -threads 2
 //	echo forward 1280x576x576 | enginebench gemm -threads 2
 package main
@@ -33,7 +35,7 @@ import (
 )
 
 type options struct {
-	gguf, out, weights, level, profile                              string
+	gguf, out, weights, level, profile, class                       string
 	groups, samples, prompt, completion, threads, sequences, tokens int
 	context, repeat, micro                                          int
 }
@@ -46,6 +48,7 @@ func main() {
 	f.StringVar(&o.weights, "weights", "", "prepared file")
 	f.StringVar(&o.level, "level", "", "kernel level, default the best that works")
 	f.StringVar(&o.profile, "profile", "", "write a CPU profile")
+	f.StringVar(&o.class, "class", "1.7b", "model made of random weights")
 	f.IntVar(&o.groups, "groups", 4, "prompts")
 	f.IntVar(&o.samples, "samples", 8, "samples per prompt")
 	f.IntVar(&o.prompt, "prompt", 256, "prompt tokens")
@@ -72,18 +75,8 @@ func run(what string, o *options) error {
 	if err != nil {
 		return err
 	}
-	if o.profile != "" {
-		f, err := os.Create(o.profile)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
-	}
-	verbs := map[string]func(*options) (map[string]any, error){"prepare": prepare, "step": step, "decode": decode, "gemm": gemm}
+	defer pprof.StopCPUProfile()
+	verbs := map[string]func(*options) (map[string]any, error){"prepare": prepare, "step": step, "decode": decode, "prefill": prefill, "gemm": gemm, "scale": scale}
 	verb, ok := verbs[what]
 	if !ok {
 		return fmt.Errorf("unknown verb %q", what)
@@ -92,12 +85,23 @@ func run(what string, o *options) error {
 	if err != nil {
 		return err
 	}
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+	u, err := usage()
+	if err != nil {
 		return err
 	}
 	out["level"], out["peak_bytes"] = level.String(), u.Maxrss*1024
 	return json.NewEncoder(os.Stdout).Encode(out)
+}
+
+func usage() (u syscall.Rusage, err error) {
+	err = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return u, err
+}
+
+// processorSeconds is what all threads of this process used so far.
+func processorSeconds() (float64, error) {
+	u, err := usage()
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9, err
 }
 
 // choose is what the engine does at start: the best level whose self-test passes.
@@ -217,6 +221,11 @@ func step(o *options) (map[string]any, error) {
 		if err != nil {
 			return nil, err
 		}
+		if i == 1 {
+			if err := o.startProfile(); err != nil {
+				return nil, err
+			}
+		}
 		begin := time.Now()
 		r, err := t.Run(context.Background(), feed(use), quiet{})
 		if err != nil {
@@ -229,7 +238,39 @@ func step(o *options) (map[string]any, error) {
 		debug.FreeOSMemory() // the next job's memory is its own
 	}
 	slices.Sort(seconds)
-	return map[string]any{"seconds": seconds[len(seconds)/2], "all": seconds, "tokens": tokens}, nil
+	return map[string]any{"seconds": seconds[len(seconds)/2], "all": seconds, "tokens": tokens, "gflop": usefulWork(o, &m.Config, spec.LoraRank) / 1e9}, nil
+}
+
+// startProfile begins the CPU profile that -profile asks for.
+func (o *options) startProfile() error {
+	if o.profile == "" {
+		return nil
+	}
+	f, err := os.Create(o.profile)
+	if err != nil {
+		return err
+	}
+	return pprof.StartCPUProfile(f)
+}
+
+// usefulWork is the number of floating-point operations of the matrix products
+// that a step needs, each prompt computed once and no unseen key: base weights
+// forward and for the gradient of their input, LoRA three times each way, the
+// head for scored tokens, attention with 2 products forward and 5 backward.
+func usefulWork(o *options, c *engine.Config, rank int) float64 {
+	rows := o.prompt + o.samples*(o.completion-1)
+	pairs := o.prompt * (o.prompt + 1) / 2
+	for i := 1; i < o.completion; i++ {
+		pairs += o.samples * (o.prompt + i)
+	}
+	base, lora := 0, 0
+	for _, t := range engine.Targets {
+		out, in := c.Linear(t)
+		base += out * in
+		lora += rank * (out + in)
+	}
+	blocks := float64(rows)*float64(4*base+6*lora) + float64(pairs)*float64(14*c.HeadDim*c.Heads)
+	return float64(o.groups) * (float64(c.Layers)*blocks + 4*float64(c.Vocab*c.Hidden)*float64(o.samples*o.completion))
 }
 
 func feed(groups []*rows.Encoded) train.Source {
@@ -241,6 +282,39 @@ func feed(groups []*rows.Encoded) train.Source {
 		i++
 		return train.Group{Rows: groups[i-1], Position: int64(i - 1)}, nil
 	}
+}
+
+// prefill measures how fast prompts are read: from a request to its first token.
+func prefill(o *options) (map[string]any, error) {
+	p, m, err := open(o)
+	if err != nil {
+		return nil, err
+	}
+	tok, err := token.New(p.Tokenizer())
+	if err != nil {
+		return nil, err
+	}
+	s := sample.New(kernel.NewPool(o.threads), m, tok, sample.Options{MaxSequences: 1, MaxContext: o.context + 8})
+	var rates []float64
+	for i := range 4 { // the first warms up
+		prompt := make([]int32, o.context)
+		for t := range prompt {
+			prompt[t] = int32(10 + (t*7+31*i)%1000)
+		}
+		seed, done := int64(i), false
+		r := sample.Request{ID: uint64(i + 1), Prompt: prompt, MaxTokens: 1, Temperature: 1, TopP: 1, Seed: &seed, IgnoreEOS: true}
+		begin := time.Now()
+		if err := s.Submit(r, func(e sample.Event) { done = done || e.Finish != "" }); err != nil {
+			return nil, err
+		}
+		for !done && s.Step() {
+		}
+		if i > 0 {
+			rates = append(rates, float64(o.context)/time.Since(begin).Seconds())
+		}
+	}
+	slices.Sort(rates)
+	return map[string]any{"tokens_per_second": rates[len(rates)/2]}, nil
 }
 
 // decode measures sequences of different prompts after their prefill.
