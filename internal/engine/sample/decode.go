@@ -326,7 +326,7 @@ type piece struct {
 func (s *Sampler) piece(id int32) *piece {
 	p := &s.pieces[id]
 	if !p.known {
-		*p = piece{text: s.tok.Decode([]int32{id}, false), bytes: []byte(s.tok.TokenBytes(id)), known: true}
+		*p = piece{text: s.tok.TokenText(id), bytes: []byte(s.tok.TokenBytes(id)), known: true}
 	}
 	return p
 }

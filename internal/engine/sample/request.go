@@ -164,7 +164,7 @@ func (s *Sampler) accept(q Request, emit func(Event)) (*request, error) {
 		r.echo = make([]scored, len(r.Prompt))
 	}
 	for i := range r.N {
-		r.completions = append(r.completions, &completion{r: r, index: i, decoder: s.tok.NewDecoder(true), stop: stopper{stops: r.Stop}})
+		r.completions = append(r.completions, &completion{r: r, index: i, decoder: s.tok.NewDecoder(true).Continuing(), stop: stopper{stops: r.Stop}})
 	}
 	return r, nil
 }

@@ -91,6 +91,7 @@ func TestTokenizerRefusals(t *testing.T) {
 		"merge":         {`"a b"`, `"a z"`},
 		"pre-tokenizer": {`{"type":"ByteLevel","add_prefix_space":false}`, `{"type":"Metaspace"}`},
 		"no bytes":      {`{"type":"ByteLevel","add_prefix_space":false}`, `{"type":"Digits"}`},
+		"no split":      {`{"type":"ByteLevel","add_prefix_space":false}`, `null`},
 		"normalizer":    {`"normalizer":null`, `"normalizer":{"type":"Precompiled"}`},
 		"decoder":       {`"decoder":{"type":"ByteLevel"}`, `"decoder":{"type":"WordPiece"}`},
 		"post":          {`"post_processor":null`, `"post_processor":{"type":"BertProcessing"}`},
@@ -111,11 +112,19 @@ func TestTokenizerRefusals(t *testing.T) {
 	}
 }
 
+// piecesTokenizer is a tokeniser over characters with some bytes.
+const piecesTokenizer = `{"added_tokens":[{"id":9,"content":"[I]","special":true}],"normalizer":{"type":"Sequence","normalizers":[{"type":"Prepend","prepend":"\u2581"},` +
+	`{"type":"Replace","pattern":{"String":" "},"content":"\u2581"}]},"pre_tokenizer":null,"post_processor":null,` +
+	`"decoder":{"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"\u2581"},"content":" "},{"type":"ByteFallback"},{"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]},` +
+	`"model":{"type":"BPE","unk_token":"<unk>","fuse_unk":true,"byte_fallback":true,"vocab":{"<unk>":0,"a":1,"b":2,"ab":3,"\u2581":4,"\u2581a":5,"<0xC3>":6,"<0xBC>":7,"<0x0A>":8},"merges":["a b","\u2581 a"]}}`
+
 func FuzzTokenizer(f *testing.F) {
 	f.Add([]byte(tinyTokenizer), "abba <x> 12")
 	f.Add([]byte(strings.Replace(tinyTokenizer, `{"type":"ByteLevel","add_prefix_space":false}`,
 		`{"type":"Sequence","pretokenizers":[{"type":"Split","pattern":{"Regex":"(?i:'s|'t)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|\\s+(?!\\S)|\\s+"},"behavior":"Isolated"},{"type":"Digits"},{"type":"ByteLevel","use_regex":false}]}`, 1)), "Don'T 1234 \n x")
 	f.Add([]byte(strings.Replace(tinyTokenizer, `"added_tokens":[]`, `"added_tokens":[{"id":3,"content":" a","lstrip":true,"rstrip":true,"single_word":true,"normalized":true}]`, 1)), "x  a b\xff")
+	f.Add([]byte(piecesTokenizer), "ab  ba\nü[I]\xff")
+	f.Add([]byte(strings.Replace(piecesTokenizer, `"pre_tokenizer":null`, `"pre_tokenizer":{"type":"Metaspace","replacement":"\u2581","prepend_scheme":"first","split":true}`, 1)), " a b")
 	f.Fuzz(func(t *testing.T, file []byte, text string) {
 		tok, err := token.New(file)
 		var p *engine.Problem

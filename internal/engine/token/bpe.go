@@ -3,15 +3,19 @@ package token
 import (
 	"container/heap"
 	"encoding/json"
+	"fmt"
 	"strings"
 	"sync"
 	"unicode/utf8"
 )
 
-// bpe merges bytes into tokens.
+// bpe merges bytes, or characters, into tokens.
 type bpe struct {
 	ids          map[string]int32 // token bytes -> id
 	bytes        [256]int32       // id of each single byte, -1 = none
+	characters   bool             // the symbols are characters; bytes is what they fall back to
+	unknown      int32            // token of what has none, -1 = it is left out
+	fuseUnknown  bool             // one for a run of unknown characters
 	merges       map[uint64]merge // left<<32 | right
 	ignoreMerges bool
 
@@ -36,6 +40,8 @@ type bpeModel struct {
 	Dropout      *float64         `json:"dropout"`
 	Prefix       *string          `json:"continuing_subword_prefix"`
 	Suffix       *string          `json:"end_of_word_suffix"`
+	UNK          *string          `json:"unk_token"`
+	FuseUNK      bool             `json:"fuse_unk"`
 	ByteFallback bool             `json:"byte_fallback"`
 	IgnoreMerges bool             `json:"ignore_merges"`
 }
@@ -88,23 +94,30 @@ func tokenBytes(s string) string {
 	return string(out)
 }
 
-func newBPE(m *bpeModel) (*bpe, error) {
+func newBPE(m *bpeModel, byteLevel bool) (*bpe, error) {
 	switch {
 	case m.Type != "BPE" && m.Type != "":
-		return nil, problem("unsupported-tokenizer", "model", "type %.40q is not supported; supported is byte-level BPE", m.Type)
-	case m.Dropout != nil && *m.Dropout != 0, m.Prefix != nil && *m.Prefix != "", m.Suffix != nil && *m.Suffix != "", m.ByteFallback:
-		return nil, problem("unsupported-tokenizer", "model", "dropout, subword prefixes, word suffixes and byte fallback are not supported")
+		return nil, problem("unsupported-tokenizer", "model", "type %.40q is not supported; supported is BPE", m.Type)
+	case m.Dropout != nil && *m.Dropout != 0, m.Prefix != nil && *m.Prefix != "", m.Suffix != nil && *m.Suffix != "", m.ByteFallback && byteLevel:
+		return nil, problem("unsupported-tokenizer", "model", "dropout, subword prefixes, word suffixes and byte fallback behind a byte-level alphabet are not supported")
 	case len(m.Vocab) == 0 || len(m.Vocab) > maxVocab || len(m.Merges) > maxVocab:
 		return nil, problem("bad-tokenizer", "model", "has %d tokens and %d merges", len(m.Vocab), len(m.Merges))
 	}
 	b := &bpe{ids: make(map[string]int32, len(m.Vocab)), merges: make(map[uint64]merge, len(m.Merges)),
-		ignoreMerges: m.IgnoreMerges, cache: map[string][]int32{}}
+		ignoreMerges: m.IgnoreMerges, characters: !byteLevel, unknown: -1, fuseUnknown: m.FuseUNK, cache: map[string][]int32{}}
 	for i := range b.bytes {
 		b.bytes[i] = -1
 	}
 	for text, id := range m.Vocab {
 		if id < 0 || id > maxVocab {
 			return nil, problem("bad-tokenizer", "model", "has the token id %d", id)
+		}
+		if b.characters {
+			b.ids[text] = id
+			if c, ok := byteToken(text); ok && m.ByteFallback && text == fmt.Sprintf("<0x%02X>", c) {
+				b.bytes[c] = id
+			}
+			continue
 		}
 		raw := tokenBytes(text)
 		b.ids[raw] = id
@@ -113,6 +126,13 @@ func newBPE(m *bpeModel) (*bpe, error) {
 				b.bytes[c] = id
 			}
 		}
+	}
+	if m.UNK != nil && b.characters {
+		id, ok := m.Vocab[*m.UNK]
+		if !ok {
+			return nil, problem("bad-tokenizer", "model", "the unknown token is not in the vocabulary")
+		}
+		b.unknown = id
 	}
 	for rank, pair := range m.Merges {
 		left, okl := m.Vocab[pair[0]]
@@ -155,11 +175,7 @@ func (b *bpe) merge(out []int32, word string) []int32 {
 		}
 	}
 	start := len(out)
-	for i := range len(word) {
-		if id := b.bytes[word[i]]; id >= 0 {
-			out = append(out, id)
-		}
-	}
+	out = b.symbols(out, word)
 	symbols := out[start:]
 	if len(symbols) >= heapFrom {
 		return append(out[:start], b.mergeHeap(symbols)...)

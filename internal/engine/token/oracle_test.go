@@ -69,7 +69,14 @@ type tokenCase struct {
 // demoTokenizer is the tokeniser that an import of the demo model stores.
 func demoTokenizer(t testing.TB) (*token.Tokenizer, string) {
 	t.Helper()
-	f, err := os.Open(demoGGUF(t))
+	return importedTokenizer(t, demoGGUF(t))
+}
+
+// importedTokenizer is the tokeniser, and the template, that an import of a
+// GGUF file stores.
+func importedTokenizer(t testing.TB, path string) (*token.Tokenizer, string) {
+	t.Helper()
+	f, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,11 +107,15 @@ func TestIDsEqualHuggingFace(t *testing.T) {
 	if testing.Short() {
 		count = "400"
 	}
-	for _, kind := range []string{"gguf", "llama3", "qwen", "gpt4o", "plain"} {
+	for _, kind := range []string{"gguf", "llama3", "qwen", "gpt4o", "plain", "llama2", "gemma", "metaspace", "words", "scores"} {
 		t.Run(kind, func(t *testing.T) {
 			args := []string{"oracle_tokens.py", kind, count}
+			scored := filepath.Join(t.TempDir(), "scores.gguf")
 			if kind == "gguf" {
 				args = append(args, demoGGUF(t))
+			}
+			if kind == "scores" {
+				args = append(args, scored)
 			}
 			var got struct {
 				Tokenizer string
@@ -118,6 +129,10 @@ func TestIDsEqualHuggingFace(t *testing.T) {
 			compareTokens(t, tok, got.Cases)
 			if kind == "gguf" {
 				tok, _ = demoTokenizer(t)
+				compareTokens(t, tok, got.Cases)
+			}
+			if kind == "scores" {
+				tok, _ = importedTokenizer(t, scored)
 				compareTokens(t, tok, got.Cases)
 			}
 		})

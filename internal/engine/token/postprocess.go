@@ -69,20 +69,3 @@ func (t *Tokenizer) templateProcessing(p *processor) error {
 	t.front, t.back = append(front, t.front...), append(t.back, back...)
 	return nil
 }
-
-// checkDecoder accepts the decoder of byte-level models, which Decode is.
-func checkDecoder(raw json.RawMessage) error {
-	var d *struct {
-		Type     string `json:"type"`
-		Decoders []struct {
-			Type string `json:"type"`
-		} `json:"decoders"`
-	}
-	if len(raw) > 0 && json.Unmarshal(raw, &d) != nil {
-		return problem("bad-tokenizer", "decoder", "is malformed")
-	}
-	if d == nil || d.Type == "ByteLevel" || d.Type == "Sequence" && len(d.Decoders) == 1 && d.Decoders[0].Type == "ByteLevel" {
-		return nil
-	}
-	return problem("unsupported-tokenizer", "decoder", "%.40q is not supported; supported is ByteLevel", d.Type)
-}

@@ -8,8 +8,8 @@ import (
 )
 
 // splitter cuts pieces of text into smaller ones. Pieces are UTF-8, not yet in
-// the byte alphabet.
-type splitter func(pieces []string) []string
+// the byte alphabet. first says that the first piece begins the whole text.
+type splitter func(pieces []string, first bool) []string
 
 const splitGPT2 = `'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 
@@ -17,12 +17,17 @@ const splitGPT2 = `'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+
 type preTokenizer struct {
 	Type           string         `json:"type"`
 	PreTokenizers  []preTokenizer `json:"pretokenizers"`
-	AddPrefixSpace bool           `json:"add_prefix_space"`
+	AddPrefixSpace *bool          `json:"add_prefix_space"`
 	UseRegex       *bool          `json:"use_regex"`
 	Individual     bool           `json:"individual_digits"`
 	Pattern        textPattern    `json:"pattern"`
 	Behavior       string         `json:"behavior"`
 	Invert         bool           `json:"invert"`
+
+	// Metaspace.
+	Replacement string `json:"replacement"`
+	Scheme      string `json:"prepend_scheme"`
+	SplitWords  *bool  `json:"split"`
 }
 
 // textPattern is {"Regex": …} or {"String": …}.
@@ -42,12 +47,15 @@ func (p *preTokenizer) build() (split splitter, byteLevel bool, err error) {
 		return split, true, err
 	case "Digits":
 		individual := p.Individual
-		return func(pieces []string) []string { return splitRuns(pieces, unicode.IsNumber, individual) }, false, nil
+		return func(pieces []string, _ bool) []string { return splitRuns(pieces, unicode.IsNumber, individual) }, false, nil
 	case "Split":
 		split, err = p.split()
 		return split, false, err
+	case "Metaspace":
+		split, err = p.metaspace()
+		return split, false, err
 	}
-	return nil, false, problem("unsupported-tokenizer", "pre_tokenizer", "type %.40q is not supported; supported are ByteLevel, Split, Digits and Sequence", p.Type)
+	return nil, false, problem("unsupported-tokenizer", "pre_tokenizer", "type %.40q is not supported; supported are ByteLevel, Split, Digits, Metaspace and Sequence", p.Type)
 }
 
 func (p *preTokenizer) sequence() (splitter, bool, error) {
@@ -63,9 +71,9 @@ func (p *preTokenizer) sequence() (splitter, bool, error) {
 		}
 		all, byteLevel = append(all, s), b
 	}
-	return func(pieces []string) []string {
+	return func(pieces []string, first bool) []string {
 		for _, s := range all {
-			pieces = s(pieces)
+			pieces = s(pieces, first)
 		}
 		return pieces
 	}, byteLevel, nil
@@ -76,8 +84,8 @@ func (p *preTokenizer) byteLevel() (splitter, error) {
 	if err != nil {
 		return nil, err
 	}
-	prefix, regex := p.AddPrefixSpace, p.UseRegex == nil || *p.UseRegex
-	return func(pieces []string) []string {
+	prefix, regex := p.AddPrefixSpace != nil && *p.AddPrefixSpace, p.UseRegex == nil || *p.UseRegex
+	return func(pieces []string, _ bool) []string {
 		if prefix {
 			for i, s := range pieces {
 				if !strings.HasPrefix(s, " ") {
@@ -86,15 +94,16 @@ func (p *preTokenizer) byteLevel() (splitter, error) {
 			}
 		}
 		if regex {
-			return splitPattern(pieces, gpt2, false)
+			return splitPattern(pieces, gpt2, isolated)
 		}
 		return pieces
 	}, nil
 }
 
 func (p *preTokenizer) split() (splitter, error) {
-	if p.Behavior != "Isolated" && p.Behavior != "Removed" {
-		return nil, problem("unsupported-tokenizer", "pre_tokenizer", "split behaviour %.40q is not supported; supported are Isolated and Removed", p.Behavior)
+	behave, ok := behaviours[p.Behavior]
+	if !ok {
+		return nil, problem("unsupported-tokenizer", "pre_tokenizer", "split behaviour %.40q is not supported; supported are Isolated, Removed, MergedWithPrevious and MergedWithNext", p.Behavior)
 	}
 	source := ""
 	switch {
@@ -107,9 +116,11 @@ func (p *preTokenizer) split() (splitter, error) {
 	if err != nil || source == "" {
 		return nil, problem("unsupported-tokenizer", "pre_tokenizer", "the split pattern is not supported: %v", err)
 	}
-	removed := p.Behavior == "Removed"
-	if p.Invert && removed { // keep only the matches
-		return func(pieces []string) []string {
+	if p.Invert && p.Behavior != "Isolated" && p.Behavior != "Removed" {
+		return nil, problem("unsupported-tokenizer", "pre_tokenizer", "an inverted split with behaviour %.40q is not supported", p.Behavior)
+	}
+	if p.Invert && p.Behavior == "Removed" { // keep only the matches
+		return func(pieces []string, _ bool) []string {
 			var out []string
 			for _, s := range pieces {
 				compiled.split(s, func(piece string, matched bool) {
@@ -121,7 +132,7 @@ func (p *preTokenizer) split() (splitter, error) {
 			return out
 		}, nil
 	}
-	return func(pieces []string) []string { return splitPattern(pieces, compiled, removed) }, nil
+	return func(pieces []string, _ bool) []string { return splitPattern(pieces, compiled, behave) }, nil
 }
 
 func quotePattern(s string) string {
@@ -135,16 +146,72 @@ func quotePattern(s string) string {
 	return b.String()
 }
 
-func splitPattern(pieces []string, p *pattern, removed bool) []string {
+// behaviour says what becomes of a match.
+type behaviour int
+
+const (
+	isolated       behaviour = iota
+	removed                  // it is dropped
+	mergedPrevious           // it joins the piece before it, unless that ends with a match
+	mergedNext               // it joins the piece behind it, unless that begins with a match
+)
+
+var behaviours = map[string]behaviour{"Isolated": isolated, "Removed": removed, "MergedWithPrevious": mergedPrevious, "MergedWithNext": mergedNext}
+
+func splitPattern(pieces []string, p *pattern, b behaviour) []string {
 	out := make([]string, 0, len(pieces)+8)
 	for _, s := range pieces {
+		start, at, was, any := 0, 0, false, false // of the last piece; where s is; whether it was a match; whether there is one
 		p.split(s, func(piece string, matched bool) {
-			if !matched || !removed {
-				out = append(out, piece)
+			end := at + len(piece)
+			switch {
+			case matched && b == removed:
+			case any && (b == mergedPrevious && matched && !was || b == mergedNext && !matched && was):
+				out[len(out)-1] = s[start:end]
+			default:
+				out, start, any = append(out, piece), at, true
 			}
+			at, was = end, matched
 		})
 	}
 	return out
+}
+
+// metaspace writes spaces as the replacement, puts one before the text, and
+// cuts before each.
+func (p *preTokenizer) metaspace() (splitter, error) {
+	mark, scheme := p.Replacement, p.Scheme
+	if mark == "" {
+		mark = "\u2581"
+	}
+	if scheme == "" {
+		scheme = "always"
+		if p.AddPrefixSpace != nil && !*p.AddPrefixSpace {
+			scheme = "never"
+		}
+	}
+	if scheme != "always" && scheme != "first" && scheme != "never" || utf8.RuneCountInString(mark) != 1 {
+		return nil, problem("unsupported-tokenizer", "pre_tokenizer", "Metaspace with replacement %.10q and prepend_scheme %.20q is not supported", mark, scheme)
+	}
+	compiled, err := compilePattern(quotePattern(mark))
+	if err != nil {
+		return nil, problem("unsupported-tokenizer", "pre_tokenizer", "Metaspace's replacement is not supported: %v", err)
+	}
+	cut := p.SplitWords == nil || *p.SplitWords
+	return func(pieces []string, first bool) []string {
+		out := make([]string, len(pieces))
+		for i, s := range pieces {
+			s = strings.ReplaceAll(s, " ", mark)
+			if !strings.HasPrefix(s, mark) && (scheme == "always" || scheme == "first" && first && i == 0) {
+				s = mark + s
+			}
+			out[i] = s
+		}
+		if cut {
+			return splitPattern(out, compiled, mergedNext)
+		}
+		return out
+	}, nil
 }
 
 // splitRuns isolates runes that satisfy in, one by one or in runs.
@@ -166,15 +233,17 @@ func splitRuns(pieces []string, in func(rune) bool, individual bool) []string {
 	return out
 }
 
-// parsePreTokenizer reads the pre_tokenizer of a tokenizer.json.
-func parsePreTokenizer(raw json.RawMessage) (splitter, error) {
+// parsePreTokenizer reads the pre_tokenizer of a tokenizer.json; null leaves
+// texts whole. byteLevel says that tokens are written in the byte alphabet.
+func parsePreTokenizer(raw json.RawMessage) (split splitter, byteLevel bool, err error) {
 	var p *preTokenizer
-	if err := json.Unmarshal(raw, &p); err != nil || p == nil {
-		return nil, problem("unsupported-tokenizer", "pre_tokenizer", "is missing or malformed; supported is byte-level BPE")
+	if len(raw) > 0 {
+		if err := json.Unmarshal(raw, &p); err != nil {
+			return nil, false, problem("bad-tokenizer", "pre_tokenizer", "is malformed")
+		}
 	}
-	split, byteLevel, err := p.build()
-	if err == nil && !byteLevel {
-		return nil, problem("unsupported-tokenizer", "pre_tokenizer", "has no ByteLevel part; supported is byte-level BPE")
+	if p == nil {
+		return func(pieces []string, _ bool) []string { return pieces }, false, nil
 	}
-	return split, err
+	return p.build()
 }

@@ -61,16 +61,31 @@ func incomplete(b []byte) int {
 type Decoder struct {
 	t           *Tokenizer
 	skipSpecial bool
-	held        []byte
+	held        []byte // bytes of an unfinished rune, or of a run of byte tokens
+	strip       int    // leading spaces still to be dropped
 }
 
 // NewDecoder starts a stream.
 func (t *Tokenizer) NewDecoder(skipSpecial bool) *Decoder {
-	return &Decoder{t: t, skipSpecial: skipSpecial}
+	d := &Decoder{t: t, skipSpecial: skipSpecial}
+	if t.pieces != nil {
+		d.strip = t.pieces.strip
+	}
+	return d
+}
+
+// Continuing says that the text goes on behind another: it keeps the leading
+// space that a whole text loses. It returns d.
+func (d *Decoder) Continuing() *Decoder {
+	d.strip = 0
+	return d
 }
 
 // Push adds a token and returns the text that is now certain.
 func (d *Decoder) Push(id int32) string {
+	if d.t.pieces != nil {
+		return d.pushPiece(id)
+	}
 	if len(d.held) == 0 { // mostly: nothing is copied
 		if text := d.t.TokenBytes(id); utf8.ValidString(text) {
 			if d.skipSpecial && d.t.IsSpecial(id) {
@@ -96,7 +111,42 @@ func (d *Decoder) Push(id int32) string {
 
 // Flush returns what is left: U+FFFD for an unfinished rune.
 func (d *Decoder) Flush() string {
+	if d.t.pieces != nil {
+		return d.stripped(d.endRun())
+	}
 	text := lossy(d.held)
 	d.held = d.held[:0]
+	return text
+}
+
+// pushPiece is Push of a tokeniser over characters: what a run of byte tokens
+// spells is certain when it ends.
+func (d *Decoder) pushPiece(id int32) string {
+	if !d.t.Known(id) || d.skipSpecial && d.t.IsSpecial(id) {
+		return ""
+	}
+	if d.t.bare[id] {
+		d.held = append(d.held, d.t.texts[id]...)
+		return ""
+	}
+	return d.stripped(d.endRun() + d.t.texts[id])
+}
+
+func (d *Decoder) endRun() string {
+	text := byteRun(d.held)
+	d.held = d.held[:0]
+	return text
+}
+
+// stripped drops the spaces with which the whole text begins.
+func (d *Decoder) stripped(text string) string {
+	for d.strip > 0 && text != "" {
+		if text[0] != ' ' {
+			d.strip = 0
+			break
+		}
+		text = text[1:]
+		d.strip--
+	}
 	return text
 }

@@ -8,7 +8,7 @@ import (
 // MaxTokenizer bounds the bytes of a tokenizer.json.
 const MaxTokenizer = 256 << 20
 
-// Tokenizer is a byte-level BPE tokeniser. It is safe for concurrent use.
+// Tokenizer is a BPE tokeniser over bytes or over characters. It is safe for concurrent use.
 type Tokenizer struct {
 	bpe        *bpe
 	normalize  func(string) string // nil = none
@@ -16,6 +16,8 @@ type Tokenizer struct {
 	raw        trie // added tokens found in the text as it is
 	normalized trie // added tokens found behind normalisation
 	texts      []string
+	pieces     *pieceDecoder  // nil for byte-level BPE
+	bare       map[int32]bool // tokens of single bytes, with pieces
 	present    []bool
 	special    map[int32]bool
 	added      map[string]int32
@@ -62,16 +64,17 @@ func New(b []byte) (*Tokenizer, error) {
 		return nil, problem("bad-tokenizer", "", "is not the JSON of a tokeniser")
 	}
 	var err error
-	if t.bpe, err = newBPE(file.Model); err != nil {
+	var byteLevel bool
+	if t.split, byteLevel, err = parsePreTokenizer(file.PreTokenizer); err != nil {
+		return nil, err
+	}
+	if t.bpe, err = newBPE(file.Model, byteLevel); err != nil {
 		return nil, err
 	}
 	if t.normalize, err = parseNormalizer(file.Normalizer); err != nil {
 		return nil, err
 	}
-	if t.split, err = parsePreTokenizer(file.PreTokenizer); err != nil {
-		return nil, err
-	}
-	if err := checkDecoder(file.Decoder); err != nil {
+	if t.pieces, err = parseDecoder(file.Decoder, byteLevel); err != nil {
 		return nil, err
 	}
 	if err := t.addTokens(file.Model.Vocab, file.Added); err != nil {
@@ -101,24 +104,42 @@ func (t *Tokenizer) addTokens(vocab map[string]int32, added []addedToken) error 
 	}
 	t.texts, t.present = make([]string, top+1), make([]bool, top+1)
 	for text, id := range vocab {
-		t.texts[id], t.present[id] = tokenBytes(text), true
+		t.setText(id, text)
 	}
 	for i := range added {
 		a := &added[i]
-		t.texts[a.ID], t.present[a.ID] = tokenBytes(a.Content), true
+		content := a.Content
+		if a.Normalized && t.normalize != nil { // decoding shows it as it is found
+			content = t.normalize(content)
+		}
+		t.setText(a.ID, content)
 		t.added[a.Content] = a.ID
 		if a.Special {
 			t.special[a.ID] = true
 		}
-		if a.Normalized && t.normalize != nil {
-			t.normalized.add(t.normalize(a.Content), a)
-		} else if a.Normalized {
-			t.normalized.add(a.Content, a)
+		if a.Normalized {
+			t.normalized.add(content, a)
 		} else {
 			t.raw.add(a.Content, a)
 		}
 	}
 	return nil
+}
+
+// setText notes what a token stands for.
+func (t *Tokenizer) setText(id int32, token string) {
+	t.present[id] = true
+	if t.pieces == nil {
+		t.texts[id] = tokenBytes(token)
+		return
+	}
+	text, bare := t.pieces.text(token)
+	if t.texts[id] = text; bare {
+		if t.bare == nil {
+			t.bare = map[int32]bool{}
+		}
+		t.bare[id] = true
+	}
 }
 
 // resolveEnds resolves the ids that end a turn.
@@ -148,7 +169,10 @@ func (t *Tokenizer) Encode(text string, special bool) []int32 {
 	if special {
 		out = append(out, t.front...)
 	}
+	first := true // the piece begins the text
 	t.raw.cut(text, func(piece string, id int32) {
+		begins := first
+		first = false
 		if id >= 0 {
 			out = append(out, id)
 			return
@@ -158,12 +182,13 @@ func (t *Tokenizer) Encode(text string, special bool) []int32 {
 		}
 		t.normalized.cut(piece, func(piece string, id int32) {
 			if id >= 0 {
-				out = append(out, id)
+				out, begins = append(out, id), false
 				return
 			}
-			for _, word := range t.split([]string{piece}) {
+			for _, word := range t.split([]string{piece}, begins) {
 				out = t.bpe.encode(out, word)
 			}
+			begins = false
 		})
 	})
 	if special {
@@ -175,6 +200,13 @@ func (t *Tokenizer) Encode(text string, special bool) []int32 {
 // Decode returns the text of ids; bytes that are no UTF-8 become U+FFFD.
 func (t *Tokenizer) Decode(ids []int32, skipSpecial bool) string {
 	var b []byte
+	if t.pieces != nil {
+		d := t.NewDecoder(skipSpecial)
+		for _, id := range ids {
+			b = append(b, d.Push(id)...)
+		}
+		return string(append(b, d.Flush()...))
+	}
 	for _, id := range ids {
 		if !(skipSpecial && t.special[id]) {
 			b = append(b, t.TokenBytes(id)...)
@@ -193,6 +225,9 @@ func (t *Tokenizer) TokenBytes(id int32) string {
 	}
 	return t.texts[id]
 }
+
+// TokenText is one token's own text; bytes that are no UTF-8 become U+FFFD.
+func (t *Tokenizer) TokenText(id int32) string { return lossy([]byte(t.TokenBytes(id))) }
 
 // Known says that id stands for a token.
 func (t *Tokenizer) Known(id int32) bool {

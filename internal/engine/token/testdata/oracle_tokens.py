@@ -1,7 +1,9 @@
 """Token ids of Hugging Face's tokenizers for many texts, as JSON on stdout.
 
-usage: oracle_tokens.py KIND COUNT [GGUF]
-KIND: gguf (the tokeniser of a GGUF file), llama3, qwen, gpt4o, plain (trained here)
+usage: oracle_tokens.py KIND COUNT [PATH]
+KIND: gguf (the tokeniser of a GGUF file), file (a tokenizer.json), llama3, qwen, gpt4o, plain (trained here), and
+trained here with characters as symbols: llama2 (normaliser of Llama 2 and Mistral), gemma, metaspace (Mistral's later form);
+scores (as llama2, with the merges that SentencePiece's scores mean; written to PATH as GGUF)
 """
 
 import json
@@ -87,6 +89,82 @@ def trained(kind):
     return t, specials + [e.content for e in extra]
 
 
+PIECES = {
+    "llama2": dict(normalizer=normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")]), strip=True),
+    "gemma": dict(normalizer=normalizers.Replace(" ", "▁"), pre=pre_tokenizers.Split(" ", behavior="merged_with_previous")),
+    "metaspace": dict(pre=pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="first", split=False), strip=True),
+    "words": dict(pre=pre_tokenizers.Metaspace(replacement="▁", prepend_scheme="always", split=True), strip=True),
+}
+
+
+def pieces(kind, whole=True):
+    """A tokeniser over characters with byte fallback; whole: every byte has a token."""
+    spec = PIECES["llama2" if kind == "scores" else kind]
+    t = Tokenizer(models.BPE(unk_token="<unk>", fuse_unk=True))
+    trainer = trainers.BpeTrainer(vocab_size=1200, special_tokens=["<unk>", "<s>", "</s>"], limit_alphabet=150, show_progress=False)
+    # Words keep training short; the normaliser is the family's afterwards.
+    t.normalizer, t.pre_tokenizer = normalizers.Replace(" ", "▁"), pre_tokenizers.Split("▁", behavior="merged_with_next")
+    t.train_from_iterator(texts(600, []), trainer)
+    state = json.loads(t.to_str())
+    vocab, merges = state["model"]["vocab"], [tuple(m) for m in state["model"]["merges"]]
+    for run in range(2, 9):  # runs of spaces, as the real vocabularies have
+        vocab["▁" * run] = len(vocab)
+        merges.append(("▁" * (run - 1), "▁"))
+    for byte in range(256) if whole else []:
+        vocab[f"<0x{byte:02X}>"] = len(vocab)
+    scores = None
+    if kind == "scores":
+        from transformers.convert_slow_tokenizer import generate_merges
+
+        made = {}
+        for rank, (left, right) in enumerate(merges):
+            made.setdefault(left + right, -float(rank))
+        skip = {s for s in vocab if s in ("<unk>", "<s>", "</s>") or s.startswith("<0x")}
+        scores = {s: made.get(s, 0.0 if s in skip else -1e4 - i) for i, s in enumerate(vocab)}
+        merges = [tuple(m) for m in generate_merges(vocab, scores, skip)]
+    t = Tokenizer(models.BPE(vocab=vocab, merges=merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    t.normalizer = spec.get("normalizer")
+    if "pre" in spec:
+        t.pre_tokenizer = spec["pre"]
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    t.decoder = decoders.Sequence(steps + ([decoders.Strip(" ", 1, 0)] if spec.get("strip") else []))
+    t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in ("<unk>", "<s>", "</s>")])
+    specials = ["<unk>", "<s>", "</s>"]
+    if kind != "scores":
+        t.add_tokens([AddedToken("<start_of_turn>", normalized=False), AddedToken("[INST]", normalized=True), AddedToken("\n\n", normalized=False)])
+        specials += ["<start_of_turn>", "[INST]"]
+    t.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", t.token_to_id("<s>"))])
+    return t, specials, scores
+
+
+def write_gguf(path, t, scores):
+    import gguf
+    import numpy as np
+
+    w = gguf.GGUFWriter(path, "llama")
+    for name, value in dict(block_count=1, context_length=64, embedding_length=8, feed_forward_length=8, head_count=1).items():
+        getattr(w, "add_" + name)(value)
+    w.add_layer_norm_rms_eps(1e-5)
+    w.add_tokenizer_model("llama")
+    tokens = sorted(scores, key=t.token_to_id)
+    kinds = [2 if s == "<unk>" else 3 if s in ("<s>", "</s>") else 6 if s.startswith("<0x") else 1 for s in tokens]
+    w.add_token_list(tokens)
+    w.add_token_scores([scores[s] for s in tokens])
+    w.add_token_types(kinds)
+    w.add_bos_token_id(1), w.add_eos_token_id(2), w.add_unk_token_id(0)
+    names = ["attn_norm", "ffn_norm", "attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"]
+    w.add_tensor("token_embd.weight", np.zeros((len(tokens), 8), np.float32))
+    w.add_tensor("output_norm.weight", np.ones(8, np.float32))
+    for name in names:
+        w.add_tensor(f"blk.0.{name}.weight", np.ones(8, np.float32) if "norm" in name else np.zeros((8, 8), np.float32))
+    w.write_header_to_file(), w.write_kv_data_to_file(), w.write_tensors_to_file(), w.close()
+
+
+def from_file(path):
+    t = Tokenizer.from_file(path)
+    return t, [a["content"] for a in json.loads(t.to_str())["added_tokens"] if len(a["content"]) > 2][:40]
+
+
 def from_gguf(path):
     import gguf
 
@@ -103,10 +181,19 @@ def from_gguf(path):
 
 
 kind, count = sys.argv[1], int(sys.argv[2])
-tok, specials = from_gguf(sys.argv[3]) if kind == "gguf" else trained(kind)
+if kind == "gguf":
+    tok, specials = from_gguf(sys.argv[3])
+elif kind == "file":
+    tok, specials = from_file(sys.argv[3])
+elif kind in PIECES or kind == "scores":
+    tok, specials, scores = pieces(kind)
+    if scores:
+        write_gguf(sys.argv[3], tok, scores)
+else:
+    tok, specials = trained(kind)
 cases = []
 for text in texts(count, specials):
     ids = tok.encode(text, add_special_tokens=False).ids
     cases.append({"text": text, "ids": ids, "special": tok.encode(text).ids, "decoded": tok.decode(ids, skip_special_tokens=False),
                   "skipped": tok.decode(ids[1:], skip_special_tokens=True)})
-json.dump({"tokenizer": tok.to_str(), "cases": cases}, sys.stdout)
+json.dump({"tokenizer": "" if kind == "file" else tok.to_str(), "cases": cases}, sys.stdout)
