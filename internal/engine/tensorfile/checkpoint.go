@@ -1,7 +1,6 @@
 package tensorfile
 
 import (
-	"fmt"
 	"slices"
 
 	"github.com/firekeep/firekeep/internal/engine"
@@ -25,25 +24,6 @@ type weight struct {
 	stored string // name in the file
 	shape  []int
 	row    func(dst []float32, i int)
-}
-
-// Names lists the prepared tensors of a configuration in file order, with the
-// rows and width of each; rows 0 marks a vector.
-func tensorPlan(c *engine.Config) []tableEntry {
-	plan := []tableEntry{{Name: "embed", N: c.Vocab, K: c.Hidden}}
-	if !c.Tied {
-		plan = append(plan, tableEntry{Name: "head", N: c.Vocab, K: c.Hidden})
-	}
-	plan = append(plan, tableEntry{Name: "norm", K: c.Hidden})
-	for i := range c.Layers {
-		prefix := fmt.Sprintf("layers.%d.", i)
-		plan = append(plan, tableEntry{Name: prefix + "attn_norm", K: c.Hidden}, tableEntry{Name: prefix + "mlp_norm", K: c.Hidden})
-		for _, target := range engine.Targets {
-			out, in := c.Linear(target)
-			plan = append(plan, tableEntry{Name: prefix + target, N: out, K: in})
-		}
-	}
-	return plan
 }
 
 // find fetches a tensor and checks its shape against the plan.
@@ -90,6 +70,9 @@ func checkConfig(c *engine.Config, object string) error {
 		if id < -1 || int(id) >= c.Vocab {
 			return problem("bad-config", object, "special token", "id %d lies outside the vocabulary of %d", id, c.Vocab)
 		}
+	}
+	if err := checkVariations(c, object); err != nil {
+		return err
 	}
 	return checkRope(c.RopeScaling, object)
 }

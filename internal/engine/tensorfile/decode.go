@@ -58,12 +58,14 @@ var ggmlTypes = map[uint32]block{
 	6:  {"Q5_0", 32, 22, blocks(22, q5_0)},
 	7:  {"Q5_1", 32, 24, blocks(24, q5_1)},
 	8:  {"Q8_0", 32, 34, blocks(34, q8_0)},
+	12: {"Q4_K", 256, 144, q4_K},
+	13: {"Q5_K", 256, 176, q5_K},
 	14: {"Q6_K", 256, 210, q6_K},
 	30: {"BF16", 1, 2, decodeBF16},
 }
 
 var ggmlNames = map[uint32]string{
-	9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 12: "Q4_K", 13: "Q5_K", 15: "Q8_K",
+	9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 15: "Q8_K",
 	16: "IQ2_XXS", 17: "IQ2_XS", 18: "IQ3_XXS", 19: "IQ1_S", 20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS",
 	24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64", 29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4",
 }
@@ -118,6 +120,49 @@ func q8_0(dst []float32, b []byte) {
 	d := half(b)
 	for i, q := range b[2:34] {
 		dst[i] = d * float32(int8(q))
+	}
+}
+
+// scaleMin unpacks scale and minimum of part i of a block of Q4_K or Q5_K, six
+// bits each of 12 bytes: parts 0..3 lie in the low bits of bytes 0..3 and 4..7;
+// parts 4..7 have their low four bits in the nibbles of bytes 8..11 and their
+// high two on top of the others.
+func scaleMin(packed []byte, i int) (scale, least byte) {
+	if i < 4 {
+		return packed[i] & 63, packed[i+4] & 63
+	}
+	return packed[i+4]&15 | packed[i-4]>>6<<4, packed[i+4]>>4 | packed[i]>>6<<4
+}
+
+// q4_K: blocks of 256 in eight parts of 32: d, dmin, 12 bytes of scales and
+// minima, then 128 bytes whose low nibbles are the even part of each pair and
+// whose high ones the odd; value (d * scale) * q - dmin * min.
+func q4_K(dst []float32, src []byte) {
+	for ; len(dst) > 0; dst, src = dst[256:], src[144:] {
+		d, dmin := half(src), half(src[2:])
+		for i := range 8 {
+			sc, mn := scaleMin(src[4:16], i)
+			scale, least := d*float32(sc), float32(dmin*float32(mn))
+			for l, q := range src[16+i/2*32 : 48+i/2*32] {
+				dst[32*i+l] = float32(scale*float32(q>>(i%2*4)&15)) - least
+			}
+		}
+	}
+}
+
+// q5_K: as q4_K, with the fifth bits of part i in bit i of 32 bytes before the
+// nibbles.
+func q5_K(dst []float32, src []byte) {
+	for ; len(dst) > 0; dst, src = dst[256:], src[176:] {
+		d, dmin := half(src), half(src[2:])
+		for i := range 8 {
+			sc, mn := scaleMin(src[4:16], i)
+			scale, least := d*float32(sc), float32(dmin*float32(mn))
+			for l, q := range src[48+i/2*32 : 80+i/2*32] {
+				v := q>>(i%2*4)&15 | src[16+l]>>i&1<<4
+				dst[32*i+l] = float32(scale*float32(v)) - least
+			}
+		}
 	}
 }
 

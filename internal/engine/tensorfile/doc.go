@@ -13,7 +13,13 @@
 //	norm                  [Hidden]
 //	layers.N.attn_norm    [Hidden]
 //	layers.N.mlp_norm     [Hidden]
+//	layers.N.attn_post_norm, mlp_post_norm  [Hidden]   with Config.PostNorms
+//	layers.N.q_norm, k_norm                 [HeadDim]  with Config.QKNorm
 //	layers.N.q_proj ...   [out, in]         panels, one per engine.Targets
+//	layers.N.q_proj_bias  [out]             one per Config.Biases
+//
+// Norms are stored as the factor that they apply: where a family's files hold
+// that factor less one, import adds the one.
 package tensorfile
 
 import (

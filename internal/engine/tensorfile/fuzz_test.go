@@ -19,7 +19,7 @@ func tinyModel() map[string][]byte {
 		if e.N > 0 {
 			shape = []int{e.N, e.K}
 		}
-		tensors = append(tensors, F32(hfName(e.Name), shape, make([]float32, max(e.N, 1)*e.K)))
+		tensors = append(tensors, F32(hfName(&c, e.Name), shape, make([]float32, max(e.N, 1)*e.K)))
 	}
 	var weights bytes.Buffer
 	if err := WriteSafetensors(&weights, tensors, map[string]string{"format": "pt"}); err != nil {

@@ -173,7 +173,7 @@ func (c *cursor) tensorInfo() (t GGUFTensor, offset uint64, err error) {
 			name = "unknown"
 		}
 		return t, 0, problem("unsupported-dtype", "", t.Name,
-			"type %s (%d) is not supported; supported are F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q6_K", name, kind)
+			"type %s (%d) is not supported; supported are F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K and Q6_K", name, kind)
 	}
 	t.Type = t.block.name
 	inner := int64(1)

@@ -44,6 +44,7 @@ var ggufPre = map[string]struct {
 	"default":   {pre: byteLevel(true)},
 	"smollm":    {pre: object{"type": "Sequence", "pretokenizers": []object{{"type": "Digits", "individual_digits": true}, byteLevel(true)}}},
 	"llama-bpe": {pre: splitThen(splitLlama3), ignoreMerges: true},
+	"smaug-bpe": {pre: splitThen(splitLlama3)}, // SmolLM3
 	"qwen2":     {pre: splitThen(splitQwen2), nfc: true},
 }
 
@@ -53,8 +54,11 @@ func ggufTokenizer(m *metadata, c *engine.Config) ([]byte, error) {
 	if kind == "" {
 		return nil, problem("missing-tokenizer", "", "tokenizer.ggml.model", "the file carries no tokeniser")
 	}
+	if kind == "llama" {
+		return piecesGGUF(m, c)
+	}
 	if kind != "gpt2" {
-		return nil, problem("unsupported-tokenizer", "", "tokenizer.ggml.model", "%.40q is not supported; supported is gpt2 (byte-level BPE)", kind)
+		return nil, problem("unsupported-tokenizer", "", "tokenizer.ggml.model", "%.40q is not supported; supported are gpt2 (byte-level BPE) and llama (SentencePiece BPE)", kind)
 	}
 	name := m.text("tokenizer.ggml.pre")
 	pre, ok := ggufPre[name]
@@ -83,20 +87,25 @@ func ggufTokenizer(m *metadata, c *engine.Config) ([]byte, error) {
 		t["normalizer"] = object{"type": "NFC"}
 	}
 	t["added_tokens"], t["model"] = ggufVocabulary(tokens, merges, types, pre.ignoreMerges)
-	text := func(key string) string {
-		if id := m.integer("tokenizer.ggml."+key+"_token_id", 1<<30); id >= 0 && id < len(tokens) {
-			return tokens[id]
-		}
-		return ""
+	t["post_processor"] = ggufPostProcessor(m, specialText(m, tokens, "bos"), c.BOS)
+	return packGGUF(m, c, tokens, t)
+}
+
+// specialText is the text of a special token, "" without one.
+func specialText(m *metadata, tokens []string, key string) string {
+	if id := m.integer("tokenizer.ggml."+key+"_token_id", 1<<30); id >= 0 && id < len(tokens) {
+		return tokens[id]
 	}
-	bos := text("bos")
-	t["post_processor"] = ggufPostProcessor(m, bos, c.BOS)
+	return ""
+}
+
+func packGGUF(m *metadata, c *engine.Config, tokens []string, t object) ([]byte, error) {
 	raw, err := json.Marshal(t)
 	if err != nil {
 		return nil, err
 	}
-	return packTokenizer(TokenizerBlob{Tokenizer: raw, BOSToken: bos, EOSToken: text("eos"), UNKToken: text("unknown"),
-		PADToken: text("padding"), BOS: c.BOS, EOS: c.EOS, Vocab: c.Vocab})
+	return packTokenizer(TokenizerBlob{Tokenizer: raw, BOSToken: specialText(m, tokens, "bos"), EOSToken: specialText(m, tokens, "eos"),
+		UNKToken: specialText(m, tokens, "unknown"), PADToken: specialText(m, tokens, "padding"), BOS: c.BOS, EOS: c.EOS, Vocab: c.Vocab})
 }
 
 func ggufVocabulary(tokens, merges []string, types []int64, ignoreMerges bool) (added []object, model object) {
@@ -126,10 +135,15 @@ func ggufPostProcessor(m *metadata, bos string, id int32) object {
 	if add, _ := m.g.Meta["tokenizer.ggml.add_bos_token"].(bool); !add || bos == "" {
 		return plain
 	}
-	return object{"type": "Sequence", "processors": []object{plain, {
+	return object{"type": "Sequence", "processors": []object{plain, beforeText(bos, id)}}
+}
+
+// beforeText puts a special token before a text.
+func beforeText(text string, id int32) object {
+	return object{
 		"type":           "TemplateProcessing",
-		"single":         []object{{"SpecialToken": object{"id": bos, "type_id": 0}}, {"Sequence": object{"id": "A", "type_id": 0}}},
+		"single":         []object{{"SpecialToken": object{"id": text, "type_id": 0}}, {"Sequence": object{"id": "A", "type_id": 0}}},
 		"pair":           []object{},
-		"special_tokens": object{bos: object{"id": bos, "ids": []int32{id}, "tokens": []string{bos}}},
-	}}}
+		"special_tokens": object{text: object{"id": text, "ids": []int32{id}, "tokens": []string{text}}},
+	}
 }

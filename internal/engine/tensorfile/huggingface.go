@@ -9,72 +9,13 @@ import (
 	"github.com/firekeep/firekeep/internal/engine"
 )
 
-// hfConfig is what a Llama-family config.json says.
-type hfConfig struct {
-	Architectures     []string `json:"architectures"`
-	ModelType         string   `json:"model_type"`
-	HiddenSize        int      `json:"hidden_size"`
-	IntermediateSize  int      `json:"intermediate_size"`
-	Layers            int      `json:"num_hidden_layers"`
-	Heads             int      `json:"num_attention_heads"`
-	KVHeads           *int     `json:"num_key_value_heads"`
-	HeadDim           *int     `json:"head_dim"`
-	Vocab             int      `json:"vocab_size"`
-	MaxPositions      *int     `json:"max_position_embeddings"`
-	NormEps           *float64 `json:"rms_norm_eps"`
-	RopeTheta         *float64 `json:"rope_theta"`
-	RopeScaling       *hfRope  `json:"rope_scaling"`
-	RopeParameters    *hfRope  `json:"rope_parameters"` // transformers 5
-	Tied              bool     `json:"tie_word_embeddings"`
-	AttentionBias     bool     `json:"attention_bias"`
-	MLPBias           bool     `json:"mlp_bias"`
-	HiddenAct         string   `json:"hidden_act"`
-	PretrainingTP     int      `json:"pretraining_tp"`
-	PartialRotary     *float64 `json:"partial_rotary_factor"`
-	BOS               tokenIDs `json:"bos_token_id"`
-	EOS               tokenIDs `json:"eos_token_id"`
-	QuantizationModel any      `json:"quantization_config"`
-}
-
-type hfRope struct {
-	RopeType string   `json:"rope_type"`
-	Type     string   `json:"type"`
-	Theta    *float64 `json:"rope_theta"`
-	Factor   float64  `json:"factor"`
-	Low      float64  `json:"low_freq_factor"`
-	High     float64  `json:"high_freq_factor"`
-	Original int      `json:"original_max_position_embeddings"`
-}
-
-// tokenIDs reads an id, a list of ids or null.
-type tokenIDs []int32
-
-func (t *tokenIDs) UnmarshalJSON(b []byte) error {
-	var one *int32
-	if json.Unmarshal(b, &one) == nil {
-		if one != nil {
-			*t = tokenIDs{*one}
-		}
-		return nil
-	}
-	return json.Unmarshal(b, (*[]int32)(t))
-}
-
-// SupportedArchitectures are the values of config.json's architectures and of
-// GGUF's general.architecture that can be imported.
-var SupportedArchitectures = []string{"LlamaForCausalLM", "llama (GGUF)"}
-
-func unsupported(object, got string) error {
-	return problem("unsupported-architecture", object, "", "architecture %.60q is not supported; supported are %s", got, strings.Join(SupportedArchitectures, ", "))
-}
-
 func openHuggingFace(s *Source) (*checkpoint, error) {
 	const object = "config.json"
 	var h hfConfig
 	if err := json.Unmarshal(s.files[object], &h); err != nil {
 		return nil, problem("bad-config", object, "", "is not valid JSON of a model configuration")
 	}
-	config, err := h.engineConfig()
+	config, err := h.read()
 	if err != nil {
 		return nil, err
 	}
@@ -96,74 +37,6 @@ func openHuggingFace(s *Source) (*checkpoint, error) {
 		return nil, err
 	}
 	return c, c.bindHuggingFace(tensors)
-}
-
-func (h *hfConfig) engineConfig() (engine.Config, error) {
-	const object = "config.json"
-	arch := h.ModelType
-	if len(h.Architectures) > 0 {
-		arch = h.Architectures[0]
-	}
-	switch {
-	case arch != "LlamaForCausalLM" && !(len(h.Architectures) == 0 && arch == "llama"):
-		return engine.Config{}, unsupported(object, arch)
-	case h.AttentionBias || h.MLPBias:
-		return engine.Config{}, problem("unsupported-bias", object, "attention_bias", "linear layers with a bias are not supported")
-	case h.HiddenAct != "" && h.HiddenAct != "silu":
-		return engine.Config{}, problem("unsupported-activation", object, "hidden_act", "%.40q is not supported; supported is silu", h.HiddenAct)
-	case h.QuantizationModel != nil:
-		return engine.Config{}, problem("unsupported-dtype", object, "quantization_config", "quantised safetensors are not supported; import the unquantised model or a GGUF file")
-	case h.PartialRotary != nil && *h.PartialRotary != 1:
-		return engine.Config{}, problem("unsupported-rope", object, "partial_rotary_factor", "partial rotary embeddings are not supported")
-	}
-	c := engine.Config{
-		Family: "llama", Layers: h.Layers, Hidden: h.HiddenSize, Inter: h.IntermediateSize, Heads: h.Heads,
-		KVHeads: orElse(h.KVHeads, h.Heads), Vocab: h.Vocab, MaxPositions: orElse(h.MaxPositions, 2048),
-		NormEps: orElse(h.NormEps, 1e-6), RopeTheta: orElse(h.RopeTheta, 10000), Tied: h.Tied, BOS: -1, EOS: h.EOS,
-	}
-	c.HeadDim = orElse(h.HeadDim, h.HiddenSize/max(h.Heads, 1))
-	if len(h.BOS) > 0 {
-		c.BOS = h.BOS[0]
-	}
-	rope := h.RopeScaling
-	if rope == nil {
-		rope = h.RopeParameters
-	}
-	if h.RopeTheta == nil && rope != nil && rope.Theta != nil {
-		c.RopeTheta = *rope.Theta
-	}
-	var err error
-	c.RopeScaling, err = rope.scaling(c.MaxPositions)
-	return c, err
-}
-
-func orElse[T any](p *T, fallback T) T {
-	if p != nil {
-		return *p
-	}
-	return fallback
-}
-
-func (r *hfRope) scaling(maxPositions int) (*engine.RopeScaling, error) {
-	if r == nil {
-		return nil, nil
-	}
-	kind := r.RopeType
-	if kind == "" {
-		kind = r.Type
-	}
-	switch kind {
-	case "", "default":
-		return nil, nil
-	case "linear":
-		return &engine.RopeScaling{Type: "linear", Factor: r.Factor}, nil
-	case "llama3":
-		if r.Original == 0 {
-			r.Original = maxPositions
-		}
-		return &engine.RopeScaling{Type: "llama3", Factor: r.Factor, LowFreqFactor: r.Low, HighFreqFactor: r.High, OriginalMaxPos: r.Original}, nil
-	}
-	return nil, problem("unsupported-rope", "config.json", "rope_scaling", "type %.40q is not supported; supported are llama3 and linear", kind)
 }
 
 // safetensors merges the shards, checked against the index when there is one.
@@ -214,30 +87,10 @@ func inObject(err error, object string) error {
 	return err
 }
 
-var hfLinear = map[string]string{
-	"q_proj": "self_attn.q_proj", "k_proj": "self_attn.k_proj", "v_proj": "self_attn.v_proj", "o_proj": "self_attn.o_proj",
-	"gate_proj": "mlp.gate_proj", "up_proj": "mlp.up_proj", "down_proj": "mlp.down_proj",
-	"attn_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm",
-}
-
-// hfName translates a prepared tensor name.
-func hfName(name string) string {
-	switch name {
-	case "embed":
-		return "model.embed_tokens.weight"
-	case "head":
-		return "lm_head.weight"
-	case "norm":
-		return "model.norm.weight"
-	}
-	i := strings.LastIndexByte(name, '.')
-	return "model." + name[:i+1] + hfLinear[name[i+1:]] + ".weight"
-}
-
 func (c *checkpoint) bindHuggingFace(tensors map[string]Tensor) error {
 	for name, t := range tensors {
-		if strings.HasSuffix(name, ".bias") {
-			return problem("unsupported-bias", c.object, name, "linear layers with a bias are not supported")
+		if strings.HasSuffix(name, ".bias") && !c.hasBias(name) {
+			return problem("unsupported-bias", c.object, name, "this bias is not part of the family %s", c.config.Family)
 		}
 		if strings.HasSuffix(name, ".weight") && floatDecoders[t.DType] == nil {
 			return problem("unsupported-dtype", c.object, name, "dtype %s is not supported; supported are F32, F16 and BF16", t.DType)
@@ -247,7 +100,7 @@ func (c *checkpoint) bindHuggingFace(tensors map[string]Tensor) error {
 		return problem("missing-tensor", c.object, "lm_head.weight", "the configuration is untied, the model has no output head")
 	}
 	c.weight = func(name string) (weight, bool) {
-		stored := hfName(name)
+		stored := hfName(&c.config, name)
 		t, ok := tensors[stored]
 		if !ok {
 			return weight{stored: stored}, false
@@ -258,9 +111,23 @@ func (c *checkpoint) bindHuggingFace(tensors map[string]Tensor) error {
 			k = width[len(width)-1]
 		}
 		decode, size := floatDecoders[t.DType], dtypeSize[t.DType]
-		return weight{stored: stored, shape: t.Shape, row: func(dst []float32, i int) { decode(dst, t.Data[i*k*size:]) }}, true
+		row := func(dst []float32, i int) { decode(dst, t.Data[i*k*size:]) }
+		if c.config.Family == "gemma3" && strings.HasSuffix(name, "norm") {
+			row = func(dst []float32, _ int) { // stored is the factor less one
+				decode(dst, t.Data)
+				for j := range dst {
+					dst[j]++
+				}
+			}
+		}
+		return weight{stored: stored, shape: t.Shape, row: row}, true
 	}
 	return nil
+}
+
+// hasBias says that a stored bias belongs to the family.
+func (c *checkpoint) hasBias(stored string) bool {
+	return slices.ContainsFunc(c.config.Biases, func(target string) bool { return strings.HasSuffix(stored, "."+target+".bias") })
 }
 
 // readTokenizer collects tokenizer.json, special tokens and the chat template.

@@ -157,8 +157,8 @@ func comparePrepared(t *testing.T, p *Prepared, want map[string][]float32) {
 				w.Row(got[i*e.K:(i+1)*e.K], i)
 			}
 		}
-		if !reflect.DeepEqual(got, want[hfName(e.Name)]) {
-			t.Errorf("%s differs from PyTorch's %s", e.Name, hfName(e.Name))
+		if !reflect.DeepEqual(got, want[hfName(&config, e.Name)]) {
+			t.Errorf("%s differs from PyTorch's %s", e.Name, hfName(&config, e.Name))
 		}
 	}
 }

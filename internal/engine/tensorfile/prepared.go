@@ -3,6 +3,7 @@ package tensorfile
 import (
 	"encoding/binary"
 	"encoding/json"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -96,7 +97,7 @@ func (p *Prepared) check() error {
 	if err := checkConfig(&p.header.Config, ""); err != nil {
 		return err
 	}
-	if p.header.Config.Family != "llama" {
+	if !slices.Contains(engine.Families, p.header.Config.Family) {
 		return problem("unsupported-architecture", "", "", "family %.40q is not supported", p.header.Config.Family)
 	}
 	if p.header.Tokenizer < 0 || p.header.Tokenizer > int64(len(p.data)) {

@@ -11,7 +11,7 @@ import sys
 import gguf
 import numpy as np
 
-TYPES = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q6_K"]
+TYPES = ["F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"]
 
 if sys.argv[1] == "--make":
     rng = np.random.default_rng(5)
@@ -20,9 +20,11 @@ if sys.argv[1] == "--make":
         kind = gguf.GGMLQuantizationType[name]
         block, size = gguf.GGML_QUANT_SIZES[kind]
         data = (rng.standard_normal((8, 512)) * rng.choice([1e-6, 1.0, 300.0], (8, 1))).astype(np.float32)
-        if name == "Q6_K":  # random bytes with a finite scale
+        if name.endswith("_K"):  # random bytes with finite scales: at the end of Q6_K's blocks, d and dmin at the start of the others
             raw = rng.integers(0, 256, (8, 512 // block * size), dtype=np.uint8)
-            raw.reshape(-1, size)[:, -2:] = rng.standard_normal((8 * 512 // block, 1)).astype(np.float16).view(np.uint8)
+            places = [slice(-2, None)] if name == "Q6_K" else [slice(0, 2), slice(2, 4)]
+            for place in places:
+                raw.reshape(-1, size)[:, place] = rng.standard_normal((8 * 512 // block, 1)).astype(np.float16).view(np.uint8)
             w.add_tensor(name, raw, raw_dtype=kind)
         elif name in ("F32", "F16"):
             w.add_tensor(name, data.astype(np.float32 if name == "F32" else np.float16))

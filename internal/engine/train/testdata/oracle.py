@@ -13,6 +13,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 
 import torch
+import transformers
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -68,6 +69,98 @@ def make_tiny(request):
     with open(os.path.join(request["out"], "tokenizer_config.json"), "w") as f:
         json.dump({"bos_token": "<s>", "eos_token": "</s>"}, f)
     return {}
+
+
+SMALL = dict(
+    vocab_size=512, hidden_size=96, intermediate_size=200, num_hidden_layers=4, num_attention_heads=6, num_key_value_heads=2,
+    max_position_embeddings=512, rms_norm_eps=1e-5, bos_token_id=1, eos_token_id=2, pad_token_id=0,
+)
+# Small configurations of the real classes: what each family adds to Llama's block is switched on.
+FAMILIES = {
+    "llama2": ("LlamaConfig", dict(num_key_value_heads=6, tie_word_embeddings=False)),
+    "smollm2": ("LlamaConfig", dict(tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 100000.0})),
+    "mistral": ("MistralConfig", dict(head_dim=24, sliding_window=21)),
+    "mistral-full": ("MistralConfig", dict(sliding_window=None)),
+    "qwen2": ("Qwen2Config", dict(rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})),
+    "qwen2-window": ("Qwen2Config", dict(use_sliding_window=True, sliding_window=13, max_window_layers=2)),
+    "qwen3": ("Qwen3Config", dict(head_dim=128, tie_word_embeddings=True, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0})),
+    "smollm3": ("SmolLM3Config", dict(rope_parameters={"rope_type": "default", "rope_theta": 2000000.0})),
+    "smollm3-window": ("SmolLM3Config", dict(use_sliding_window=True, sliding_window=17, no_rope_layers=[1, 0, 1, 0])),
+    "gemma3": ("Gemma3TextConfig", dict(
+        num_hidden_layers=7, head_dim=32, sliding_window=19, query_pre_attn_scalar=50,
+        rope_parameters={"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
+                         "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}})),
+}
+
+
+def make_family(request):
+    """A random model of a family, saved by transformers."""
+    torch.manual_seed(3)
+    name, own = FAMILIES[request["family"]]
+    config = getattr(transformers, name)(**{**SMALL, **own})
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for path, p in model.named_parameters():
+            if p.dim() == 2:
+                p.normal_(0, 1.4 / p.shape[1] ** 0.5)
+            elif path.endswith("bias"):
+                p.normal_(0, 0.5)
+            else:  # Gemma's norms apply 1 + w
+                p.copy_((0.0 if "Gemma" in name else 1.0) + 0.2 * torch.randn_like(p))
+        if "Gemma" in name:
+            model.get_input_embeddings().weight.mul_(0.3)
+    model.save_pretrained(request["out"])
+    save_tokenizer(request["out"])
+    return {"class": type(model).__name__}
+
+
+def make_gguf(request):
+    """A model's directory as a GGUF file of float32, named and laid out as llama.cpp's converter does."""
+    import gguf
+
+    arch, model = request["arch"], base(request["model"])
+    c = model.config
+    w = gguf.GGUFWriter(request["out"], arch)
+    w.add_name("small")
+    w.add_context_length(c.max_position_embeddings), w.add_embedding_length(c.hidden_size), w.add_block_count(c.num_hidden_layers)
+    w.add_feed_forward_length(c.intermediate_size), w.add_head_count(c.num_attention_heads), w.add_head_count_kv(c.num_key_value_heads)
+    w.add_layer_norm_rms_eps(c.rms_norm_eps), w.add_vocab_size(c.vocab_size)
+    width = getattr(c, "head_dim", None) or c.hidden_size // c.num_attention_heads
+    w.add_key_length(width), w.add_value_length(width), w.add_rope_dimension_count(width)
+    rope = c.rope_parameters.get("full_attention", c.rope_parameters)
+    w.add_rope_freq_base(rope["rope_theta"])
+    if rope["rope_type"] == "linear":
+        w.add_rope_scaling_type(gguf.RopeScalingType.LINEAR), w.add_rope_scaling_factor(rope["factor"])
+    if arch == "gemma3":
+        w.add_sliding_window(c.sliding_window)
+    tokens = json.load(open(os.path.join(request["model"], "tokenizer.json")))["model"]["vocab"]
+    w.add_tokenizer_model("gpt2"), w.add_tokenizer_pre("gpt-2")
+    w.add_token_list(sorted(tokens, key=tokens.get)), w.add_token_merges(["a b"]), w.add_token_types([1] * len(tokens))
+    w.add_bos_token_id(1), w.add_eos_token_id(2)
+    names = gguf.get_tensor_name_map({v: k for k, v in gguf.MODEL_ARCH_NAMES.items()}[arch], c.num_hidden_layers)
+    for name, p in model.state_dict().items():
+        if name == "lm_head.weight" and c.tie_word_embeddings:
+            continue
+        p = p.float()
+        heads = {"q_proj": c.num_attention_heads, "k_proj": c.num_key_value_heads}.get(name.split(".")[-2])
+        if heads and arch in ("llama", "smollm3"):
+            p = p.reshape(heads, 2, width // 2, *p.shape[1:]).swapaxes(1, 2).reshape(p.shape)
+        if arch == "gemma3" and name.endswith("norm.weight"):
+            p = p + 1
+        w.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), p.contiguous().numpy())
+    w.write_header_to_file(), w.write_kv_data_to_file(), w.write_tensors_to_file(), w.close()
+    return {}
+
+
+def save_tokenizer(out):
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocab = {"<unk>": 0, "<s>": 1, "</s>": 2} | {c: i + 3 for i, c in enumerate(alphabet)}
+    vocab |= {"ab": len(vocab)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=[("a", "b")]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.save(os.path.join(out, "tokenizer.json"))
+    with open(os.path.join(out, "tokenizer_config.json"), "w") as f:
+        json.dump({"bos_token": "<s>", "eos_token": "</s>"}, f)
 
 
 def make_adapter(request):
@@ -204,7 +297,7 @@ def pairs(request):
     return {"losses": losses, "norms": norms, "margins": margins}
 
 
-COMMANDS = {f.__name__: f for f in (make_tiny, make_adapter, logits, gradients, train, pairs)}
+COMMANDS = {f.__name__: f for f in (make_tiny, make_family, make_gguf, make_adapter, logits, gradients, train, pairs)}
 
 for line in sys.stdin:
     request = json.loads(line)
