@@ -154,6 +154,20 @@ func (l *listeners) url() string {
 	return "http://" + l.http.Addr().String()
 }
 
+// httpAuthority is the address of the HTTP API for a client that called the gRPC
+// service by authority: the same name, the other port.
+func (l *listeners) httpAuthority(authority string) string {
+	host, _, err := net.SplitHostPort(authority)
+	if err != nil {
+		host = authority
+	}
+	_, port, err := net.SplitHostPort(l.http.Addr().String())
+	if err != nil {
+		return authority
+	}
+	return net.JoinHostPort(host, port)
+}
+
 // tlsConfig is the configuration of both listeners, nil = plaintext.
 func (l *listeners) tlsConfig() *tls.Config {
 	if l.certs == nil {

@@ -223,7 +223,12 @@ func (s *service) open(ctx context.Context, enginePath string, l *listeners) (wr
 	}
 	s.onClose(stop)
 	s.http = server.New(server.Options{Control: s.ops, Log: s.log, Tracer: tracer, Ready: s.db.Ping, Version: s.version, Hosts: l.hosts, PublicURL: s.config.PublicURL})
-	s.grpc = rpc.New(rpc.Options{Control: s.ops, Log: s.log, TLS: l.tlsConfig(), Allow: s.http.AllowHost})
+	s.grpc = rpc.New(rpc.Options{Control: s.ops, Log: s.log, TLS: l.tlsConfig(), Allow: s.http.AllowHost, BaseURL: func(authority string, front bool) string {
+		if !front {
+			authority = l.httpAuthority(authority)
+		}
+		return s.http.BaseURL(authority, l.certs != nil)
+	}})
 	if l.noGRPC != nil {
 		s.log.Warn("no gRPC service; --grpc-listen names another address", "reason", rft.PublicMessage(l.noGRPC))
 	}
@@ -263,6 +268,7 @@ func (s *service) runnerConfig(cat *catalog.Catalog, kek seal.KEK, host *broker.
 // work end, jobs go back to the queue, children end.
 func (s *service) run(ctx context.Context, l *listeners) error {
 	h := s.http.HTTPServer()
+	h.Handler = rpc.Front(s.grpc, h.Handler)
 	running, stopRunner := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopRunner()
 	failed := make(chan error, 3)

@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/authz"
 	"github.com/firekeep/firekeep/internal/catalog"
 	"github.com/firekeep/firekeep/internal/custody"
@@ -245,14 +246,32 @@ func (e *exactly) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// opensUpload reports whether a dataset is one whose rows have not come yet, or
-// were found wrong: it is not there yet for clients that look for a dataset to
-// learn whether to upload it.
-func opensUpload(d store.Dataset) bool {
-	return d.ExternalURL == "" && d.State == store.StateUploading
+// unfilled reports whether a dataset waits for its rows, or for better ones.
+func unfilled(url, state string) bool { return url == "" && state == store.StateUploading }
+
+// ListFilledDatasets is ListDatasets without those that wait for an upload: for
+// clients that look for a dataset to learn whether to upload it. A page may have
+// fewer datasets than asked for, and more behind it.
+func (c *Control) ListFilledDatasets(ctx context.Context, who Caller, account string, q ListQuery) (*api.DatasetList, error) {
+	l, err := c.ListDatasets(ctx, who, account, q)
+	if err != nil {
+		return nil, err
+	}
+	l.Datasets = slices.DeleteFunc(l.Datasets, func(d api.Dataset) bool { return unfilled(d.ExternalURL, d.State) })
+	return l, nil
 }
 
-// withoutUnfinished drops datasets whose upload never ended.
-func withoutUnfinished(all []store.Dataset) []store.Dataset {
-	return slices.DeleteFunc(all, opensUpload)
+// OpenDataset is CreateDataset for the same clients: a dataset that waits for an
+// upload, because the client that made it ended before, is there to be uploaded.
+func (c *Control) OpenDataset(ctx context.Context, who Caller, account string, r *api.CreateDatasetRequest) (*api.Dataset, error) {
+	made, err := c.CreateDataset(ctx, who, account, r)
+	if rft.KindOf(err) != rft.KindAlreadyExists || (r.Dataset != nil && r.Dataset.ExternalURL != "") {
+		return made, err
+	}
+	d, readErr := c.DB.Dataset(ctx, account, r.DatasetID)
+	if readErr != nil || !unfilled(d.ExternalURL, d.State) {
+		return nil, err
+	}
+	w := wireDataset(d)
+	return &w, nil
 }

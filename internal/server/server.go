@@ -34,6 +34,7 @@ const (
 	uploadTimeout = 30 * time.Minute
 	writeStall    = 60 * time.Second // a client that takes no bytes for so long is gone
 	answerTimeout = 10 * time.Minute // of writing a whole answer
+	maxStreams    = 256              // at once in one HTTP/2 connection
 	quiet         = 20 * time.Second // after which a slow answer shows a sign of life
 )
 
@@ -97,8 +98,14 @@ func New(o Options) *Server {
 // sends its header slowly, or its body (readTimeout), or takes its answer slowly
 // (writeStall, answerTimeout), is gone.
 func (s *Server) HTTPServer() *http.Server {
+	// HTTP/2 without TLS too: gRPC speaks it, and may come by this address.
+	protocols := new(http.Protocols)
+	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(true)
+	protocols.SetUnencryptedHTTP2(true)
 	h := &http.Server{
-		Handler: s, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		Handler: s, Protocols: protocols, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: maxStreams, SendPingTimeout: 2 * time.Minute, PingTimeout: 20 * time.Second},
+		ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	h.RegisterOnShutdown(s.close)

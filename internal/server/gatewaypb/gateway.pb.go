@@ -13,6 +13,8 @@ package gatewaypb
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
+	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	emptypb "google.golang.org/protobuf/types/known/emptypb"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
@@ -455,6 +457,394 @@ func (Region) EnumDescriptor() ([]byte, []int) {
 	return file_gateway_proto_rawDescGZIP(), []int{4}
 }
 
+type MultiRegion int32
+
+const (
+	MultiRegion_MULTI_REGION_UNSPECIFIED MultiRegion = 0
+	MultiRegion_GLOBAL                   MultiRegion = 1
+	MultiRegion_US                       MultiRegion = 2
+)
+
+// Enum value maps for MultiRegion.
+var (
+	MultiRegion_name = map[int32]string{
+		0: "MULTI_REGION_UNSPECIFIED",
+		1: "GLOBAL",
+		2: "US",
+	}
+	MultiRegion_value = map[string]int32{
+		"MULTI_REGION_UNSPECIFIED": 0,
+		"GLOBAL":                   1,
+		"US":                       2,
+	}
+)
+
+func (x MultiRegion) Enum() *MultiRegion {
+	p := new(MultiRegion)
+	*p = x
+	return p
+}
+
+func (x MultiRegion) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (MultiRegion) Descriptor() protoreflect.EnumDescriptor {
+	return file_gateway_proto_enumTypes[5].Descriptor()
+}
+
+func (MultiRegion) Type() protoreflect.EnumType {
+	return &file_gateway_proto_enumTypes[5]
+}
+
+func (x MultiRegion) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use MultiRegion.Descriptor instead.
+func (MultiRegion) EnumDescriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{5}
+}
+
+type DirectRouteType int32
+
+const (
+	DirectRouteType_DIRECT_ROUTE_TYPE_UNSPECIFIED DirectRouteType = 0
+	DirectRouteType_INTERNET                      DirectRouteType = 1
+	DirectRouteType_GCP_PRIVATE_SERVICE_CONNECT   DirectRouteType = 2
+	DirectRouteType_AWS_PRIVATELINK               DirectRouteType = 3
+)
+
+// Enum value maps for DirectRouteType.
+var (
+	DirectRouteType_name = map[int32]string{
+		0: "DIRECT_ROUTE_TYPE_UNSPECIFIED",
+		1: "INTERNET",
+		2: "GCP_PRIVATE_SERVICE_CONNECT",
+		3: "AWS_PRIVATELINK",
+	}
+	DirectRouteType_value = map[string]int32{
+		"DIRECT_ROUTE_TYPE_UNSPECIFIED": 0,
+		"INTERNET":                      1,
+		"GCP_PRIVATE_SERVICE_CONNECT":   2,
+		"AWS_PRIVATELINK":               3,
+	}
+)
+
+func (x DirectRouteType) Enum() *DirectRouteType {
+	p := new(DirectRouteType)
+	*p = x
+	return p
+}
+
+func (x DirectRouteType) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (DirectRouteType) Descriptor() protoreflect.EnumDescriptor {
+	return file_gateway_proto_enumTypes[6].Descriptor()
+}
+
+func (DirectRouteType) Type() protoreflect.EnumType {
+	return &file_gateway_proto_enumTypes[6]
+}
+
+func (x DirectRouteType) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use DirectRouteType.Descriptor instead.
+func (DirectRouteType) EnumDescriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{6}
+}
+
+type Dataset_State int32
+
+const (
+	Dataset_STATE_UNSPECIFIED Dataset_State = 0
+	Dataset_UPLOADING         Dataset_State = 1
+	Dataset_READY             Dataset_State = 2
+)
+
+// Enum value maps for Dataset_State.
+var (
+	Dataset_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "UPLOADING",
+		2: "READY",
+	}
+	Dataset_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"UPLOADING":         1,
+		"READY":             2,
+	}
+)
+
+func (x Dataset_State) Enum() *Dataset_State {
+	p := new(Dataset_State)
+	*p = x
+	return p
+}
+
+func (x Dataset_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Dataset_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_gateway_proto_enumTypes[7].Descriptor()
+}
+
+func (Dataset_State) Type() protoreflect.EnumType {
+	return &file_gateway_proto_enumTypes[7]
+}
+
+func (x Dataset_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Dataset_State.Descriptor instead.
+func (Dataset_State) EnumDescriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{5, 0}
+}
+
+type Dataset_AccessPolicy int32
+
+const (
+	Dataset_PRIVATE Dataset_AccessPolicy = 0
+	Dataset_PUBLIC  Dataset_AccessPolicy = 1
+)
+
+// Enum value maps for Dataset_AccessPolicy.
+var (
+	Dataset_AccessPolicy_name = map[int32]string{
+		0: "PRIVATE",
+		1: "PUBLIC",
+	}
+	Dataset_AccessPolicy_value = map[string]int32{
+		"PRIVATE": 0,
+		"PUBLIC":  1,
+	}
+)
+
+func (x Dataset_AccessPolicy) Enum() *Dataset_AccessPolicy {
+	p := new(Dataset_AccessPolicy)
+	*p = x
+	return p
+}
+
+func (x Dataset_AccessPolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Dataset_AccessPolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_gateway_proto_enumTypes[8].Descriptor()
+}
+
+func (Dataset_AccessPolicy) Type() protoreflect.EnumType {
+	return &file_gateway_proto_enumTypes[8]
+}
+
+func (x Dataset_AccessPolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Dataset_AccessPolicy.Descriptor instead.
+func (Dataset_AccessPolicy) EnumDescriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{5, 1}
+}
+
+type Dataset_Format int32
+
+const (
+	Dataset_FORMAT_UNSPECIFIED Dataset_Format = 0
+	Dataset_CHAT               Dataset_Format = 1
+	Dataset_COMPLETION         Dataset_Format = 2
+	Dataset_RL                 Dataset_Format = 3
+)
+
+// Enum value maps for Dataset_Format.
+var (
+	Dataset_Format_name = map[int32]string{
+		0: "FORMAT_UNSPECIFIED",
+		1: "CHAT",
+		2: "COMPLETION",
+		3: "RL",
+	}
+	Dataset_Format_value = map[string]int32{
+		"FORMAT_UNSPECIFIED": 0,
+		"CHAT":               1,
+		"COMPLETION":         2,
+		"RL":                 3,
+	}
+)
+
+func (x Dataset_Format) Enum() *Dataset_Format {
+	p := new(Dataset_Format)
+	*p = x
+	return p
+}
+
+func (x Dataset_Format) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Dataset_Format) Descriptor() protoreflect.EnumDescriptor {
+	return file_gateway_proto_enumTypes[9].Descriptor()
+}
+
+func (Dataset_Format) Type() protoreflect.EnumType {
+	return &file_gateway_proto_enumTypes[9]
+}
+
+func (x Dataset_Format) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Dataset_Format.Descriptor instead.
+func (Dataset_Format) EnumDescriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{5, 2}
+}
+
+type Deployment_State int32
+
+const (
+	Deployment_STATE_UNSPECIFIED Deployment_State = 0
+	Deployment_CREATING          Deployment_State = 1
+	Deployment_READY             Deployment_State = 2
+	Deployment_DELETING          Deployment_State = 3
+	Deployment_FAILED            Deployment_State = 4
+	Deployment_UPDATING          Deployment_State = 5
+	Deployment_DELETED           Deployment_State = 6
+)
+
+// Enum value maps for Deployment_State.
+var (
+	Deployment_State_name = map[int32]string{
+		0: "STATE_UNSPECIFIED",
+		1: "CREATING",
+		2: "READY",
+		3: "DELETING",
+		4: "FAILED",
+		5: "UPDATING",
+		6: "DELETED",
+	}
+	Deployment_State_value = map[string]int32{
+		"STATE_UNSPECIFIED": 0,
+		"CREATING":          1,
+		"READY":             2,
+		"DELETING":          3,
+		"FAILED":            4,
+		"UPDATING":          5,
+		"DELETED":           6,
+	}
+)
+
+func (x Deployment_State) Enum() *Deployment_State {
+	p := new(Deployment_State)
+	*p = x
+	return p
+}
+
+func (x Deployment_State) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Deployment_State) Descriptor() protoreflect.EnumDescriptor {
+	return file_gateway_proto_enumTypes[10].Descriptor()
+}
+
+func (Deployment_State) Type() protoreflect.EnumType {
+	return &file_gateway_proto_enumTypes[10]
+}
+
+func (x Deployment_State) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Deployment_State.Descriptor instead.
+func (Deployment_State) EnumDescriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{17, 0}
+}
+
+type Deployment_Precision int32
+
+const (
+	Deployment_PRECISION_UNSPECIFIED Deployment_Precision = 0
+	Deployment_FP16                  Deployment_Precision = 1
+	Deployment_FP8                   Deployment_Precision = 2
+	Deployment_FP8_MM                Deployment_Precision = 3
+	Deployment_FP8_AR                Deployment_Precision = 4
+	Deployment_FP8_MM_KV_ATTN        Deployment_Precision = 5
+	Deployment_FP8_KV                Deployment_Precision = 6
+	Deployment_FP8_MM_V2             Deployment_Precision = 7
+	Deployment_FP8_V2                Deployment_Precision = 8
+	Deployment_FP8_MM_KV_ATTN_V2     Deployment_Precision = 9
+	Deployment_NF4                   Deployment_Precision = 10
+	Deployment_FP4                   Deployment_Precision = 11
+	Deployment_BF16                  Deployment_Precision = 12
+)
+
+// Enum value maps for Deployment_Precision.
+var (
+	Deployment_Precision_name = map[int32]string{
+		0:  "PRECISION_UNSPECIFIED",
+		1:  "FP16",
+		2:  "FP8",
+		3:  "FP8_MM",
+		4:  "FP8_AR",
+		5:  "FP8_MM_KV_ATTN",
+		6:  "FP8_KV",
+		7:  "FP8_MM_V2",
+		8:  "FP8_V2",
+		9:  "FP8_MM_KV_ATTN_V2",
+		10: "NF4",
+		11: "FP4",
+		12: "BF16",
+	}
+	Deployment_Precision_value = map[string]int32{
+		"PRECISION_UNSPECIFIED": 0,
+		"FP16":                  1,
+		"FP8":                   2,
+		"FP8_MM":                3,
+		"FP8_AR":                4,
+		"FP8_MM_KV_ATTN":        5,
+		"FP8_KV":                6,
+		"FP8_MM_V2":             7,
+		"FP8_V2":                8,
+		"FP8_MM_KV_ATTN_V2":     9,
+		"NF4":                   10,
+		"FP4":                   11,
+		"BF16":                  12,
+	}
+)
+
+func (x Deployment_Precision) Enum() *Deployment_Precision {
+	p := new(Deployment_Precision)
+	*p = x
+	return p
+}
+
+func (x Deployment_Precision) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Deployment_Precision) Descriptor() protoreflect.EnumDescriptor {
+	return file_gateway_proto_enumTypes[11].Descriptor()
+}
+
+func (Deployment_Precision) Type() protoreflect.EnumType {
+	return &file_gateway_proto_enumTypes[11]
+}
+
+func (x Deployment_Precision) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Deployment_Precision.Descriptor instead.
+func (Deployment_Precision) EnumDescriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{17, 1}
+}
+
 type Model_State int32
 
 const (
@@ -488,11 +878,11 @@ func (x Model_State) String() string {
 }
 
 func (Model_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_gateway_proto_enumTypes[5].Descriptor()
+	return file_gateway_proto_enumTypes[12].Descriptor()
 }
 
 func (Model_State) Type() protoreflect.EnumType {
-	return &file_gateway_proto_enumTypes[5]
+	return &file_gateway_proto_enumTypes[12]
 }
 
 func (x Model_State) Number() protoreflect.EnumNumber {
@@ -501,7 +891,7 @@ func (x Model_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Model_State.Descriptor instead.
 func (Model_State) EnumDescriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{4, 0}
+	return file_gateway_proto_rawDescGZIP(), []int{36, 0}
 }
 
 type Model_Kind int32
@@ -558,11 +948,11 @@ func (x Model_Kind) String() string {
 }
 
 func (Model_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_gateway_proto_enumTypes[6].Descriptor()
+	return file_gateway_proto_enumTypes[13].Descriptor()
 }
 
 func (Model_Kind) Type() protoreflect.EnumType {
-	return &file_gateway_proto_enumTypes[6]
+	return &file_gateway_proto_enumTypes[13]
 }
 
 func (x Model_Kind) Number() protoreflect.EnumNumber {
@@ -571,7 +961,7 @@ func (x Model_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Model_Kind.Descriptor instead.
 func (Model_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{4, 1}
+	return file_gateway_proto_rawDescGZIP(), []int{36, 1}
 }
 
 type BaseModelDetails_CheckpointFormat int32
@@ -607,11 +997,11 @@ func (x BaseModelDetails_CheckpointFormat) String() string {
 }
 
 func (BaseModelDetails_CheckpointFormat) Descriptor() protoreflect.EnumDescriptor {
-	return file_gateway_proto_enumTypes[7].Descriptor()
+	return file_gateway_proto_enumTypes[14].Descriptor()
 }
 
 func (BaseModelDetails_CheckpointFormat) Type() protoreflect.EnumType {
-	return &file_gateway_proto_enumTypes[7]
+	return &file_gateway_proto_enumTypes[14]
 }
 
 func (x BaseModelDetails_CheckpointFormat) Number() protoreflect.EnumNumber {
@@ -620,7 +1010,7 @@ func (x BaseModelDetails_CheckpointFormat) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use BaseModelDetails_CheckpointFormat.Descriptor instead.
 func (BaseModelDetails_CheckpointFormat) EnumDescriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{5, 0}
+	return file_gateway_proto_rawDescGZIP(), []int{37, 0}
 }
 
 type DeployedModel_State int32
@@ -662,11 +1052,11 @@ func (x DeployedModel_State) String() string {
 }
 
 func (DeployedModel_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_gateway_proto_enumTypes[8].Descriptor()
+	return file_gateway_proto_enumTypes[15].Descriptor()
 }
 
 func (DeployedModel_State) Type() protoreflect.EnumType {
-	return &file_gateway_proto_enumTypes[8]
+	return &file_gateway_proto_enumTypes[15]
 }
 
 func (x DeployedModel_State) Number() protoreflect.EnumNumber {
@@ -675,7 +1065,7 @@ func (x DeployedModel_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use DeployedModel_State.Descriptor instead.
 func (DeployedModel_State) EnumDescriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{8, 0}
+	return file_gateway_proto_rawDescGZIP(), []int{40, 0}
 }
 
 type GetModelRequest struct {
@@ -730,6 +1120,2354 @@ func (x *GetModelRequest) GetReadMask() *fieldmaskpb.FieldMask {
 	return nil
 }
 
+type ListModelsRequest struct {
+	state                    protoimpl.MessageState `protogen:"open.v1"`
+	Parent                   string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	PageSize                 int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken                string                 `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Filter                   string                 `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	OrderBy                  string                 `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	IncludeDeployedModelRefs bool                   `protobuf:"varint,6,opt,name=include_deployed_model_refs,json=includeDeployedModelRefs,proto3" json:"include_deployed_model_refs,omitempty"`
+	ReadMask                 *fieldmaskpb.FieldMask `protobuf:"bytes,7,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
+	unknownFields            protoimpl.UnknownFields
+	sizeCache                protoimpl.SizeCache
+}
+
+func (x *ListModelsRequest) Reset() {
+	*x = ListModelsRequest{}
+	mi := &file_gateway_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListModelsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListModelsRequest) ProtoMessage() {}
+
+func (x *ListModelsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListModelsRequest.ProtoReflect.Descriptor instead.
+func (*ListModelsRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ListModelsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListModelsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListModelsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListModelsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListModelsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+func (x *ListModelsRequest) GetIncludeDeployedModelRefs() bool {
+	if x != nil {
+		return x.IncludeDeployedModelRefs
+	}
+	return false
+}
+
+func (x *ListModelsRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
+type ListModelsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Models        []*Model               `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	TotalSize     int32                  `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListModelsResponse) Reset() {
+	*x = ListModelsResponse{}
+	mi := &file_gateway_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListModelsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListModelsResponse) ProtoMessage() {}
+
+func (x *ListModelsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListModelsResponse.ProtoReflect.Descriptor instead.
+func (*ListModelsResponse) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *ListModelsResponse) GetModels() []*Model {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
+func (x *ListModelsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListModelsResponse) GetTotalSize() int32 {
+	if x != nil {
+		return x.TotalSize
+	}
+	return 0
+}
+
+type ListServerlessLoraModelsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListServerlessLoraModelsRequest) Reset() {
+	*x = ListServerlessLoraModelsRequest{}
+	mi := &file_gateway_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListServerlessLoraModelsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListServerlessLoraModelsRequest) ProtoMessage() {}
+
+func (x *ListServerlessLoraModelsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListServerlessLoraModelsRequest.ProtoReflect.Descriptor instead.
+func (*ListServerlessLoraModelsRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{3}
+}
+
+type ListServerlessLoraModelsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Models        []string               `protobuf:"bytes,1,rep,name=models,proto3" json:"models,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListServerlessLoraModelsResponse) Reset() {
+	*x = ListServerlessLoraModelsResponse{}
+	mi := &file_gateway_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListServerlessLoraModelsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListServerlessLoraModelsResponse) ProtoMessage() {}
+
+func (x *ListServerlessLoraModelsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListServerlessLoraModelsResponse.ProtoReflect.Descriptor instead.
+func (*ListServerlessLoraModelsResponse) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *ListServerlessLoraModelsResponse) GetModels() []string {
+	if x != nil {
+		return x.Models
+	}
+	return nil
+}
+
+type Dataset struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Name         string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	DisplayName  string                 `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	CreateTime   *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	State        Dataset_State          `protobuf:"varint,4,opt,name=state,proto3,enum=gateway.Dataset_State" json:"state,omitempty"`
+	Status       *Status                `protobuf:"bytes,6,opt,name=status,proto3" json:"status,omitempty"`
+	ExampleCount int64                  `protobuf:"varint,7,opt,name=example_count,json=exampleCount,proto3" json:"example_count,omitempty"`
+	AccessPolicy Dataset_AccessPolicy   `protobuf:"varint,9,opt,name=access_policy,json=accessPolicy,proto3,enum=gateway.Dataset_AccessPolicy" json:"access_policy,omitempty"`
+	Format       Dataset_Format         `protobuf:"varint,10,opt,name=format,proto3,enum=gateway.Dataset_Format" json:"format,omitempty"`
+	// Types that are valid to be assigned to DataSource:
+	//
+	//	*Dataset_UserUploaded
+	//	*Dataset_Transformed
+	DataSource    isDataset_DataSource   `protobuf_oneof:"data_source"`
+	CreatedBy     string                 `protobuf:"bytes,14,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	ExternalUrl   string                 `protobuf:"bytes,16,opt,name=external_url,json=externalUrl,proto3" json:"external_url,omitempty"`
+	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,17,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	SourceJobName string                 `protobuf:"bytes,21,opt,name=source_job_name,json=sourceJobName,proto3" json:"source_job_name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Dataset) Reset() {
+	*x = Dataset{}
+	mi := &file_gateway_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Dataset) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Dataset) ProtoMessage() {}
+
+func (x *Dataset) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Dataset.ProtoReflect.Descriptor instead.
+func (*Dataset) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Dataset) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Dataset) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *Dataset) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Dataset) GetState() Dataset_State {
+	if x != nil {
+		return x.State
+	}
+	return Dataset_STATE_UNSPECIFIED
+}
+
+func (x *Dataset) GetStatus() *Status {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *Dataset) GetExampleCount() int64 {
+	if x != nil {
+		return x.ExampleCount
+	}
+	return 0
+}
+
+func (x *Dataset) GetAccessPolicy() Dataset_AccessPolicy {
+	if x != nil {
+		return x.AccessPolicy
+	}
+	return Dataset_PRIVATE
+}
+
+func (x *Dataset) GetFormat() Dataset_Format {
+	if x != nil {
+		return x.Format
+	}
+	return Dataset_FORMAT_UNSPECIFIED
+}
+
+func (x *Dataset) GetDataSource() isDataset_DataSource {
+	if x != nil {
+		return x.DataSource
+	}
+	return nil
+}
+
+func (x *Dataset) GetUserUploaded() *UserUploaded {
+	if x != nil {
+		if x, ok := x.DataSource.(*Dataset_UserUploaded); ok {
+			return x.UserUploaded
+		}
+	}
+	return nil
+}
+
+func (x *Dataset) GetTransformed() *Transformed {
+	if x != nil {
+		if x, ok := x.DataSource.(*Dataset_Transformed); ok {
+			return x.Transformed
+		}
+	}
+	return nil
+}
+
+func (x *Dataset) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
+func (x *Dataset) GetExternalUrl() string {
+	if x != nil {
+		return x.ExternalUrl
+	}
+	return ""
+}
+
+func (x *Dataset) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+func (x *Dataset) GetSourceJobName() string {
+	if x != nil {
+		return x.SourceJobName
+	}
+	return ""
+}
+
+type isDataset_DataSource interface {
+	isDataset_DataSource()
+}
+
+type Dataset_UserUploaded struct {
+	UserUploaded *UserUploaded `protobuf:"bytes,11,opt,name=user_uploaded,json=userUploaded,proto3,oneof"`
+}
+
+type Dataset_Transformed struct {
+	Transformed *Transformed `protobuf:"bytes,18,opt,name=transformed,proto3,oneof"`
+}
+
+func (*Dataset_UserUploaded) isDataset_DataSource() {}
+
+func (*Dataset_Transformed) isDataset_DataSource() {}
+
+type UserUploaded struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UserUploaded) Reset() {
+	*x = UserUploaded{}
+	mi := &file_gateway_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UserUploaded) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UserUploaded) ProtoMessage() {}
+
+func (x *UserUploaded) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UserUploaded.ProtoReflect.Descriptor instead.
+func (*UserUploaded) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{6}
+}
+
+type Transformed struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	SourceDatasetId string                 `protobuf:"bytes,1,opt,name=source_dataset_id,json=sourceDatasetId,proto3" json:"source_dataset_id,omitempty"`
+	Filter          string                 `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	OriginalFormat  Dataset_Format         `protobuf:"varint,3,opt,name=original_format,json=originalFormat,proto3,enum=gateway.Dataset_Format" json:"original_format,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *Transformed) Reset() {
+	*x = Transformed{}
+	mi := &file_gateway_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Transformed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Transformed) ProtoMessage() {}
+
+func (x *Transformed) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Transformed.ProtoReflect.Descriptor instead.
+func (*Transformed) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Transformed) GetSourceDatasetId() string {
+	if x != nil {
+		return x.SourceDatasetId
+	}
+	return ""
+}
+
+func (x *Transformed) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *Transformed) GetOriginalFormat() Dataset_Format {
+	if x != nil {
+		return x.OriginalFormat
+	}
+	return Dataset_FORMAT_UNSPECIFIED
+}
+
+type CreateDatasetRequest struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Parent          string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	Dataset         *Dataset               `protobuf:"bytes,2,opt,name=dataset,proto3" json:"dataset,omitempty"`
+	DatasetId       string                 `protobuf:"bytes,3,opt,name=dataset_id,json=datasetId,proto3" json:"dataset_id,omitempty"`
+	SourceDatasetId string                 `protobuf:"bytes,4,opt,name=source_dataset_id,json=sourceDatasetId,proto3" json:"source_dataset_id,omitempty"`
+	Filter          string                 `protobuf:"bytes,5,opt,name=filter,proto3" json:"filter,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *CreateDatasetRequest) Reset() {
+	*x = CreateDatasetRequest{}
+	mi := &file_gateway_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateDatasetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateDatasetRequest) ProtoMessage() {}
+
+func (x *CreateDatasetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateDatasetRequest.ProtoReflect.Descriptor instead.
+func (*CreateDatasetRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *CreateDatasetRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *CreateDatasetRequest) GetDataset() *Dataset {
+	if x != nil {
+		return x.Dataset
+	}
+	return nil
+}
+
+func (x *CreateDatasetRequest) GetDatasetId() string {
+	if x != nil {
+		return x.DatasetId
+	}
+	return ""
+}
+
+func (x *CreateDatasetRequest) GetSourceDatasetId() string {
+	if x != nil {
+		return x.SourceDatasetId
+	}
+	return ""
+}
+
+func (x *CreateDatasetRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+type ListDatasetsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Parent        string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	PageSize      int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Filter        string                 `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	OrderBy       string                 `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,6,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDatasetsRequest) Reset() {
+	*x = ListDatasetsRequest{}
+	mi := &file_gateway_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDatasetsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDatasetsRequest) ProtoMessage() {}
+
+func (x *ListDatasetsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDatasetsRequest.ProtoReflect.Descriptor instead.
+func (*ListDatasetsRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ListDatasetsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListDatasetsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDatasetsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListDatasetsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListDatasetsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+func (x *ListDatasetsRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
+type ListDatasetsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Datasets      []*Dataset             `protobuf:"bytes,1,rep,name=datasets,proto3" json:"datasets,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	TotalSize     int32                  `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDatasetsResponse) Reset() {
+	*x = ListDatasetsResponse{}
+	mi := &file_gateway_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDatasetsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDatasetsResponse) ProtoMessage() {}
+
+func (x *ListDatasetsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDatasetsResponse.ProtoReflect.Descriptor instead.
+func (*ListDatasetsResponse) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ListDatasetsResponse) GetDatasets() []*Dataset {
+	if x != nil {
+		return x.Datasets
+	}
+	return nil
+}
+
+func (x *ListDatasetsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListDatasetsResponse) GetTotalSize() int32 {
+	if x != nil {
+		return x.TotalSize
+	}
+	return 0
+}
+
+type DeleteDatasetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteDatasetRequest) Reset() {
+	*x = DeleteDatasetRequest{}
+	mi := &file_gateway_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteDatasetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteDatasetRequest) ProtoMessage() {}
+
+func (x *DeleteDatasetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteDatasetRequest.ProtoReflect.Descriptor instead.
+func (*DeleteDatasetRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *DeleteDatasetRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type GetDatasetUploadEndpointRequest struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Name           string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	FilenameToSize map[string]int64       `protobuf:"bytes,2,rep,name=filename_to_size,json=filenameToSize,proto3" json:"filename_to_size,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	ReadMask       *fieldmaskpb.FieldMask `protobuf:"bytes,3,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *GetDatasetUploadEndpointRequest) Reset() {
+	*x = GetDatasetUploadEndpointRequest{}
+	mi := &file_gateway_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDatasetUploadEndpointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDatasetUploadEndpointRequest) ProtoMessage() {}
+
+func (x *GetDatasetUploadEndpointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDatasetUploadEndpointRequest.ProtoReflect.Descriptor instead.
+func (*GetDatasetUploadEndpointRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *GetDatasetUploadEndpointRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetDatasetUploadEndpointRequest) GetFilenameToSize() map[string]int64 {
+	if x != nil {
+		return x.FilenameToSize
+	}
+	return nil
+}
+
+func (x *GetDatasetUploadEndpointRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
+type GetDatasetUploadEndpointResponse struct {
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	FilenameToSignedUrls map[string]string      `protobuf:"bytes,1,rep,name=filename_to_signed_urls,json=filenameToSignedUrls,proto3" json:"filename_to_signed_urls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *GetDatasetUploadEndpointResponse) Reset() {
+	*x = GetDatasetUploadEndpointResponse{}
+	mi := &file_gateway_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDatasetUploadEndpointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDatasetUploadEndpointResponse) ProtoMessage() {}
+
+func (x *GetDatasetUploadEndpointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDatasetUploadEndpointResponse.ProtoReflect.Descriptor instead.
+func (*GetDatasetUploadEndpointResponse) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *GetDatasetUploadEndpointResponse) GetFilenameToSignedUrls() map[string]string {
+	if x != nil {
+		return x.FilenameToSignedUrls
+	}
+	return nil
+}
+
+type ValidateDatasetUploadRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ValidateDatasetUploadRequest) Reset() {
+	*x = ValidateDatasetUploadRequest{}
+	mi := &file_gateway_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ValidateDatasetUploadRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ValidateDatasetUploadRequest) ProtoMessage() {}
+
+func (x *ValidateDatasetUploadRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ValidateDatasetUploadRequest.ProtoReflect.Descriptor instead.
+func (*ValidateDatasetUploadRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ValidateDatasetUploadRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type GetDatasetDownloadEndpointRequest struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Name            string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	ReadMask        *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
+	DownloadLineage bool                   `protobuf:"varint,3,opt,name=download_lineage,json=downloadLineage,proto3" json:"download_lineage,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *GetDatasetDownloadEndpointRequest) Reset() {
+	*x = GetDatasetDownloadEndpointRequest{}
+	mi := &file_gateway_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDatasetDownloadEndpointRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDatasetDownloadEndpointRequest) ProtoMessage() {}
+
+func (x *GetDatasetDownloadEndpointRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDatasetDownloadEndpointRequest.ProtoReflect.Descriptor instead.
+func (*GetDatasetDownloadEndpointRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *GetDatasetDownloadEndpointRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetDatasetDownloadEndpointRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
+func (x *GetDatasetDownloadEndpointRequest) GetDownloadLineage() bool {
+	if x != nil {
+		return x.DownloadLineage
+	}
+	return false
+}
+
+type GetDatasetDownloadEndpointResponse struct {
+	state                protoimpl.MessageState `protogen:"open.v1"`
+	FilenameToSignedUrls map[string]string      `protobuf:"bytes,1,rep,name=filename_to_signed_urls,json=filenameToSignedUrls,proto3" json:"filename_to_signed_urls,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
+}
+
+func (x *GetDatasetDownloadEndpointResponse) Reset() {
+	*x = GetDatasetDownloadEndpointResponse{}
+	mi := &file_gateway_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDatasetDownloadEndpointResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDatasetDownloadEndpointResponse) ProtoMessage() {}
+
+func (x *GetDatasetDownloadEndpointResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDatasetDownloadEndpointResponse.ProtoReflect.Descriptor instead.
+func (*GetDatasetDownloadEndpointResponse) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *GetDatasetDownloadEndpointResponse) GetFilenameToSignedUrls() map[string]string {
+	if x != nil {
+		return x.FilenameToSignedUrls
+	}
+	return nil
+}
+
+type Deployment struct {
+	state                         protoimpl.MessageState `protogen:"open.v1"`
+	Name                          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	DisplayName                   string                 `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	CreateTime                    *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	State                         Deployment_State       `protobuf:"varint,5,opt,name=state,proto3,enum=gateway.Deployment_State" json:"state,omitempty"`
+	Status                        *Status                `protobuf:"bytes,6,opt,name=status,proto3" json:"status,omitempty"`
+	Description                   string                 `protobuf:"bytes,8,opt,name=description,proto3" json:"description,omitempty"`
+	MinReplicaCount               int32                  `protobuf:"varint,13,opt,name=min_replica_count,json=minReplicaCount,proto3" json:"min_replica_count,omitempty"`
+	MaxReplicaCount               int32                  `protobuf:"varint,14,opt,name=max_replica_count,json=maxReplicaCount,proto3" json:"max_replica_count,omitempty"`
+	BaseModel                     string                 `protobuf:"bytes,18,opt,name=base_model,json=baseModel,proto3" json:"base_model,omitempty"`
+	DisaggregatedPrefillCount     int32                  `protobuf:"varint,19,opt,name=disaggregated_prefill_count,json=disaggregatedPrefillCount,proto3" json:"disaggregated_prefill_count,omitempty"`
+	MaxBatchSize                  int32                  `protobuf:"varint,20,opt,name=max_batch_size,json=maxBatchSize,proto3" json:"max_batch_size,omitempty"`
+	WorldSize                     int32                  `protobuf:"varint,24,opt,name=world_size,json=worldSize,proto3" json:"world_size,omitempty"`
+	DisaggregatedPrefillWorldSize int32                  `protobuf:"varint,25,opt,name=disaggregated_prefill_world_size,json=disaggregatedPrefillWorldSize,proto3" json:"disaggregated_prefill_world_size,omitempty"`
+	GeneratorCount                int32                  `protobuf:"varint,26,opt,name=generator_count,json=generatorCount,proto3" json:"generator_count,omitempty"`
+	DraftTokenCount               int32                  `protobuf:"varint,27,opt,name=draft_token_count,json=draftTokenCount,proto3" json:"draft_token_count,omitempty"`
+	CreatedBy                     string                 `protobuf:"bytes,29,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	MaxPeftBatchSize              int32                  `protobuf:"varint,30,opt,name=max_peft_batch_size,json=maxPeftBatchSize,proto3" json:"max_peft_batch_size,omitempty"`
+	KvCacheMemoryPct              int32                  `protobuf:"varint,31,opt,name=kv_cache_memory_pct,json=kvCacheMemoryPct,proto3" json:"kv_cache_memory_pct,omitempty"`
+	EnableSessionAffinity         bool                   `protobuf:"varint,32,opt,name=enable_session_affinity,json=enableSessionAffinity,proto3" json:"enable_session_affinity,omitempty"`
+	ImageTag                      string                 `protobuf:"bytes,33,opt,name=image_tag,json=imageTag,proto3" json:"image_tag,omitempty"`
+	DraftModel                    string                 `protobuf:"bytes,34,opt,name=draft_model,json=draftModel,proto3" json:"draft_model,omitempty"`
+	ReplicaCount                  int32                  `protobuf:"varint,35,opt,name=replica_count,json=replicaCount,proto3" json:"replica_count,omitempty"`
+	AutoscalingPolicy             *AutoscalingPolicy     `protobuf:"bytes,38,opt,name=autoscaling_policy,json=autoscalingPolicy,proto3" json:"autoscaling_policy,omitempty"`
+	// Types that are valid to be assigned to Preconfig:
+	//
+	//	*Deployment_DeploymentTemplate
+	//	*Deployment_AutoTune
+	Preconfig              isDeployment_Preconfig `protobuf_oneof:"preconfig"`
+	AcceleratorCount       int32                  `protobuf:"varint,42,opt,name=accelerator_count,json=acceleratorCount,proto3" json:"accelerator_count,omitempty"`
+	AcceleratorType        AcceleratorType        `protobuf:"varint,43,opt,name=accelerator_type,json=acceleratorType,proto3,enum=gateway.AcceleratorType" json:"accelerator_type,omitempty"`
+	DirectRouteApiKeys     []string               `protobuf:"bytes,44,rep,name=direct_route_api_keys,json=directRouteApiKeys,proto3" json:"direct_route_api_keys,omitempty"`
+	Precision              Deployment_Precision   `protobuf:"varint,46,opt,name=precision,proto3,enum=gateway.Deployment_Precision" json:"precision,omitempty"`
+	NumPeftDeviceCached    int32                  `protobuf:"varint,48,opt,name=num_peft_device_cached,json=numPeftDeviceCached,proto3" json:"num_peft_device_cached,omitempty"`
+	EnableAddons           bool                   `protobuf:"varint,49,opt,name=enable_addons,json=enableAddons,proto3" json:"enable_addons,omitempty"`
+	NgramSpeculationLength int32                  `protobuf:"varint,50,opt,name=ngram_speculation_length,json=ngramSpeculationLength,proto3" json:"ngram_speculation_length,omitempty"`
+	Region                 Region                 `protobuf:"varint,51,opt,name=region,proto3,enum=gateway.Region" json:"region,omitempty"`
+	Cluster                string                 `protobuf:"bytes,52,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	DirectRouteType        DirectRouteType        `protobuf:"varint,53,opt,name=direct_route_type,json=directRouteType,proto3,enum=gateway.DirectRouteType" json:"direct_route_type,omitempty"`
+	PurgeTime              *timestamppb.Timestamp `protobuf:"bytes,54,opt,name=purge_time,json=purgeTime,proto3" json:"purge_time,omitempty"`
+	ExpireTime             *timestamppb.Timestamp `protobuf:"bytes,56,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
+	DirectRouteHandle      string                 `protobuf:"bytes,57,opt,name=direct_route_handle,json=directRouteHandle,proto3" json:"direct_route_handle,omitempty"`
+	DeleteTime             *timestamppb.Timestamp `protobuf:"bytes,61,opt,name=delete_time,json=deleteTime,proto3" json:"delete_time,omitempty"`
+	UpdateTime             *timestamppb.Timestamp `protobuf:"bytes,63,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	Annotations            map[string]string      `protobuf:"bytes,64,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	MaxContextLength       int32                  `protobuf:"varint,67,opt,name=max_context_length,json=maxContextLength,proto3" json:"max_context_length,omitempty"`
+	Placement              *Placement             `protobuf:"bytes,68,opt,name=placement,proto3" json:"placement,omitempty"`
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Deployment) Reset() {
+	*x = Deployment{}
+	mi := &file_gateway_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Deployment) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Deployment) ProtoMessage() {}
+
+func (x *Deployment) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Deployment.ProtoReflect.Descriptor instead.
+func (*Deployment) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *Deployment) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Deployment) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *Deployment) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *Deployment) GetState() Deployment_State {
+	if x != nil {
+		return x.State
+	}
+	return Deployment_STATE_UNSPECIFIED
+}
+
+func (x *Deployment) GetStatus() *Status {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *Deployment) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Deployment) GetMinReplicaCount() int32 {
+	if x != nil {
+		return x.MinReplicaCount
+	}
+	return 0
+}
+
+func (x *Deployment) GetMaxReplicaCount() int32 {
+	if x != nil {
+		return x.MaxReplicaCount
+	}
+	return 0
+}
+
+func (x *Deployment) GetBaseModel() string {
+	if x != nil {
+		return x.BaseModel
+	}
+	return ""
+}
+
+func (x *Deployment) GetDisaggregatedPrefillCount() int32 {
+	if x != nil {
+		return x.DisaggregatedPrefillCount
+	}
+	return 0
+}
+
+func (x *Deployment) GetMaxBatchSize() int32 {
+	if x != nil {
+		return x.MaxBatchSize
+	}
+	return 0
+}
+
+func (x *Deployment) GetWorldSize() int32 {
+	if x != nil {
+		return x.WorldSize
+	}
+	return 0
+}
+
+func (x *Deployment) GetDisaggregatedPrefillWorldSize() int32 {
+	if x != nil {
+		return x.DisaggregatedPrefillWorldSize
+	}
+	return 0
+}
+
+func (x *Deployment) GetGeneratorCount() int32 {
+	if x != nil {
+		return x.GeneratorCount
+	}
+	return 0
+}
+
+func (x *Deployment) GetDraftTokenCount() int32 {
+	if x != nil {
+		return x.DraftTokenCount
+	}
+	return 0
+}
+
+func (x *Deployment) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
+func (x *Deployment) GetMaxPeftBatchSize() int32 {
+	if x != nil {
+		return x.MaxPeftBatchSize
+	}
+	return 0
+}
+
+func (x *Deployment) GetKvCacheMemoryPct() int32 {
+	if x != nil {
+		return x.KvCacheMemoryPct
+	}
+	return 0
+}
+
+func (x *Deployment) GetEnableSessionAffinity() bool {
+	if x != nil {
+		return x.EnableSessionAffinity
+	}
+	return false
+}
+
+func (x *Deployment) GetImageTag() string {
+	if x != nil {
+		return x.ImageTag
+	}
+	return ""
+}
+
+func (x *Deployment) GetDraftModel() string {
+	if x != nil {
+		return x.DraftModel
+	}
+	return ""
+}
+
+func (x *Deployment) GetReplicaCount() int32 {
+	if x != nil {
+		return x.ReplicaCount
+	}
+	return 0
+}
+
+func (x *Deployment) GetAutoscalingPolicy() *AutoscalingPolicy {
+	if x != nil {
+		return x.AutoscalingPolicy
+	}
+	return nil
+}
+
+func (x *Deployment) GetPreconfig() isDeployment_Preconfig {
+	if x != nil {
+		return x.Preconfig
+	}
+	return nil
+}
+
+func (x *Deployment) GetDeploymentTemplate() string {
+	if x != nil {
+		if x, ok := x.Preconfig.(*Deployment_DeploymentTemplate); ok {
+			return x.DeploymentTemplate
+		}
+	}
+	return ""
+}
+
+func (x *Deployment) GetAutoTune() *AutoTune {
+	if x != nil {
+		if x, ok := x.Preconfig.(*Deployment_AutoTune); ok {
+			return x.AutoTune
+		}
+	}
+	return nil
+}
+
+func (x *Deployment) GetAcceleratorCount() int32 {
+	if x != nil {
+		return x.AcceleratorCount
+	}
+	return 0
+}
+
+func (x *Deployment) GetAcceleratorType() AcceleratorType {
+	if x != nil {
+		return x.AcceleratorType
+	}
+	return AcceleratorType_ACCELERATOR_TYPE_UNSPECIFIED
+}
+
+func (x *Deployment) GetDirectRouteApiKeys() []string {
+	if x != nil {
+		return x.DirectRouteApiKeys
+	}
+	return nil
+}
+
+func (x *Deployment) GetPrecision() Deployment_Precision {
+	if x != nil {
+		return x.Precision
+	}
+	return Deployment_PRECISION_UNSPECIFIED
+}
+
+func (x *Deployment) GetNumPeftDeviceCached() int32 {
+	if x != nil {
+		return x.NumPeftDeviceCached
+	}
+	return 0
+}
+
+func (x *Deployment) GetEnableAddons() bool {
+	if x != nil {
+		return x.EnableAddons
+	}
+	return false
+}
+
+func (x *Deployment) GetNgramSpeculationLength() int32 {
+	if x != nil {
+		return x.NgramSpeculationLength
+	}
+	return 0
+}
+
+func (x *Deployment) GetRegion() Region {
+	if x != nil {
+		return x.Region
+	}
+	return Region_REGION_UNSPECIFIED
+}
+
+func (x *Deployment) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
+func (x *Deployment) GetDirectRouteType() DirectRouteType {
+	if x != nil {
+		return x.DirectRouteType
+	}
+	return DirectRouteType_DIRECT_ROUTE_TYPE_UNSPECIFIED
+}
+
+func (x *Deployment) GetPurgeTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PurgeTime
+	}
+	return nil
+}
+
+func (x *Deployment) GetExpireTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpireTime
+	}
+	return nil
+}
+
+func (x *Deployment) GetDirectRouteHandle() string {
+	if x != nil {
+		return x.DirectRouteHandle
+	}
+	return ""
+}
+
+func (x *Deployment) GetDeleteTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.DeleteTime
+	}
+	return nil
+}
+
+func (x *Deployment) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+func (x *Deployment) GetAnnotations() map[string]string {
+	if x != nil {
+		return x.Annotations
+	}
+	return nil
+}
+
+func (x *Deployment) GetMaxContextLength() int32 {
+	if x != nil {
+		return x.MaxContextLength
+	}
+	return 0
+}
+
+func (x *Deployment) GetPlacement() *Placement {
+	if x != nil {
+		return x.Placement
+	}
+	return nil
+}
+
+type isDeployment_Preconfig interface {
+	isDeployment_Preconfig()
+}
+
+type Deployment_DeploymentTemplate struct {
+	DeploymentTemplate string `protobuf:"bytes,39,opt,name=deployment_template,json=deploymentTemplate,proto3,oneof"`
+}
+
+type Deployment_AutoTune struct {
+	AutoTune *AutoTune `protobuf:"bytes,40,opt,name=auto_tune,json=autoTune,proto3,oneof"`
+}
+
+func (*Deployment_DeploymentTemplate) isDeployment_Preconfig() {}
+
+func (*Deployment_AutoTune) isDeployment_Preconfig() {}
+
+type AutoscalingPolicy struct {
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	ScaleToZeroWindow *durationpb.Duration   `protobuf:"bytes,1,opt,name=scale_to_zero_window,json=scaleToZeroWindow,proto3" json:"scale_to_zero_window,omitempty"`
+	ScaleDownWindow   *durationpb.Duration   `protobuf:"bytes,2,opt,name=scale_down_window,json=scaleDownWindow,proto3" json:"scale_down_window,omitempty"`
+	ScaleUpWindow     *durationpb.Duration   `protobuf:"bytes,3,opt,name=scale_up_window,json=scaleUpWindow,proto3" json:"scale_up_window,omitempty"`
+	LoadTargets       map[string]float32     `protobuf:"bytes,4,rep,name=load_targets,json=loadTargets,proto3" json:"load_targets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"fixed32,2,opt,name=value"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *AutoscalingPolicy) Reset() {
+	*x = AutoscalingPolicy{}
+	mi := &file_gateway_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AutoscalingPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AutoscalingPolicy) ProtoMessage() {}
+
+func (x *AutoscalingPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AutoscalingPolicy.ProtoReflect.Descriptor instead.
+func (*AutoscalingPolicy) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *AutoscalingPolicy) GetScaleToZeroWindow() *durationpb.Duration {
+	if x != nil {
+		return x.ScaleToZeroWindow
+	}
+	return nil
+}
+
+func (x *AutoscalingPolicy) GetScaleDownWindow() *durationpb.Duration {
+	if x != nil {
+		return x.ScaleDownWindow
+	}
+	return nil
+}
+
+func (x *AutoscalingPolicy) GetScaleUpWindow() *durationpb.Duration {
+	if x != nil {
+		return x.ScaleUpWindow
+	}
+	return nil
+}
+
+func (x *AutoscalingPolicy) GetLoadTargets() map[string]float32 {
+	if x != nil {
+		return x.LoadTargets
+	}
+	return nil
+}
+
+type AutoTune struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	LongPrompt    bool                   `protobuf:"varint,1,opt,name=long_prompt,json=longPrompt,proto3" json:"long_prompt,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AutoTune) Reset() {
+	*x = AutoTune{}
+	mi := &file_gateway_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AutoTune) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AutoTune) ProtoMessage() {}
+
+func (x *AutoTune) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AutoTune.ProtoReflect.Descriptor instead.
+func (*AutoTune) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *AutoTune) GetLongPrompt() bool {
+	if x != nil {
+		return x.LongPrompt
+	}
+	return false
+}
+
+type Placement struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Region        Region                 `protobuf:"varint,1,opt,name=region,proto3,enum=gateway.Region" json:"region,omitempty"`
+	MultiRegion   MultiRegion            `protobuf:"varint,2,opt,name=multi_region,json=multiRegion,proto3,enum=gateway.MultiRegion" json:"multi_region,omitempty"`
+	Regions       []Region               `protobuf:"varint,3,rep,packed,name=regions,proto3,enum=gateway.Region" json:"regions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Placement) Reset() {
+	*x = Placement{}
+	mi := &file_gateway_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Placement) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Placement) ProtoMessage() {}
+
+func (x *Placement) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Placement.ProtoReflect.Descriptor instead.
+func (*Placement) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *Placement) GetRegion() Region {
+	if x != nil {
+		return x.Region
+	}
+	return Region_REGION_UNSPECIFIED
+}
+
+func (x *Placement) GetMultiRegion() MultiRegion {
+	if x != nil {
+		return x.MultiRegion
+	}
+	return MultiRegion_MULTI_REGION_UNSPECIFIED
+}
+
+func (x *Placement) GetRegions() []Region {
+	if x != nil {
+		return x.Regions
+	}
+	return nil
+}
+
+type CreateDeploymentRequest struct {
+	state                      protoimpl.MessageState `protogen:"open.v1"`
+	Parent                     string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	Deployment                 *Deployment            `protobuf:"bytes,2,opt,name=deployment,proto3" json:"deployment,omitempty"`
+	DisableAutoDeploy          bool                   `protobuf:"varint,5,opt,name=disable_auto_deploy,json=disableAutoDeploy,proto3" json:"disable_auto_deploy,omitempty"`
+	DisableSpeculativeDecoding bool                   `protobuf:"varint,6,opt,name=disable_speculative_decoding,json=disableSpeculativeDecoding,proto3" json:"disable_speculative_decoding,omitempty"`
+	DeploymentId               string                 `protobuf:"bytes,7,opt,name=deployment_id,json=deploymentId,proto3" json:"deployment_id,omitempty"`
+	DryRun                     bool                   `protobuf:"varint,8,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	unknownFields              protoimpl.UnknownFields
+	sizeCache                  protoimpl.SizeCache
+}
+
+func (x *CreateDeploymentRequest) Reset() {
+	*x = CreateDeploymentRequest{}
+	mi := &file_gateway_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateDeploymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateDeploymentRequest) ProtoMessage() {}
+
+func (x *CreateDeploymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateDeploymentRequest.ProtoReflect.Descriptor instead.
+func (*CreateDeploymentRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *CreateDeploymentRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *CreateDeploymentRequest) GetDeployment() *Deployment {
+	if x != nil {
+		return x.Deployment
+	}
+	return nil
+}
+
+func (x *CreateDeploymentRequest) GetDisableAutoDeploy() bool {
+	if x != nil {
+		return x.DisableAutoDeploy
+	}
+	return false
+}
+
+func (x *CreateDeploymentRequest) GetDisableSpeculativeDecoding() bool {
+	if x != nil {
+		return x.DisableSpeculativeDecoding
+	}
+	return false
+}
+
+func (x *CreateDeploymentRequest) GetDeploymentId() string {
+	if x != nil {
+		return x.DeploymentId
+	}
+	return ""
+}
+
+func (x *CreateDeploymentRequest) GetDryRun() bool {
+	if x != nil {
+		return x.DryRun
+	}
+	return false
+}
+
+type GetDeploymentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDeploymentRequest) Reset() {
+	*x = GetDeploymentRequest{}
+	mi := &file_gateway_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDeploymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDeploymentRequest) ProtoMessage() {}
+
+func (x *GetDeploymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDeploymentRequest.ProtoReflect.Descriptor instead.
+func (*GetDeploymentRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GetDeploymentRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetDeploymentRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
+type ListDeploymentsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Parent        string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	PageSize      int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Filter        string                 `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	OrderBy       string                 `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	ShowDeleted   bool                   `protobuf:"varint,6,opt,name=show_deleted,json=showDeleted,proto3" json:"show_deleted,omitempty"`
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,8,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeploymentsRequest) Reset() {
+	*x = ListDeploymentsRequest{}
+	mi := &file_gateway_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeploymentsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeploymentsRequest) ProtoMessage() {}
+
+func (x *ListDeploymentsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeploymentsRequest.ProtoReflect.Descriptor instead.
+func (*ListDeploymentsRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *ListDeploymentsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListDeploymentsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDeploymentsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListDeploymentsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListDeploymentsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+func (x *ListDeploymentsRequest) GetShowDeleted() bool {
+	if x != nil {
+		return x.ShowDeleted
+	}
+	return false
+}
+
+func (x *ListDeploymentsRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
+type ListDeploymentsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Deployments   []*Deployment          `protobuf:"bytes,1,rep,name=deployments,proto3" json:"deployments,omitempty"`
+	NextPageToken string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	TotalSize     int32                  `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeploymentsResponse) Reset() {
+	*x = ListDeploymentsResponse{}
+	mi := &file_gateway_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeploymentsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeploymentsResponse) ProtoMessage() {}
+
+func (x *ListDeploymentsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeploymentsResponse.ProtoReflect.Descriptor instead.
+func (*ListDeploymentsResponse) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *ListDeploymentsResponse) GetDeployments() []*Deployment {
+	if x != nil {
+		return x.Deployments
+	}
+	return nil
+}
+
+func (x *ListDeploymentsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListDeploymentsResponse) GetTotalSize() int32 {
+	if x != nil {
+		return x.TotalSize
+	}
+	return 0
+}
+
+type UpdateDeploymentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Deployment    *Deployment            `protobuf:"bytes,1,opt,name=deployment,proto3" json:"deployment,omitempty"`
+	UpdateMask    *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=update_mask,json=updateMask,proto3" json:"update_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateDeploymentRequest) Reset() {
+	*x = UpdateDeploymentRequest{}
+	mi := &file_gateway_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateDeploymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateDeploymentRequest) ProtoMessage() {}
+
+func (x *UpdateDeploymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateDeploymentRequest.ProtoReflect.Descriptor instead.
+func (*UpdateDeploymentRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *UpdateDeploymentRequest) GetDeployment() *Deployment {
+	if x != nil {
+		return x.Deployment
+	}
+	return nil
+}
+
+func (x *UpdateDeploymentRequest) GetUpdateMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.UpdateMask
+	}
+	return nil
+}
+
+type DeleteDeploymentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Hard          bool                   `protobuf:"varint,2,opt,name=hard,proto3" json:"hard,omitempty"`
+	IgnoreChecks  bool                   `protobuf:"varint,3,opt,name=ignore_checks,json=ignoreChecks,proto3" json:"ignore_checks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteDeploymentRequest) Reset() {
+	*x = DeleteDeploymentRequest{}
+	mi := &file_gateway_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteDeploymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteDeploymentRequest) ProtoMessage() {}
+
+func (x *DeleteDeploymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteDeploymentRequest.ProtoReflect.Descriptor instead.
+func (*DeleteDeploymentRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *DeleteDeploymentRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeleteDeploymentRequest) GetHard() bool {
+	if x != nil {
+		return x.Hard
+	}
+	return false
+}
+
+func (x *DeleteDeploymentRequest) GetIgnoreChecks() bool {
+	if x != nil {
+		return x.IgnoreChecks
+	}
+	return false
+}
+
+type ScaleDeploymentRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	ReplicaCount  int32                  `protobuf:"varint,2,opt,name=replica_count,json=replicaCount,proto3" json:"replica_count,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ScaleDeploymentRequest) Reset() {
+	*x = ScaleDeploymentRequest{}
+	mi := &file_gateway_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ScaleDeploymentRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ScaleDeploymentRequest) ProtoMessage() {}
+
+func (x *ScaleDeploymentRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ScaleDeploymentRequest.ProtoReflect.Descriptor instead.
+func (*ScaleDeploymentRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *ScaleDeploymentRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ScaleDeploymentRequest) GetReplicaCount() int32 {
+	if x != nil {
+		return x.ReplicaCount
+	}
+	return 0
+}
+
+type CreateDeployedModelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Parent        string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	DeployedModel *DeployedModel         `protobuf:"bytes,2,opt,name=deployed_model,json=deployedModel,proto3" json:"deployed_model,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CreateDeployedModelRequest) Reset() {
+	*x = CreateDeployedModelRequest{}
+	mi := &file_gateway_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CreateDeployedModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CreateDeployedModelRequest) ProtoMessage() {}
+
+func (x *CreateDeployedModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CreateDeployedModelRequest.ProtoReflect.Descriptor instead.
+func (*CreateDeployedModelRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *CreateDeployedModelRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *CreateDeployedModelRequest) GetDeployedModel() *DeployedModel {
+	if x != nil {
+		return x.DeployedModel
+	}
+	return nil
+}
+
+type GetDeployedModelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,2,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetDeployedModelRequest) Reset() {
+	*x = GetDeployedModelRequest{}
+	mi := &file_gateway_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetDeployedModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetDeployedModelRequest) ProtoMessage() {}
+
+func (x *GetDeployedModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetDeployedModelRequest.ProtoReflect.Descriptor instead.
+func (*GetDeployedModelRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *GetDeployedModelRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GetDeployedModelRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
+type ListDeployedModelsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Parent        string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	PageSize      int32                  `protobuf:"varint,2,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	PageToken     string                 `protobuf:"bytes,3,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	Filter        string                 `protobuf:"bytes,4,opt,name=filter,proto3" json:"filter,omitempty"`
+	OrderBy       string                 `protobuf:"bytes,5,opt,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	ReadMask      *fieldmaskpb.FieldMask `protobuf:"bytes,6,opt,name=read_mask,json=readMask,proto3" json:"read_mask,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListDeployedModelsRequest) Reset() {
+	*x = ListDeployedModelsRequest{}
+	mi := &file_gateway_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeployedModelsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeployedModelsRequest) ProtoMessage() {}
+
+func (x *ListDeployedModelsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeployedModelsRequest.ProtoReflect.Descriptor instead.
+func (*ListDeployedModelsRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListDeployedModelsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+func (x *ListDeployedModelsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListDeployedModelsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+func (x *ListDeployedModelsRequest) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
+func (x *ListDeployedModelsRequest) GetOrderBy() string {
+	if x != nil {
+		return x.OrderBy
+	}
+	return ""
+}
+
+func (x *ListDeployedModelsRequest) GetReadMask() *fieldmaskpb.FieldMask {
+	if x != nil {
+		return x.ReadMask
+	}
+	return nil
+}
+
+type ListDeployedModelsResponse struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	DeployedModels []*DeployedModel       `protobuf:"bytes,1,rep,name=deployed_models,json=deployedModels,proto3" json:"deployed_models,omitempty"`
+	NextPageToken  string                 `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	TotalSize      int32                  `protobuf:"varint,3,opt,name=total_size,json=totalSize,proto3" json:"total_size,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *ListDeployedModelsResponse) Reset() {
+	*x = ListDeployedModelsResponse{}
+	mi := &file_gateway_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListDeployedModelsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListDeployedModelsResponse) ProtoMessage() {}
+
+func (x *ListDeployedModelsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListDeployedModelsResponse.ProtoReflect.Descriptor instead.
+func (*ListDeployedModelsResponse) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ListDeployedModelsResponse) GetDeployedModels() []*DeployedModel {
+	if x != nil {
+		return x.DeployedModels
+	}
+	return nil
+}
+
+func (x *ListDeployedModelsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+func (x *ListDeployedModelsResponse) GetTotalSize() int32 {
+	if x != nil {
+		return x.TotalSize
+	}
+	return 0
+}
+
+type DeleteDeployedModelRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DeleteDeployedModelRequest) Reset() {
+	*x = DeleteDeployedModelRequest{}
+	mi := &file_gateway_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DeleteDeployedModelRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DeleteDeployedModelRequest) ProtoMessage() {}
+
+func (x *DeleteDeployedModelRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DeleteDeployedModelRequest.ProtoReflect.Descriptor instead.
+func (*DeleteDeployedModelRequest) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *DeleteDeployedModelRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 type CreateRlorTrainerJobRequest struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	Parent           string                 `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
@@ -743,7 +3481,7 @@ type CreateRlorTrainerJobRequest struct {
 
 func (x *CreateRlorTrainerJobRequest) Reset() {
 	*x = CreateRlorTrainerJobRequest{}
-	mi := &file_gateway_proto_msgTypes[1]
+	mi := &file_gateway_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -755,7 +3493,7 @@ func (x *CreateRlorTrainerJobRequest) String() string {
 func (*CreateRlorTrainerJobRequest) ProtoMessage() {}
 
 func (x *CreateRlorTrainerJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_proto_msgTypes[1]
+	mi := &file_gateway_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -768,7 +3506,7 @@ func (x *CreateRlorTrainerJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRlorTrainerJobRequest.ProtoReflect.Descriptor instead.
 func (*CreateRlorTrainerJobRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{1}
+	return file_gateway_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *CreateRlorTrainerJobRequest) GetParent() string {
@@ -816,7 +3554,7 @@ type GetRlorTrainerJobRequest struct {
 
 func (x *GetRlorTrainerJobRequest) Reset() {
 	*x = GetRlorTrainerJobRequest{}
-	mi := &file_gateway_proto_msgTypes[2]
+	mi := &file_gateway_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -828,7 +3566,7 @@ func (x *GetRlorTrainerJobRequest) String() string {
 func (*GetRlorTrainerJobRequest) ProtoMessage() {}
 
 func (x *GetRlorTrainerJobRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_proto_msgTypes[2]
+	mi := &file_gateway_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -841,7 +3579,7 @@ func (x *GetRlorTrainerJobRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRlorTrainerJobRequest.ProtoReflect.Descriptor instead.
 func (*GetRlorTrainerJobRequest) Descriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{2}
+	return file_gateway_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *GetRlorTrainerJobRequest) GetName() string {
@@ -868,7 +3606,7 @@ type Status struct {
 
 func (x *Status) Reset() {
 	*x = Status{}
-	mi := &file_gateway_proto_msgTypes[3]
+	mi := &file_gateway_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -880,7 +3618,7 @@ func (x *Status) String() string {
 func (*Status) ProtoMessage() {}
 
 func (x *Status) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_proto_msgTypes[3]
+	mi := &file_gateway_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -893,7 +3631,7 @@ func (x *Status) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Status.ProtoReflect.Descriptor instead.
 func (*Status) Descriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{3}
+	return file_gateway_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Status) GetCode() Code {
@@ -937,7 +3675,7 @@ type Model struct {
 
 func (x *Model) Reset() {
 	*x = Model{}
-	mi := &file_gateway_proto_msgTypes[4]
+	mi := &file_gateway_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -949,7 +3687,7 @@ func (x *Model) String() string {
 func (*Model) ProtoMessage() {}
 
 func (x *Model) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_proto_msgTypes[4]
+	mi := &file_gateway_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -962,7 +3700,7 @@ func (x *Model) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Model.ProtoReflect.Descriptor instead.
 func (*Model) Descriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{4}
+	return file_gateway_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Model) GetName() string {
@@ -1110,7 +3848,7 @@ type BaseModelDetails struct {
 
 func (x *BaseModelDetails) Reset() {
 	*x = BaseModelDetails{}
-	mi := &file_gateway_proto_msgTypes[5]
+	mi := &file_gateway_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1122,7 +3860,7 @@ func (x *BaseModelDetails) String() string {
 func (*BaseModelDetails) ProtoMessage() {}
 
 func (x *BaseModelDetails) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_proto_msgTypes[5]
+	mi := &file_gateway_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1135,7 +3873,7 @@ func (x *BaseModelDetails) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BaseModelDetails.ProtoReflect.Descriptor instead.
 func (*BaseModelDetails) Descriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{5}
+	return file_gateway_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *BaseModelDetails) GetCheckpointFormat() BaseModelDetails_CheckpointFormat {
@@ -1177,7 +3915,7 @@ type PEFTDetails struct {
 
 func (x *PEFTDetails) Reset() {
 	*x = PEFTDetails{}
-	mi := &file_gateway_proto_msgTypes[6]
+	mi := &file_gateway_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1189,7 +3927,7 @@ func (x *PEFTDetails) String() string {
 func (*PEFTDetails) ProtoMessage() {}
 
 func (x *PEFTDetails) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_proto_msgTypes[6]
+	mi := &file_gateway_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1202,7 +3940,7 @@ func (x *PEFTDetails) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PEFTDetails.ProtoReflect.Descriptor instead.
 func (*PEFTDetails) Descriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{6}
+	return file_gateway_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *PEFTDetails) GetBaseModel() string {
@@ -1239,7 +3977,7 @@ type DeployedModelRef struct {
 
 func (x *DeployedModelRef) Reset() {
 	*x = DeployedModelRef{}
-	mi := &file_gateway_proto_msgTypes[7]
+	mi := &file_gateway_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1251,7 +3989,7 @@ func (x *DeployedModelRef) String() string {
 func (*DeployedModelRef) ProtoMessage() {}
 
 func (x *DeployedModelRef) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_proto_msgTypes[7]
+	mi := &file_gateway_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1264,7 +4002,7 @@ func (x *DeployedModelRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployedModelRef.ProtoReflect.Descriptor instead.
 func (*DeployedModelRef) Descriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{7}
+	return file_gateway_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *DeployedModelRef) GetName() string {
@@ -1304,13 +4042,26 @@ func (x *DeployedModelRef) GetPublic() bool {
 
 type DeployedModel struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	DisplayName   string                 `protobuf:"bytes,2,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	Description   string                 `protobuf:"bytes,3,opt,name=description,proto3" json:"description,omitempty"`
+	CreateTime    *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	CreatedBy     string                 `protobuf:"bytes,5,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	Model         string                 `protobuf:"bytes,6,opt,name=model,proto3" json:"model,omitempty"`
+	Deployment    string                 `protobuf:"bytes,7,opt,name=deployment,proto3" json:"deployment,omitempty"`
+	Default       bool                   `protobuf:"varint,8,opt,name=default,proto3" json:"default,omitempty"`
+	State         DeployedModel_State    `protobuf:"varint,9,opt,name=state,proto3,enum=gateway.DeployedModel_State" json:"state,omitempty"`
+	Serverless    bool                   `protobuf:"varint,10,opt,name=serverless,proto3" json:"serverless,omitempty"`
+	Status        *Status                `protobuf:"bytes,11,opt,name=status,proto3" json:"status,omitempty"`
+	Public        bool                   `protobuf:"varint,12,opt,name=public,proto3" json:"public,omitempty"`
+	UpdateTime    *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DeployedModel) Reset() {
 	*x = DeployedModel{}
-	mi := &file_gateway_proto_msgTypes[8]
+	mi := &file_gateway_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1322,7 +4073,7 @@ func (x *DeployedModel) String() string {
 func (*DeployedModel) ProtoMessage() {}
 
 func (x *DeployedModel) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_proto_msgTypes[8]
+	mi := &file_gateway_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1335,7 +4086,98 @@ func (x *DeployedModel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeployedModel.ProtoReflect.Descriptor instead.
 func (*DeployedModel) Descriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{8}
+	return file_gateway_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *DeployedModel) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *DeployedModel) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *DeployedModel) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *DeployedModel) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *DeployedModel) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
+func (x *DeployedModel) GetModel() string {
+	if x != nil {
+		return x.Model
+	}
+	return ""
+}
+
+func (x *DeployedModel) GetDeployment() string {
+	if x != nil {
+		return x.Deployment
+	}
+	return ""
+}
+
+func (x *DeployedModel) GetDefault() bool {
+	if x != nil {
+		return x.Default
+	}
+	return false
+}
+
+func (x *DeployedModel) GetState() DeployedModel_State {
+	if x != nil {
+		return x.State
+	}
+	return DeployedModel_STATE_UNSPECIFIED
+}
+
+func (x *DeployedModel) GetServerless() bool {
+	if x != nil {
+		return x.Serverless
+	}
+	return false
+}
+
+func (x *DeployedModel) GetStatus() *Status {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+func (x *DeployedModel) GetPublic() bool {
+	if x != nil {
+		return x.Public
+	}
+	return false
+}
+
+func (x *DeployedModel) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
 }
 
 type RlorTrainerJob struct {
@@ -1359,7 +4201,7 @@ type RlorTrainerJob struct {
 
 func (x *RlorTrainerJob) Reset() {
 	*x = RlorTrainerJob{}
-	mi := &file_gateway_proto_msgTypes[9]
+	mi := &file_gateway_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1371,7 +4213,7 @@ func (x *RlorTrainerJob) String() string {
 func (*RlorTrainerJob) ProtoMessage() {}
 
 func (x *RlorTrainerJob) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_proto_msgTypes[9]
+	mi := &file_gateway_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1384,7 +4226,7 @@ func (x *RlorTrainerJob) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RlorTrainerJob.ProtoReflect.Descriptor instead.
 func (*RlorTrainerJob) Descriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{9}
+	return file_gateway_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *RlorTrainerJob) GetName() string {
@@ -1500,7 +4342,7 @@ type BaseTrainingConfig struct {
 
 func (x *BaseTrainingConfig) Reset() {
 	*x = BaseTrainingConfig{}
-	mi := &file_gateway_proto_msgTypes[10]
+	mi := &file_gateway_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1512,7 +4354,7 @@ func (x *BaseTrainingConfig) String() string {
 func (*BaseTrainingConfig) ProtoMessage() {}
 
 func (x *BaseTrainingConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_proto_msgTypes[10]
+	mi := &file_gateway_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1525,7 +4367,7 @@ func (x *BaseTrainingConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BaseTrainingConfig.ProtoReflect.Descriptor instead.
 func (*BaseTrainingConfig) Descriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{10}
+	return file_gateway_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *BaseTrainingConfig) GetOutputModel() string {
@@ -1636,7 +4478,7 @@ type JobProgress struct {
 
 func (x *JobProgress) Reset() {
 	*x = JobProgress{}
-	mi := &file_gateway_proto_msgTypes[11]
+	mi := &file_gateway_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1648,7 +4490,7 @@ func (x *JobProgress) String() string {
 func (*JobProgress) ProtoMessage() {}
 
 func (x *JobProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_proto_msgTypes[11]
+	mi := &file_gateway_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1661,7 +4503,7 @@ func (x *JobProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobProgress.ProtoReflect.Descriptor instead.
 func (*JobProgress) Descriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{11}
+	return file_gateway_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *JobProgress) GetPercent() int32 {
@@ -1682,10 +4524,272 @@ var File_gateway_proto protoreflect.FileDescriptor
 
 const file_gateway_proto_rawDesc = "" +
 	"\n" +
-	"\rgateway.proto\x12\agateway\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"^\n" +
+	"\rgateway.proto\x12\agateway\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bgoogle/protobuf/empty.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"^\n" +
 	"\x0fGetModelRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x127\n" +
-	"\tread_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"\xe8\x01\n" +
+	"\tread_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"\x92\x02\n" +
+	"\x11ListModelsRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x05 \x01(\tR\aorderBy\x12=\n" +
+	"\x1binclude_deployed_model_refs\x18\x06 \x01(\bR\x18includeDeployedModelRefs\x127\n" +
+	"\tread_mask\x18\a \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"\x83\x01\n" +
+	"\x12ListModelsResponse\x12&\n" +
+	"\x06models\x18\x01 \x03(\v2\x0e.gateway.ModelR\x06models\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
+	"\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\"!\n" +
+	"\x1fListServerlessLoraModelsRequest\":\n" +
+	" ListServerlessLoraModelsResponse\x12\x16\n" +
+	"\x06models\x18\x01 \x03(\tR\x06models\"\xc3\x06\n" +
+	"\aDataset\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12;\n" +
+	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12,\n" +
+	"\x05state\x18\x04 \x01(\x0e2\x16.gateway.Dataset.StateR\x05state\x12'\n" +
+	"\x06status\x18\x06 \x01(\v2\x0f.gateway.StatusR\x06status\x12#\n" +
+	"\rexample_count\x18\a \x01(\x03R\fexampleCount\x12B\n" +
+	"\raccess_policy\x18\t \x01(\x0e2\x1d.gateway.Dataset.AccessPolicyR\faccessPolicy\x12/\n" +
+	"\x06format\x18\n" +
+	" \x01(\x0e2\x17.gateway.Dataset.FormatR\x06format\x12<\n" +
+	"\ruser_uploaded\x18\v \x01(\v2\x15.gateway.UserUploadedH\x00R\fuserUploaded\x128\n" +
+	"\vtransformed\x18\x12 \x01(\v2\x14.gateway.TransformedH\x00R\vtransformed\x12\x1d\n" +
+	"\n" +
+	"created_by\x18\x0e \x01(\tR\tcreatedBy\x12!\n" +
+	"\fexternal_url\x18\x10 \x01(\tR\vexternalUrl\x12;\n" +
+	"\vupdate_time\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\x12&\n" +
+	"\x0fsource_job_name\x18\x15 \x01(\tR\rsourceJobName\"8\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\r\n" +
+	"\tUPLOADING\x10\x01\x12\t\n" +
+	"\x05READY\x10\x02\"'\n" +
+	"\fAccessPolicy\x12\v\n" +
+	"\aPRIVATE\x10\x00\x12\n" +
+	"\n" +
+	"\x06PUBLIC\x10\x01\"B\n" +
+	"\x06Format\x12\x16\n" +
+	"\x12FORMAT_UNSPECIFIED\x10\x00\x12\b\n" +
+	"\x04CHAT\x10\x01\x12\x0e\n" +
+	"\n" +
+	"COMPLETION\x10\x02\x12\x06\n" +
+	"\x02RL\x10\x03B\r\n" +
+	"\vdata_source\"\x0e\n" +
+	"\fUserUploaded\"\x93\x01\n" +
+	"\vTransformed\x12*\n" +
+	"\x11source_dataset_id\x18\x01 \x01(\tR\x0fsourceDatasetId\x12\x16\n" +
+	"\x06filter\x18\x02 \x01(\tR\x06filter\x12@\n" +
+	"\x0foriginal_format\x18\x03 \x01(\x0e2\x17.gateway.Dataset.FormatR\x0eoriginalFormat\"\xbd\x01\n" +
+	"\x14CreateDatasetRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12*\n" +
+	"\adataset\x18\x02 \x01(\v2\x10.gateway.DatasetR\adataset\x12\x1d\n" +
+	"\n" +
+	"dataset_id\x18\x03 \x01(\tR\tdatasetId\x12*\n" +
+	"\x11source_dataset_id\x18\x04 \x01(\tR\x0fsourceDatasetId\x12\x16\n" +
+	"\x06filter\x18\x05 \x01(\tR\x06filter\"\xd5\x01\n" +
+	"\x13ListDatasetsRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x05 \x01(\tR\aorderBy\x127\n" +
+	"\tread_mask\x18\x06 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"\x8b\x01\n" +
+	"\x14ListDatasetsResponse\x12,\n" +
+	"\bdatasets\x18\x01 \x03(\v2\x10.gateway.DatasetR\bdatasets\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
+	"\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\"*\n" +
+	"\x14DeleteDatasetRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x99\x02\n" +
+	"\x1fGetDatasetUploadEndpointRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12f\n" +
+	"\x10filename_to_size\x18\x02 \x03(\v2<.gateway.GetDatasetUploadEndpointRequest.FilenameToSizeEntryR\x0efilenameToSize\x127\n" +
+	"\tread_mask\x18\x03 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\x1aA\n" +
+	"\x13FilenameToSizeEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x03R\x05value:\x028\x01\"\xe7\x01\n" +
+	" GetDatasetUploadEndpointResponse\x12z\n" +
+	"\x17filename_to_signed_urls\x18\x01 \x03(\v2C.gateway.GetDatasetUploadEndpointResponse.FilenameToSignedUrlsEntryR\x14filenameToSignedUrls\x1aG\n" +
+	"\x19FilenameToSignedUrlsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"2\n" +
+	"\x1cValidateDatasetUploadRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x9b\x01\n" +
+	"!GetDatasetDownloadEndpointRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x127\n" +
+	"\tread_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\x12)\n" +
+	"\x10download_lineage\x18\x03 \x01(\bR\x0fdownloadLineage\"\xeb\x01\n" +
+	"\"GetDatasetDownloadEndpointResponse\x12|\n" +
+	"\x17filename_to_signed_urls\x18\x01 \x03(\v2E.gateway.GetDatasetDownloadEndpointResponse.FilenameToSignedUrlsEntryR\x14filenameToSignedUrls\x1aG\n" +
+	"\x19FilenameToSignedUrlsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa4\x13\n" +
+	"\n" +
+	"Deployment\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12;\n" +
+	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12/\n" +
+	"\x05state\x18\x05 \x01(\x0e2\x19.gateway.Deployment.StateR\x05state\x12'\n" +
+	"\x06status\x18\x06 \x01(\v2\x0f.gateway.StatusR\x06status\x12 \n" +
+	"\vdescription\x18\b \x01(\tR\vdescription\x12*\n" +
+	"\x11min_replica_count\x18\r \x01(\x05R\x0fminReplicaCount\x12*\n" +
+	"\x11max_replica_count\x18\x0e \x01(\x05R\x0fmaxReplicaCount\x12\x1d\n" +
+	"\n" +
+	"base_model\x18\x12 \x01(\tR\tbaseModel\x12>\n" +
+	"\x1bdisaggregated_prefill_count\x18\x13 \x01(\x05R\x19disaggregatedPrefillCount\x12$\n" +
+	"\x0emax_batch_size\x18\x14 \x01(\x05R\fmaxBatchSize\x12\x1d\n" +
+	"\n" +
+	"world_size\x18\x18 \x01(\x05R\tworldSize\x12G\n" +
+	" disaggregated_prefill_world_size\x18\x19 \x01(\x05R\x1ddisaggregatedPrefillWorldSize\x12'\n" +
+	"\x0fgenerator_count\x18\x1a \x01(\x05R\x0egeneratorCount\x12*\n" +
+	"\x11draft_token_count\x18\x1b \x01(\x05R\x0fdraftTokenCount\x12\x1d\n" +
+	"\n" +
+	"created_by\x18\x1d \x01(\tR\tcreatedBy\x12-\n" +
+	"\x13max_peft_batch_size\x18\x1e \x01(\x05R\x10maxPeftBatchSize\x12-\n" +
+	"\x13kv_cache_memory_pct\x18\x1f \x01(\x05R\x10kvCacheMemoryPct\x126\n" +
+	"\x17enable_session_affinity\x18  \x01(\bR\x15enableSessionAffinity\x12\x1b\n" +
+	"\timage_tag\x18! \x01(\tR\bimageTag\x12\x1f\n" +
+	"\vdraft_model\x18\" \x01(\tR\n" +
+	"draftModel\x12#\n" +
+	"\rreplica_count\x18# \x01(\x05R\freplicaCount\x12I\n" +
+	"\x12autoscaling_policy\x18& \x01(\v2\x1a.gateway.AutoscalingPolicyR\x11autoscalingPolicy\x121\n" +
+	"\x13deployment_template\x18' \x01(\tH\x00R\x12deploymentTemplate\x120\n" +
+	"\tauto_tune\x18( \x01(\v2\x11.gateway.AutoTuneH\x00R\bautoTune\x12+\n" +
+	"\x11accelerator_count\x18* \x01(\x05R\x10acceleratorCount\x12C\n" +
+	"\x10accelerator_type\x18+ \x01(\x0e2\x18.gateway.AcceleratorTypeR\x0facceleratorType\x121\n" +
+	"\x15direct_route_api_keys\x18, \x03(\tR\x12directRouteApiKeys\x12;\n" +
+	"\tprecision\x18. \x01(\x0e2\x1d.gateway.Deployment.PrecisionR\tprecision\x123\n" +
+	"\x16num_peft_device_cached\x180 \x01(\x05R\x13numPeftDeviceCached\x12#\n" +
+	"\renable_addons\x181 \x01(\bR\fenableAddons\x128\n" +
+	"\x18ngram_speculation_length\x182 \x01(\x05R\x16ngramSpeculationLength\x12'\n" +
+	"\x06region\x183 \x01(\x0e2\x0f.gateway.RegionR\x06region\x12\x18\n" +
+	"\acluster\x184 \x01(\tR\acluster\x12D\n" +
+	"\x11direct_route_type\x185 \x01(\x0e2\x18.gateway.DirectRouteTypeR\x0fdirectRouteType\x129\n" +
+	"\n" +
+	"purge_time\x186 \x01(\v2\x1a.google.protobuf.TimestampR\tpurgeTime\x12;\n" +
+	"\vexpire_time\x188 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"expireTime\x12.\n" +
+	"\x13direct_route_handle\x189 \x01(\tR\x11directRouteHandle\x12;\n" +
+	"\vdelete_time\x18= \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"deleteTime\x12;\n" +
+	"\vupdate_time\x18? \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\x12F\n" +
+	"\vannotations\x18@ \x03(\v2$.gateway.Deployment.AnnotationsEntryR\vannotations\x12,\n" +
+	"\x12max_context_length\x18C \x01(\x05R\x10maxContextLength\x120\n" +
+	"\tplacement\x18D \x01(\v2\x12.gateway.PlacementR\tplacement\x1a>\n" +
+	"\x10AnnotationsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"l\n" +
+	"\x05State\x12\x15\n" +
+	"\x11STATE_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bCREATING\x10\x01\x12\t\n" +
+	"\x05READY\x10\x02\x12\f\n" +
+	"\bDELETING\x10\x03\x12\n" +
+	"\n" +
+	"\x06FAILED\x10\x04\x12\f\n" +
+	"\bUPDATING\x10\x05\x12\v\n" +
+	"\aDELETED\x10\x06\"\xbf\x01\n" +
+	"\tPrecision\x12\x19\n" +
+	"\x15PRECISION_UNSPECIFIED\x10\x00\x12\b\n" +
+	"\x04FP16\x10\x01\x12\a\n" +
+	"\x03FP8\x10\x02\x12\n" +
+	"\n" +
+	"\x06FP8_MM\x10\x03\x12\n" +
+	"\n" +
+	"\x06FP8_AR\x10\x04\x12\x12\n" +
+	"\x0eFP8_MM_KV_ATTN\x10\x05\x12\n" +
+	"\n" +
+	"\x06FP8_KV\x10\x06\x12\r\n" +
+	"\tFP8_MM_V2\x10\a\x12\n" +
+	"\n" +
+	"\x06FP8_V2\x10\b\x12\x15\n" +
+	"\x11FP8_MM_KV_ATTN_V2\x10\t\x12\a\n" +
+	"\x03NF4\x10\n" +
+	"\x12\a\n" +
+	"\x03FP4\x10\v\x12\b\n" +
+	"\x04BF16\x10\fB\v\n" +
+	"\tpreconfig\"\xf9\x02\n" +
+	"\x11AutoscalingPolicy\x12J\n" +
+	"\x14scale_to_zero_window\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x11scaleToZeroWindow\x12E\n" +
+	"\x11scale_down_window\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0fscaleDownWindow\x12A\n" +
+	"\x0fscale_up_window\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\rscaleUpWindow\x12N\n" +
+	"\fload_targets\x18\x04 \x03(\v2+.gateway.AutoscalingPolicy.LoadTargetsEntryR\vloadTargets\x1a>\n" +
+	"\x10LoadTargetsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x02R\x05value:\x028\x01\"+\n" +
+	"\bAutoTune\x12\x1f\n" +
+	"\vlong_prompt\x18\x01 \x01(\bR\n" +
+	"longPrompt\"\x98\x01\n" +
+	"\tPlacement\x12'\n" +
+	"\x06region\x18\x01 \x01(\x0e2\x0f.gateway.RegionR\x06region\x127\n" +
+	"\fmulti_region\x18\x02 \x01(\x0e2\x14.gateway.MultiRegionR\vmultiRegion\x12)\n" +
+	"\aregions\x18\x03 \x03(\x0e2\x0f.gateway.RegionR\aregions\"\x96\x02\n" +
+	"\x17CreateDeploymentRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x123\n" +
+	"\n" +
+	"deployment\x18\x02 \x01(\v2\x13.gateway.DeploymentR\n" +
+	"deployment\x12.\n" +
+	"\x13disable_auto_deploy\x18\x05 \x01(\bR\x11disableAutoDeploy\x12@\n" +
+	"\x1cdisable_speculative_decoding\x18\x06 \x01(\bR\x1adisableSpeculativeDecoding\x12#\n" +
+	"\rdeployment_id\x18\a \x01(\tR\fdeploymentId\x12\x17\n" +
+	"\adry_run\x18\b \x01(\bR\x06dryRun\"c\n" +
+	"\x14GetDeploymentRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x127\n" +
+	"\tread_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"\xfb\x01\n" +
+	"\x16ListDeploymentsRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x05 \x01(\tR\aorderBy\x12!\n" +
+	"\fshow_deleted\x18\x06 \x01(\bR\vshowDeleted\x127\n" +
+	"\tread_mask\x18\b \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"\x97\x01\n" +
+	"\x17ListDeploymentsResponse\x125\n" +
+	"\vdeployments\x18\x01 \x03(\v2\x13.gateway.DeploymentR\vdeployments\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
+	"\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\"\x8b\x01\n" +
+	"\x17UpdateDeploymentRequest\x123\n" +
+	"\n" +
+	"deployment\x18\x01 \x01(\v2\x13.gateway.DeploymentR\n" +
+	"deployment\x12;\n" +
+	"\vupdate_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\n" +
+	"updateMask\"f\n" +
+	"\x17DeleteDeploymentRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04hard\x18\x02 \x01(\bR\x04hard\x12#\n" +
+	"\rignore_checks\x18\x03 \x01(\bR\fignoreChecks\"Q\n" +
+	"\x16ScaleDeploymentRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12#\n" +
+	"\rreplica_count\x18\x02 \x01(\x05R\freplicaCount\"s\n" +
+	"\x1aCreateDeployedModelRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12=\n" +
+	"\x0edeployed_model\x18\x02 \x01(\v2\x16.gateway.DeployedModelR\rdeployedModel\"f\n" +
+	"\x17GetDeployedModelRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x127\n" +
+	"\tread_mask\x18\x02 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"\xdb\x01\n" +
+	"\x19ListDeployedModelsRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12\x1b\n" +
+	"\tpage_size\x18\x02 \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\x03 \x01(\tR\tpageToken\x12\x16\n" +
+	"\x06filter\x18\x04 \x01(\tR\x06filter\x12\x19\n" +
+	"\border_by\x18\x05 \x01(\tR\aorderBy\x127\n" +
+	"\tread_mask\x18\x06 \x01(\v2\x1a.google.protobuf.FieldMaskR\breadMask\"\xa4\x01\n" +
+	"\x1aListDeployedModelsResponse\x12?\n" +
+	"\x0fdeployed_models\x18\x01 \x03(\v2\x16.gateway.DeployedModelR\x0edeployedModels\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x1d\n" +
+	"\n" +
+	"total_size\x18\x03 \x01(\x05R\ttotalSize\"0\n" +
+	"\x1aDeleteDeployedModelRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\xe8\x01\n" +
 	"\x1bCreateRlorTrainerJobRequest\x12\x16\n" +
 	"\x06parent\x18\x01 \x01(\tR\x06parent\x12A\n" +
 	"\x10rlor_trainer_job\x18\x02 \x01(\v2\x17.gateway.RlorTrainerJobR\x0erlorTrainerJob\x12\x14\n" +
@@ -1762,8 +4866,29 @@ const file_gateway_proto_rawDesc = "" +
 	"deployment\x122\n" +
 	"\x05state\x18\x03 \x01(\x0e2\x1c.gateway.DeployedModel.StateR\x05state\x12\x18\n" +
 	"\adefault\x18\x04 \x01(\bR\adefault\x12\x16\n" +
-	"\x06public\x18\x05 \x01(\bR\x06public\"k\n" +
-	"\rDeployedModel\"Z\n" +
+	"\x06public\x18\x05 \x01(\bR\x06public\"\xc2\x04\n" +
+	"\rDeployedModel\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12 \n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\x12;\n" +
+	"\vcreate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12\x1d\n" +
+	"\n" +
+	"created_by\x18\x05 \x01(\tR\tcreatedBy\x12\x14\n" +
+	"\x05model\x18\x06 \x01(\tR\x05model\x12\x1e\n" +
+	"\n" +
+	"deployment\x18\a \x01(\tR\n" +
+	"deployment\x12\x18\n" +
+	"\adefault\x18\b \x01(\bR\adefault\x122\n" +
+	"\x05state\x18\t \x01(\x0e2\x1c.gateway.DeployedModel.StateR\x05state\x12\x1e\n" +
+	"\n" +
+	"serverless\x18\n" +
+	" \x01(\bR\n" +
+	"serverless\x12'\n" +
+	"\x06status\x18\v \x01(\v2\x0f.gateway.StatusR\x06status\x12\x16\n" +
+	"\x06public\x18\f \x01(\bR\x06public\x12;\n" +
+	"\vupdate_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\"Z\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vUNDEPLOYING\x10\x01\x12\r\n" +
@@ -1896,9 +5021,38 @@ const file_gateway_proto_rawDesc = "" +
 	"AP_TOKYO_2\x10\x17\x12\x13\n" +
 	"\x0fUS_CALIFORNIA_1\x10\x18\x12\x11\n" +
 	"\rUS_MISSOURI_1\x10\x19\x12\r\n" +
-	"\tUS_UTAH_1\x10\x1a2\xe7\x01\n" +
+	"\tUS_UTAH_1\x10\x1a*?\n" +
+	"\vMultiRegion\x12\x1c\n" +
+	"\x18MULTI_REGION_UNSPECIFIED\x10\x00\x12\n" +
+	"\n" +
+	"\x06GLOBAL\x10\x01\x12\x06\n" +
+	"\x02US\x10\x02*x\n" +
+	"\x0fDirectRouteType\x12!\n" +
+	"\x1dDIRECT_ROUTE_TYPE_UNSPECIFIED\x10\x00\x12\f\n" +
+	"\bINTERNET\x10\x01\x12\x1f\n" +
+	"\x1bGCP_PRIVATE_SERVICE_CONNECT\x10\x02\x12\x13\n" +
+	"\x0fAWS_PRIVATELINK\x10\x032\xd6\r\n" +
 	"\aGateway\x124\n" +
-	"\bGetModel\x12\x18.gateway.GetModelRequest\x1a\x0e.gateway.Model\x12U\n" +
+	"\bGetModel\x12\x18.gateway.GetModelRequest\x1a\x0e.gateway.Model\x12E\n" +
+	"\n" +
+	"ListModels\x12\x1a.gateway.ListModelsRequest\x1a\x1b.gateway.ListModelsResponse\x12o\n" +
+	"\x18ListServerlessLoraModels\x12(.gateway.ListServerlessLoraModelsRequest\x1a).gateway.ListServerlessLoraModelsResponse\x12@\n" +
+	"\rCreateDataset\x12\x1d.gateway.CreateDatasetRequest\x1a\x10.gateway.Dataset\x12K\n" +
+	"\fListDatasets\x12\x1c.gateway.ListDatasetsRequest\x1a\x1d.gateway.ListDatasetsResponse\x12F\n" +
+	"\rDeleteDataset\x12\x1d.gateway.DeleteDatasetRequest\x1a\x16.google.protobuf.Empty\x12o\n" +
+	"\x18GetDatasetUploadEndpoint\x12(.gateway.GetDatasetUploadEndpointRequest\x1a).gateway.GetDatasetUploadEndpointResponse\x12V\n" +
+	"\x15ValidateDatasetUpload\x12%.gateway.ValidateDatasetUploadRequest\x1a\x16.google.protobuf.Empty\x12u\n" +
+	"\x1aGetDatasetDownloadEndpoint\x12*.gateway.GetDatasetDownloadEndpointRequest\x1a+.gateway.GetDatasetDownloadEndpointResponse\x12I\n" +
+	"\x10CreateDeployment\x12 .gateway.CreateDeploymentRequest\x1a\x13.gateway.Deployment\x12C\n" +
+	"\rGetDeployment\x12\x1d.gateway.GetDeploymentRequest\x1a\x13.gateway.Deployment\x12T\n" +
+	"\x0fListDeployments\x12\x1f.gateway.ListDeploymentsRequest\x1a .gateway.ListDeploymentsResponse\x12I\n" +
+	"\x10UpdateDeployment\x12 .gateway.UpdateDeploymentRequest\x1a\x13.gateway.Deployment\x12L\n" +
+	"\x10DeleteDeployment\x12 .gateway.DeleteDeploymentRequest\x1a\x16.google.protobuf.Empty\x12J\n" +
+	"\x0fScaleDeployment\x12\x1f.gateway.ScaleDeploymentRequest\x1a\x16.google.protobuf.Empty\x12R\n" +
+	"\x13CreateDeployedModel\x12#.gateway.CreateDeployedModelRequest\x1a\x16.gateway.DeployedModel\x12L\n" +
+	"\x10GetDeployedModel\x12 .gateway.GetDeployedModelRequest\x1a\x16.gateway.DeployedModel\x12]\n" +
+	"\x12ListDeployedModels\x12\".gateway.ListDeployedModelsRequest\x1a#.gateway.ListDeployedModelsResponse\x12R\n" +
+	"\x13DeleteDeployedModel\x12#.gateway.DeleteDeployedModelRequest\x1a\x16.google.protobuf.Empty\x12U\n" +
 	"\x14CreateRlorTrainerJob\x12$.gateway.CreateRlorTrainerJobRequest\x1a\x17.gateway.RlorTrainerJob\x12O\n" +
 	"\x11GetRlorTrainerJob\x12!.gateway.GetRlorTrainerJobRequest\x1a\x17.gateway.RlorTrainerJobB8Z6github.com/firekeep/firekeep/internal/server/gatewaypbb\x06proto3"
 
@@ -1914,68 +5068,205 @@ func file_gateway_proto_rawDescGZIP() []byte {
 	return file_gateway_proto_rawDescData
 }
 
-var file_gateway_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
+var file_gateway_proto_enumTypes = make([]protoimpl.EnumInfo, 16)
+var file_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_gateway_proto_goTypes = []any{
-	(Code)(0),                              // 0: gateway.Code
-	(JobState)(0),                          // 1: gateway.JobState
-	(WeightPrecision)(0),                   // 2: gateway.WeightPrecision
-	(AcceleratorType)(0),                   // 3: gateway.AcceleratorType
-	(Region)(0),                            // 4: gateway.Region
-	(Model_State)(0),                       // 5: gateway.Model.State
-	(Model_Kind)(0),                        // 6: gateway.Model.Kind
-	(BaseModelDetails_CheckpointFormat)(0), // 7: gateway.BaseModelDetails.CheckpointFormat
-	(DeployedModel_State)(0),               // 8: gateway.DeployedModel.State
-	(*GetModelRequest)(nil),                // 9: gateway.GetModelRequest
-	(*CreateRlorTrainerJobRequest)(nil),    // 10: gateway.CreateRlorTrainerJobRequest
-	(*GetRlorTrainerJobRequest)(nil),       // 11: gateway.GetRlorTrainerJobRequest
-	(*Status)(nil),                         // 12: gateway.Status
-	(*Model)(nil),                          // 13: gateway.Model
-	(*BaseModelDetails)(nil),               // 14: gateway.BaseModelDetails
-	(*PEFTDetails)(nil),                    // 15: gateway.PEFTDetails
-	(*DeployedModelRef)(nil),               // 16: gateway.DeployedModelRef
-	(*DeployedModel)(nil),                  // 17: gateway.DeployedModel
-	(*RlorTrainerJob)(nil),                 // 18: gateway.RlorTrainerJob
-	(*BaseTrainingConfig)(nil),             // 19: gateway.BaseTrainingConfig
-	(*JobProgress)(nil),                    // 20: gateway.JobProgress
-	(*fieldmaskpb.FieldMask)(nil),          // 21: google.protobuf.FieldMask
-	(*timestamppb.Timestamp)(nil),          // 22: google.protobuf.Timestamp
+	(Code)(0),                                  // 0: gateway.Code
+	(JobState)(0),                              // 1: gateway.JobState
+	(WeightPrecision)(0),                       // 2: gateway.WeightPrecision
+	(AcceleratorType)(0),                       // 3: gateway.AcceleratorType
+	(Region)(0),                                // 4: gateway.Region
+	(MultiRegion)(0),                           // 5: gateway.MultiRegion
+	(DirectRouteType)(0),                       // 6: gateway.DirectRouteType
+	(Dataset_State)(0),                         // 7: gateway.Dataset.State
+	(Dataset_AccessPolicy)(0),                  // 8: gateway.Dataset.AccessPolicy
+	(Dataset_Format)(0),                        // 9: gateway.Dataset.Format
+	(Deployment_State)(0),                      // 10: gateway.Deployment.State
+	(Deployment_Precision)(0),                  // 11: gateway.Deployment.Precision
+	(Model_State)(0),                           // 12: gateway.Model.State
+	(Model_Kind)(0),                            // 13: gateway.Model.Kind
+	(BaseModelDetails_CheckpointFormat)(0),     // 14: gateway.BaseModelDetails.CheckpointFormat
+	(DeployedModel_State)(0),                   // 15: gateway.DeployedModel.State
+	(*GetModelRequest)(nil),                    // 16: gateway.GetModelRequest
+	(*ListModelsRequest)(nil),                  // 17: gateway.ListModelsRequest
+	(*ListModelsResponse)(nil),                 // 18: gateway.ListModelsResponse
+	(*ListServerlessLoraModelsRequest)(nil),    // 19: gateway.ListServerlessLoraModelsRequest
+	(*ListServerlessLoraModelsResponse)(nil),   // 20: gateway.ListServerlessLoraModelsResponse
+	(*Dataset)(nil),                            // 21: gateway.Dataset
+	(*UserUploaded)(nil),                       // 22: gateway.UserUploaded
+	(*Transformed)(nil),                        // 23: gateway.Transformed
+	(*CreateDatasetRequest)(nil),               // 24: gateway.CreateDatasetRequest
+	(*ListDatasetsRequest)(nil),                // 25: gateway.ListDatasetsRequest
+	(*ListDatasetsResponse)(nil),               // 26: gateway.ListDatasetsResponse
+	(*DeleteDatasetRequest)(nil),               // 27: gateway.DeleteDatasetRequest
+	(*GetDatasetUploadEndpointRequest)(nil),    // 28: gateway.GetDatasetUploadEndpointRequest
+	(*GetDatasetUploadEndpointResponse)(nil),   // 29: gateway.GetDatasetUploadEndpointResponse
+	(*ValidateDatasetUploadRequest)(nil),       // 30: gateway.ValidateDatasetUploadRequest
+	(*GetDatasetDownloadEndpointRequest)(nil),  // 31: gateway.GetDatasetDownloadEndpointRequest
+	(*GetDatasetDownloadEndpointResponse)(nil), // 32: gateway.GetDatasetDownloadEndpointResponse
+	(*Deployment)(nil),                         // 33: gateway.Deployment
+	(*AutoscalingPolicy)(nil),                  // 34: gateway.AutoscalingPolicy
+	(*AutoTune)(nil),                           // 35: gateway.AutoTune
+	(*Placement)(nil),                          // 36: gateway.Placement
+	(*CreateDeploymentRequest)(nil),            // 37: gateway.CreateDeploymentRequest
+	(*GetDeploymentRequest)(nil),               // 38: gateway.GetDeploymentRequest
+	(*ListDeploymentsRequest)(nil),             // 39: gateway.ListDeploymentsRequest
+	(*ListDeploymentsResponse)(nil),            // 40: gateway.ListDeploymentsResponse
+	(*UpdateDeploymentRequest)(nil),            // 41: gateway.UpdateDeploymentRequest
+	(*DeleteDeploymentRequest)(nil),            // 42: gateway.DeleteDeploymentRequest
+	(*ScaleDeploymentRequest)(nil),             // 43: gateway.ScaleDeploymentRequest
+	(*CreateDeployedModelRequest)(nil),         // 44: gateway.CreateDeployedModelRequest
+	(*GetDeployedModelRequest)(nil),            // 45: gateway.GetDeployedModelRequest
+	(*ListDeployedModelsRequest)(nil),          // 46: gateway.ListDeployedModelsRequest
+	(*ListDeployedModelsResponse)(nil),         // 47: gateway.ListDeployedModelsResponse
+	(*DeleteDeployedModelRequest)(nil),         // 48: gateway.DeleteDeployedModelRequest
+	(*CreateRlorTrainerJobRequest)(nil),        // 49: gateway.CreateRlorTrainerJobRequest
+	(*GetRlorTrainerJobRequest)(nil),           // 50: gateway.GetRlorTrainerJobRequest
+	(*Status)(nil),                             // 51: gateway.Status
+	(*Model)(nil),                              // 52: gateway.Model
+	(*BaseModelDetails)(nil),                   // 53: gateway.BaseModelDetails
+	(*PEFTDetails)(nil),                        // 54: gateway.PEFTDetails
+	(*DeployedModelRef)(nil),                   // 55: gateway.DeployedModelRef
+	(*DeployedModel)(nil),                      // 56: gateway.DeployedModel
+	(*RlorTrainerJob)(nil),                     // 57: gateway.RlorTrainerJob
+	(*BaseTrainingConfig)(nil),                 // 58: gateway.BaseTrainingConfig
+	(*JobProgress)(nil),                        // 59: gateway.JobProgress
+	nil,                                        // 60: gateway.GetDatasetUploadEndpointRequest.FilenameToSizeEntry
+	nil,                                        // 61: gateway.GetDatasetUploadEndpointResponse.FilenameToSignedUrlsEntry
+	nil,                                        // 62: gateway.GetDatasetDownloadEndpointResponse.FilenameToSignedUrlsEntry
+	nil,                                        // 63: gateway.Deployment.AnnotationsEntry
+	nil,                                        // 64: gateway.AutoscalingPolicy.LoadTargetsEntry
+	(*fieldmaskpb.FieldMask)(nil),              // 65: google.protobuf.FieldMask
+	(*timestamppb.Timestamp)(nil),              // 66: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                // 67: google.protobuf.Duration
+	(*emptypb.Empty)(nil),                      // 68: google.protobuf.Empty
 }
 var file_gateway_proto_depIdxs = []int32{
-	21, // 0: gateway.GetModelRequest.read_mask:type_name -> google.protobuf.FieldMask
-	18, // 1: gateway.CreateRlorTrainerJobRequest.rlor_trainer_job:type_name -> gateway.RlorTrainerJob
-	21, // 2: gateway.GetRlorTrainerJobRequest.read_mask:type_name -> google.protobuf.FieldMask
-	0,  // 3: gateway.Status.code:type_name -> gateway.Code
-	22, // 4: gateway.Model.create_time:type_name -> google.protobuf.Timestamp
-	6,  // 5: gateway.Model.kind:type_name -> gateway.Model.Kind
-	5,  // 6: gateway.Model.state:type_name -> gateway.Model.State
-	12, // 7: gateway.Model.status:type_name -> gateway.Status
-	15, // 8: gateway.Model.peft_details:type_name -> gateway.PEFTDetails
-	14, // 9: gateway.Model.base_model_details:type_name -> gateway.BaseModelDetails
-	16, // 10: gateway.Model.deployed_model_refs:type_name -> gateway.DeployedModelRef
-	22, // 11: gateway.Model.update_time:type_name -> google.protobuf.Timestamp
-	7,  // 12: gateway.BaseModelDetails.checkpoint_format:type_name -> gateway.BaseModelDetails.CheckpointFormat
-	8,  // 13: gateway.DeployedModelRef.state:type_name -> gateway.DeployedModel.State
-	22, // 14: gateway.RlorTrainerJob.create_time:type_name -> google.protobuf.Timestamp
-	22, // 15: gateway.RlorTrainerJob.completed_time:type_name -> google.protobuf.Timestamp
-	1,  // 16: gateway.RlorTrainerJob.state:type_name -> gateway.JobState
-	12, // 17: gateway.RlorTrainerJob.status:type_name -> gateway.Status
-	19, // 18: gateway.RlorTrainerJob.training_config:type_name -> gateway.BaseTrainingConfig
-	20, // 19: gateway.RlorTrainerJob.job_progress:type_name -> gateway.JobProgress
-	2,  // 20: gateway.BaseTrainingConfig.base_model_weight_precision:type_name -> gateway.WeightPrecision
-	3,  // 21: gateway.BaseTrainingConfig.accelerator_type:type_name -> gateway.AcceleratorType
-	4,  // 22: gateway.BaseTrainingConfig.region:type_name -> gateway.Region
-	9,  // 23: gateway.Gateway.GetModel:input_type -> gateway.GetModelRequest
-	10, // 24: gateway.Gateway.CreateRlorTrainerJob:input_type -> gateway.CreateRlorTrainerJobRequest
-	11, // 25: gateway.Gateway.GetRlorTrainerJob:input_type -> gateway.GetRlorTrainerJobRequest
-	13, // 26: gateway.Gateway.GetModel:output_type -> gateway.Model
-	18, // 27: gateway.Gateway.CreateRlorTrainerJob:output_type -> gateway.RlorTrainerJob
-	18, // 28: gateway.Gateway.GetRlorTrainerJob:output_type -> gateway.RlorTrainerJob
-	26, // [26:29] is the sub-list for method output_type
-	23, // [23:26] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	65, // 0: gateway.GetModelRequest.read_mask:type_name -> google.protobuf.FieldMask
+	65, // 1: gateway.ListModelsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	52, // 2: gateway.ListModelsResponse.models:type_name -> gateway.Model
+	66, // 3: gateway.Dataset.create_time:type_name -> google.protobuf.Timestamp
+	7,  // 4: gateway.Dataset.state:type_name -> gateway.Dataset.State
+	51, // 5: gateway.Dataset.status:type_name -> gateway.Status
+	8,  // 6: gateway.Dataset.access_policy:type_name -> gateway.Dataset.AccessPolicy
+	9,  // 7: gateway.Dataset.format:type_name -> gateway.Dataset.Format
+	22, // 8: gateway.Dataset.user_uploaded:type_name -> gateway.UserUploaded
+	23, // 9: gateway.Dataset.transformed:type_name -> gateway.Transformed
+	66, // 10: gateway.Dataset.update_time:type_name -> google.protobuf.Timestamp
+	9,  // 11: gateway.Transformed.original_format:type_name -> gateway.Dataset.Format
+	21, // 12: gateway.CreateDatasetRequest.dataset:type_name -> gateway.Dataset
+	65, // 13: gateway.ListDatasetsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	21, // 14: gateway.ListDatasetsResponse.datasets:type_name -> gateway.Dataset
+	60, // 15: gateway.GetDatasetUploadEndpointRequest.filename_to_size:type_name -> gateway.GetDatasetUploadEndpointRequest.FilenameToSizeEntry
+	65, // 16: gateway.GetDatasetUploadEndpointRequest.read_mask:type_name -> google.protobuf.FieldMask
+	61, // 17: gateway.GetDatasetUploadEndpointResponse.filename_to_signed_urls:type_name -> gateway.GetDatasetUploadEndpointResponse.FilenameToSignedUrlsEntry
+	65, // 18: gateway.GetDatasetDownloadEndpointRequest.read_mask:type_name -> google.protobuf.FieldMask
+	62, // 19: gateway.GetDatasetDownloadEndpointResponse.filename_to_signed_urls:type_name -> gateway.GetDatasetDownloadEndpointResponse.FilenameToSignedUrlsEntry
+	66, // 20: gateway.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	10, // 21: gateway.Deployment.state:type_name -> gateway.Deployment.State
+	51, // 22: gateway.Deployment.status:type_name -> gateway.Status
+	34, // 23: gateway.Deployment.autoscaling_policy:type_name -> gateway.AutoscalingPolicy
+	35, // 24: gateway.Deployment.auto_tune:type_name -> gateway.AutoTune
+	3,  // 25: gateway.Deployment.accelerator_type:type_name -> gateway.AcceleratorType
+	11, // 26: gateway.Deployment.precision:type_name -> gateway.Deployment.Precision
+	4,  // 27: gateway.Deployment.region:type_name -> gateway.Region
+	6,  // 28: gateway.Deployment.direct_route_type:type_name -> gateway.DirectRouteType
+	66, // 29: gateway.Deployment.purge_time:type_name -> google.protobuf.Timestamp
+	66, // 30: gateway.Deployment.expire_time:type_name -> google.protobuf.Timestamp
+	66, // 31: gateway.Deployment.delete_time:type_name -> google.protobuf.Timestamp
+	66, // 32: gateway.Deployment.update_time:type_name -> google.protobuf.Timestamp
+	63, // 33: gateway.Deployment.annotations:type_name -> gateway.Deployment.AnnotationsEntry
+	36, // 34: gateway.Deployment.placement:type_name -> gateway.Placement
+	67, // 35: gateway.AutoscalingPolicy.scale_to_zero_window:type_name -> google.protobuf.Duration
+	67, // 36: gateway.AutoscalingPolicy.scale_down_window:type_name -> google.protobuf.Duration
+	67, // 37: gateway.AutoscalingPolicy.scale_up_window:type_name -> google.protobuf.Duration
+	64, // 38: gateway.AutoscalingPolicy.load_targets:type_name -> gateway.AutoscalingPolicy.LoadTargetsEntry
+	4,  // 39: gateway.Placement.region:type_name -> gateway.Region
+	5,  // 40: gateway.Placement.multi_region:type_name -> gateway.MultiRegion
+	4,  // 41: gateway.Placement.regions:type_name -> gateway.Region
+	33, // 42: gateway.CreateDeploymentRequest.deployment:type_name -> gateway.Deployment
+	65, // 43: gateway.GetDeploymentRequest.read_mask:type_name -> google.protobuf.FieldMask
+	65, // 44: gateway.ListDeploymentsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	33, // 45: gateway.ListDeploymentsResponse.deployments:type_name -> gateway.Deployment
+	33, // 46: gateway.UpdateDeploymentRequest.deployment:type_name -> gateway.Deployment
+	65, // 47: gateway.UpdateDeploymentRequest.update_mask:type_name -> google.protobuf.FieldMask
+	56, // 48: gateway.CreateDeployedModelRequest.deployed_model:type_name -> gateway.DeployedModel
+	65, // 49: gateway.GetDeployedModelRequest.read_mask:type_name -> google.protobuf.FieldMask
+	65, // 50: gateway.ListDeployedModelsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	56, // 51: gateway.ListDeployedModelsResponse.deployed_models:type_name -> gateway.DeployedModel
+	57, // 52: gateway.CreateRlorTrainerJobRequest.rlor_trainer_job:type_name -> gateway.RlorTrainerJob
+	65, // 53: gateway.GetRlorTrainerJobRequest.read_mask:type_name -> google.protobuf.FieldMask
+	0,  // 54: gateway.Status.code:type_name -> gateway.Code
+	66, // 55: gateway.Model.create_time:type_name -> google.protobuf.Timestamp
+	13, // 56: gateway.Model.kind:type_name -> gateway.Model.Kind
+	12, // 57: gateway.Model.state:type_name -> gateway.Model.State
+	51, // 58: gateway.Model.status:type_name -> gateway.Status
+	54, // 59: gateway.Model.peft_details:type_name -> gateway.PEFTDetails
+	53, // 60: gateway.Model.base_model_details:type_name -> gateway.BaseModelDetails
+	55, // 61: gateway.Model.deployed_model_refs:type_name -> gateway.DeployedModelRef
+	66, // 62: gateway.Model.update_time:type_name -> google.protobuf.Timestamp
+	14, // 63: gateway.BaseModelDetails.checkpoint_format:type_name -> gateway.BaseModelDetails.CheckpointFormat
+	15, // 64: gateway.DeployedModelRef.state:type_name -> gateway.DeployedModel.State
+	66, // 65: gateway.DeployedModel.create_time:type_name -> google.protobuf.Timestamp
+	15, // 66: gateway.DeployedModel.state:type_name -> gateway.DeployedModel.State
+	51, // 67: gateway.DeployedModel.status:type_name -> gateway.Status
+	66, // 68: gateway.DeployedModel.update_time:type_name -> google.protobuf.Timestamp
+	66, // 69: gateway.RlorTrainerJob.create_time:type_name -> google.protobuf.Timestamp
+	66, // 70: gateway.RlorTrainerJob.completed_time:type_name -> google.protobuf.Timestamp
+	1,  // 71: gateway.RlorTrainerJob.state:type_name -> gateway.JobState
+	51, // 72: gateway.RlorTrainerJob.status:type_name -> gateway.Status
+	58, // 73: gateway.RlorTrainerJob.training_config:type_name -> gateway.BaseTrainingConfig
+	59, // 74: gateway.RlorTrainerJob.job_progress:type_name -> gateway.JobProgress
+	2,  // 75: gateway.BaseTrainingConfig.base_model_weight_precision:type_name -> gateway.WeightPrecision
+	3,  // 76: gateway.BaseTrainingConfig.accelerator_type:type_name -> gateway.AcceleratorType
+	4,  // 77: gateway.BaseTrainingConfig.region:type_name -> gateway.Region
+	16, // 78: gateway.Gateway.GetModel:input_type -> gateway.GetModelRequest
+	17, // 79: gateway.Gateway.ListModels:input_type -> gateway.ListModelsRequest
+	19, // 80: gateway.Gateway.ListServerlessLoraModels:input_type -> gateway.ListServerlessLoraModelsRequest
+	24, // 81: gateway.Gateway.CreateDataset:input_type -> gateway.CreateDatasetRequest
+	25, // 82: gateway.Gateway.ListDatasets:input_type -> gateway.ListDatasetsRequest
+	27, // 83: gateway.Gateway.DeleteDataset:input_type -> gateway.DeleteDatasetRequest
+	28, // 84: gateway.Gateway.GetDatasetUploadEndpoint:input_type -> gateway.GetDatasetUploadEndpointRequest
+	30, // 85: gateway.Gateway.ValidateDatasetUpload:input_type -> gateway.ValidateDatasetUploadRequest
+	31, // 86: gateway.Gateway.GetDatasetDownloadEndpoint:input_type -> gateway.GetDatasetDownloadEndpointRequest
+	37, // 87: gateway.Gateway.CreateDeployment:input_type -> gateway.CreateDeploymentRequest
+	38, // 88: gateway.Gateway.GetDeployment:input_type -> gateway.GetDeploymentRequest
+	39, // 89: gateway.Gateway.ListDeployments:input_type -> gateway.ListDeploymentsRequest
+	41, // 90: gateway.Gateway.UpdateDeployment:input_type -> gateway.UpdateDeploymentRequest
+	42, // 91: gateway.Gateway.DeleteDeployment:input_type -> gateway.DeleteDeploymentRequest
+	43, // 92: gateway.Gateway.ScaleDeployment:input_type -> gateway.ScaleDeploymentRequest
+	44, // 93: gateway.Gateway.CreateDeployedModel:input_type -> gateway.CreateDeployedModelRequest
+	45, // 94: gateway.Gateway.GetDeployedModel:input_type -> gateway.GetDeployedModelRequest
+	46, // 95: gateway.Gateway.ListDeployedModels:input_type -> gateway.ListDeployedModelsRequest
+	48, // 96: gateway.Gateway.DeleteDeployedModel:input_type -> gateway.DeleteDeployedModelRequest
+	49, // 97: gateway.Gateway.CreateRlorTrainerJob:input_type -> gateway.CreateRlorTrainerJobRequest
+	50, // 98: gateway.Gateway.GetRlorTrainerJob:input_type -> gateway.GetRlorTrainerJobRequest
+	52, // 99: gateway.Gateway.GetModel:output_type -> gateway.Model
+	18, // 100: gateway.Gateway.ListModels:output_type -> gateway.ListModelsResponse
+	20, // 101: gateway.Gateway.ListServerlessLoraModels:output_type -> gateway.ListServerlessLoraModelsResponse
+	21, // 102: gateway.Gateway.CreateDataset:output_type -> gateway.Dataset
+	26, // 103: gateway.Gateway.ListDatasets:output_type -> gateway.ListDatasetsResponse
+	68, // 104: gateway.Gateway.DeleteDataset:output_type -> google.protobuf.Empty
+	29, // 105: gateway.Gateway.GetDatasetUploadEndpoint:output_type -> gateway.GetDatasetUploadEndpointResponse
+	68, // 106: gateway.Gateway.ValidateDatasetUpload:output_type -> google.protobuf.Empty
+	32, // 107: gateway.Gateway.GetDatasetDownloadEndpoint:output_type -> gateway.GetDatasetDownloadEndpointResponse
+	33, // 108: gateway.Gateway.CreateDeployment:output_type -> gateway.Deployment
+	33, // 109: gateway.Gateway.GetDeployment:output_type -> gateway.Deployment
+	40, // 110: gateway.Gateway.ListDeployments:output_type -> gateway.ListDeploymentsResponse
+	33, // 111: gateway.Gateway.UpdateDeployment:output_type -> gateway.Deployment
+	68, // 112: gateway.Gateway.DeleteDeployment:output_type -> google.protobuf.Empty
+	68, // 113: gateway.Gateway.ScaleDeployment:output_type -> google.protobuf.Empty
+	56, // 114: gateway.Gateway.CreateDeployedModel:output_type -> gateway.DeployedModel
+	56, // 115: gateway.Gateway.GetDeployedModel:output_type -> gateway.DeployedModel
+	47, // 116: gateway.Gateway.ListDeployedModels:output_type -> gateway.ListDeployedModelsResponse
+	68, // 117: gateway.Gateway.DeleteDeployedModel:output_type -> google.protobuf.Empty
+	57, // 118: gateway.Gateway.CreateRlorTrainerJob:output_type -> gateway.RlorTrainerJob
+	57, // 119: gateway.Gateway.GetRlorTrainerJob:output_type -> gateway.RlorTrainerJob
+	99, // [99:120] is the sub-list for method output_type
+	78, // [78:99] is the sub-list for method input_type
+	78, // [78:78] is the sub-list for extension type_name
+	78, // [78:78] is the sub-list for extension extendee
+	0,  // [0:78] is the sub-list for field type_name
 }
 
 func init() { file_gateway_proto_init() }
@@ -1983,13 +5274,21 @@ func file_gateway_proto_init() {
 	if File_gateway_proto != nil {
 		return
 	}
+	file_gateway_proto_msgTypes[5].OneofWrappers = []any{
+		(*Dataset_UserUploaded)(nil),
+		(*Dataset_Transformed)(nil),
+	}
+	file_gateway_proto_msgTypes[17].OneofWrappers = []any{
+		(*Deployment_DeploymentTemplate)(nil),
+		(*Deployment_AutoTune)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gateway_proto_rawDesc), len(file_gateway_proto_rawDesc)),
-			NumEnums:      9,
-			NumMessages:   12,
+			NumEnums:      16,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -15,6 +15,7 @@ import (
 	grpc "google.golang.org/grpc"
 	codes "google.golang.org/grpc/codes"
 	status "google.golang.org/grpc/status"
+	emptypb "google.golang.org/protobuf/types/known/emptypb"
 )
 
 // This is a compile-time assertion to ensure that this generated file
@@ -23,9 +24,27 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Gateway_GetModel_FullMethodName             = "/gateway.Gateway/GetModel"
-	Gateway_CreateRlorTrainerJob_FullMethodName = "/gateway.Gateway/CreateRlorTrainerJob"
-	Gateway_GetRlorTrainerJob_FullMethodName    = "/gateway.Gateway/GetRlorTrainerJob"
+	Gateway_GetModel_FullMethodName                   = "/gateway.Gateway/GetModel"
+	Gateway_ListModels_FullMethodName                 = "/gateway.Gateway/ListModels"
+	Gateway_ListServerlessLoraModels_FullMethodName   = "/gateway.Gateway/ListServerlessLoraModels"
+	Gateway_CreateDataset_FullMethodName              = "/gateway.Gateway/CreateDataset"
+	Gateway_ListDatasets_FullMethodName               = "/gateway.Gateway/ListDatasets"
+	Gateway_DeleteDataset_FullMethodName              = "/gateway.Gateway/DeleteDataset"
+	Gateway_GetDatasetUploadEndpoint_FullMethodName   = "/gateway.Gateway/GetDatasetUploadEndpoint"
+	Gateway_ValidateDatasetUpload_FullMethodName      = "/gateway.Gateway/ValidateDatasetUpload"
+	Gateway_GetDatasetDownloadEndpoint_FullMethodName = "/gateway.Gateway/GetDatasetDownloadEndpoint"
+	Gateway_CreateDeployment_FullMethodName           = "/gateway.Gateway/CreateDeployment"
+	Gateway_GetDeployment_FullMethodName              = "/gateway.Gateway/GetDeployment"
+	Gateway_ListDeployments_FullMethodName            = "/gateway.Gateway/ListDeployments"
+	Gateway_UpdateDeployment_FullMethodName           = "/gateway.Gateway/UpdateDeployment"
+	Gateway_DeleteDeployment_FullMethodName           = "/gateway.Gateway/DeleteDeployment"
+	Gateway_ScaleDeployment_FullMethodName            = "/gateway.Gateway/ScaleDeployment"
+	Gateway_CreateDeployedModel_FullMethodName        = "/gateway.Gateway/CreateDeployedModel"
+	Gateway_GetDeployedModel_FullMethodName           = "/gateway.Gateway/GetDeployedModel"
+	Gateway_ListDeployedModels_FullMethodName         = "/gateway.Gateway/ListDeployedModels"
+	Gateway_DeleteDeployedModel_FullMethodName        = "/gateway.Gateway/DeleteDeployedModel"
+	Gateway_CreateRlorTrainerJob_FullMethodName       = "/gateway.Gateway/CreateRlorTrainerJob"
+	Gateway_GetRlorTrainerJob_FullMethodName          = "/gateway.Gateway/GetRlorTrainerJob"
 )
 
 // GatewayClient is the client API for Gateway service.
@@ -33,6 +52,24 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type GatewayClient interface {
 	GetModel(ctx context.Context, in *GetModelRequest, opts ...grpc.CallOption) (*Model, error)
+	ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error)
+	ListServerlessLoraModels(ctx context.Context, in *ListServerlessLoraModelsRequest, opts ...grpc.CallOption) (*ListServerlessLoraModelsResponse, error)
+	CreateDataset(ctx context.Context, in *CreateDatasetRequest, opts ...grpc.CallOption) (*Dataset, error)
+	ListDatasets(ctx context.Context, in *ListDatasetsRequest, opts ...grpc.CallOption) (*ListDatasetsResponse, error)
+	DeleteDataset(ctx context.Context, in *DeleteDatasetRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	GetDatasetUploadEndpoint(ctx context.Context, in *GetDatasetUploadEndpointRequest, opts ...grpc.CallOption) (*GetDatasetUploadEndpointResponse, error)
+	ValidateDatasetUpload(ctx context.Context, in *ValidateDatasetUploadRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	GetDatasetDownloadEndpoint(ctx context.Context, in *GetDatasetDownloadEndpointRequest, opts ...grpc.CallOption) (*GetDatasetDownloadEndpointResponse, error)
+	CreateDeployment(ctx context.Context, in *CreateDeploymentRequest, opts ...grpc.CallOption) (*Deployment, error)
+	GetDeployment(ctx context.Context, in *GetDeploymentRequest, opts ...grpc.CallOption) (*Deployment, error)
+	ListDeployments(ctx context.Context, in *ListDeploymentsRequest, opts ...grpc.CallOption) (*ListDeploymentsResponse, error)
+	UpdateDeployment(ctx context.Context, in *UpdateDeploymentRequest, opts ...grpc.CallOption) (*Deployment, error)
+	DeleteDeployment(ctx context.Context, in *DeleteDeploymentRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	ScaleDeployment(ctx context.Context, in *ScaleDeploymentRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
+	CreateDeployedModel(ctx context.Context, in *CreateDeployedModelRequest, opts ...grpc.CallOption) (*DeployedModel, error)
+	GetDeployedModel(ctx context.Context, in *GetDeployedModelRequest, opts ...grpc.CallOption) (*DeployedModel, error)
+	ListDeployedModels(ctx context.Context, in *ListDeployedModelsRequest, opts ...grpc.CallOption) (*ListDeployedModelsResponse, error)
+	DeleteDeployedModel(ctx context.Context, in *DeleteDeployedModelRequest, opts ...grpc.CallOption) (*emptypb.Empty, error)
 	CreateRlorTrainerJob(ctx context.Context, in *CreateRlorTrainerJobRequest, opts ...grpc.CallOption) (*RlorTrainerJob, error)
 	GetRlorTrainerJob(ctx context.Context, in *GetRlorTrainerJobRequest, opts ...grpc.CallOption) (*RlorTrainerJob, error)
 }
@@ -49,6 +86,186 @@ func (c *gatewayClient) GetModel(ctx context.Context, in *GetModelRequest, opts 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(Model)
 	err := c.cc.Invoke(ctx, Gateway_GetModel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) ListModels(ctx context.Context, in *ListModelsRequest, opts ...grpc.CallOption) (*ListModelsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListModelsResponse)
+	err := c.cc.Invoke(ctx, Gateway_ListModels_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) ListServerlessLoraModels(ctx context.Context, in *ListServerlessLoraModelsRequest, opts ...grpc.CallOption) (*ListServerlessLoraModelsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListServerlessLoraModelsResponse)
+	err := c.cc.Invoke(ctx, Gateway_ListServerlessLoraModels_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) CreateDataset(ctx context.Context, in *CreateDatasetRequest, opts ...grpc.CallOption) (*Dataset, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Dataset)
+	err := c.cc.Invoke(ctx, Gateway_CreateDataset_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) ListDatasets(ctx context.Context, in *ListDatasetsRequest, opts ...grpc.CallOption) (*ListDatasetsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDatasetsResponse)
+	err := c.cc.Invoke(ctx, Gateway_ListDatasets_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) DeleteDataset(ctx context.Context, in *DeleteDatasetRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, Gateway_DeleteDataset_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) GetDatasetUploadEndpoint(ctx context.Context, in *GetDatasetUploadEndpointRequest, opts ...grpc.CallOption) (*GetDatasetUploadEndpointResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetDatasetUploadEndpointResponse)
+	err := c.cc.Invoke(ctx, Gateway_GetDatasetUploadEndpoint_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) ValidateDatasetUpload(ctx context.Context, in *ValidateDatasetUploadRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, Gateway_ValidateDatasetUpload_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) GetDatasetDownloadEndpoint(ctx context.Context, in *GetDatasetDownloadEndpointRequest, opts ...grpc.CallOption) (*GetDatasetDownloadEndpointResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetDatasetDownloadEndpointResponse)
+	err := c.cc.Invoke(ctx, Gateway_GetDatasetDownloadEndpoint_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) CreateDeployment(ctx context.Context, in *CreateDeploymentRequest, opts ...grpc.CallOption) (*Deployment, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Deployment)
+	err := c.cc.Invoke(ctx, Gateway_CreateDeployment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) GetDeployment(ctx context.Context, in *GetDeploymentRequest, opts ...grpc.CallOption) (*Deployment, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Deployment)
+	err := c.cc.Invoke(ctx, Gateway_GetDeployment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) ListDeployments(ctx context.Context, in *ListDeploymentsRequest, opts ...grpc.CallOption) (*ListDeploymentsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDeploymentsResponse)
+	err := c.cc.Invoke(ctx, Gateway_ListDeployments_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) UpdateDeployment(ctx context.Context, in *UpdateDeploymentRequest, opts ...grpc.CallOption) (*Deployment, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Deployment)
+	err := c.cc.Invoke(ctx, Gateway_UpdateDeployment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) DeleteDeployment(ctx context.Context, in *DeleteDeploymentRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, Gateway_DeleteDeployment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) ScaleDeployment(ctx context.Context, in *ScaleDeploymentRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, Gateway_ScaleDeployment_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) CreateDeployedModel(ctx context.Context, in *CreateDeployedModelRequest, opts ...grpc.CallOption) (*DeployedModel, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeployedModel)
+	err := c.cc.Invoke(ctx, Gateway_CreateDeployedModel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) GetDeployedModel(ctx context.Context, in *GetDeployedModelRequest, opts ...grpc.CallOption) (*DeployedModel, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DeployedModel)
+	err := c.cc.Invoke(ctx, Gateway_GetDeployedModel_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) ListDeployedModels(ctx context.Context, in *ListDeployedModelsRequest, opts ...grpc.CallOption) (*ListDeployedModelsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListDeployedModelsResponse)
+	err := c.cc.Invoke(ctx, Gateway_ListDeployedModels_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *gatewayClient) DeleteDeployedModel(ctx context.Context, in *DeleteDeployedModelRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(emptypb.Empty)
+	err := c.cc.Invoke(ctx, Gateway_DeleteDeployedModel_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -80,6 +297,24 @@ func (c *gatewayClient) GetRlorTrainerJob(ctx context.Context, in *GetRlorTraine
 // for forward compatibility.
 type GatewayServer interface {
 	GetModel(context.Context, *GetModelRequest) (*Model, error)
+	ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error)
+	ListServerlessLoraModels(context.Context, *ListServerlessLoraModelsRequest) (*ListServerlessLoraModelsResponse, error)
+	CreateDataset(context.Context, *CreateDatasetRequest) (*Dataset, error)
+	ListDatasets(context.Context, *ListDatasetsRequest) (*ListDatasetsResponse, error)
+	DeleteDataset(context.Context, *DeleteDatasetRequest) (*emptypb.Empty, error)
+	GetDatasetUploadEndpoint(context.Context, *GetDatasetUploadEndpointRequest) (*GetDatasetUploadEndpointResponse, error)
+	ValidateDatasetUpload(context.Context, *ValidateDatasetUploadRequest) (*emptypb.Empty, error)
+	GetDatasetDownloadEndpoint(context.Context, *GetDatasetDownloadEndpointRequest) (*GetDatasetDownloadEndpointResponse, error)
+	CreateDeployment(context.Context, *CreateDeploymentRequest) (*Deployment, error)
+	GetDeployment(context.Context, *GetDeploymentRequest) (*Deployment, error)
+	ListDeployments(context.Context, *ListDeploymentsRequest) (*ListDeploymentsResponse, error)
+	UpdateDeployment(context.Context, *UpdateDeploymentRequest) (*Deployment, error)
+	DeleteDeployment(context.Context, *DeleteDeploymentRequest) (*emptypb.Empty, error)
+	ScaleDeployment(context.Context, *ScaleDeploymentRequest) (*emptypb.Empty, error)
+	CreateDeployedModel(context.Context, *CreateDeployedModelRequest) (*DeployedModel, error)
+	GetDeployedModel(context.Context, *GetDeployedModelRequest) (*DeployedModel, error)
+	ListDeployedModels(context.Context, *ListDeployedModelsRequest) (*ListDeployedModelsResponse, error)
+	DeleteDeployedModel(context.Context, *DeleteDeployedModelRequest) (*emptypb.Empty, error)
 	CreateRlorTrainerJob(context.Context, *CreateRlorTrainerJobRequest) (*RlorTrainerJob, error)
 	GetRlorTrainerJob(context.Context, *GetRlorTrainerJobRequest) (*RlorTrainerJob, error)
 	mustEmbedUnimplementedGatewayServer()
@@ -94,6 +329,60 @@ type UnimplementedGatewayServer struct{}
 
 func (UnimplementedGatewayServer) GetModel(context.Context, *GetModelRequest) (*Model, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetModel not implemented")
+}
+func (UnimplementedGatewayServer) ListModels(context.Context, *ListModelsRequest) (*ListModelsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListModels not implemented")
+}
+func (UnimplementedGatewayServer) ListServerlessLoraModels(context.Context, *ListServerlessLoraModelsRequest) (*ListServerlessLoraModelsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListServerlessLoraModels not implemented")
+}
+func (UnimplementedGatewayServer) CreateDataset(context.Context, *CreateDatasetRequest) (*Dataset, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateDataset not implemented")
+}
+func (UnimplementedGatewayServer) ListDatasets(context.Context, *ListDatasetsRequest) (*ListDatasetsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDatasets not implemented")
+}
+func (UnimplementedGatewayServer) DeleteDataset(context.Context, *DeleteDatasetRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteDataset not implemented")
+}
+func (UnimplementedGatewayServer) GetDatasetUploadEndpoint(context.Context, *GetDatasetUploadEndpointRequest) (*GetDatasetUploadEndpointResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDatasetUploadEndpoint not implemented")
+}
+func (UnimplementedGatewayServer) ValidateDatasetUpload(context.Context, *ValidateDatasetUploadRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method ValidateDatasetUpload not implemented")
+}
+func (UnimplementedGatewayServer) GetDatasetDownloadEndpoint(context.Context, *GetDatasetDownloadEndpointRequest) (*GetDatasetDownloadEndpointResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDatasetDownloadEndpoint not implemented")
+}
+func (UnimplementedGatewayServer) CreateDeployment(context.Context, *CreateDeploymentRequest) (*Deployment, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateDeployment not implemented")
+}
+func (UnimplementedGatewayServer) GetDeployment(context.Context, *GetDeploymentRequest) (*Deployment, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDeployment not implemented")
+}
+func (UnimplementedGatewayServer) ListDeployments(context.Context, *ListDeploymentsRequest) (*ListDeploymentsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDeployments not implemented")
+}
+func (UnimplementedGatewayServer) UpdateDeployment(context.Context, *UpdateDeploymentRequest) (*Deployment, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateDeployment not implemented")
+}
+func (UnimplementedGatewayServer) DeleteDeployment(context.Context, *DeleteDeploymentRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteDeployment not implemented")
+}
+func (UnimplementedGatewayServer) ScaleDeployment(context.Context, *ScaleDeploymentRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method ScaleDeployment not implemented")
+}
+func (UnimplementedGatewayServer) CreateDeployedModel(context.Context, *CreateDeployedModelRequest) (*DeployedModel, error) {
+	return nil, status.Error(codes.Unimplemented, "method CreateDeployedModel not implemented")
+}
+func (UnimplementedGatewayServer) GetDeployedModel(context.Context, *GetDeployedModelRequest) (*DeployedModel, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetDeployedModel not implemented")
+}
+func (UnimplementedGatewayServer) ListDeployedModels(context.Context, *ListDeployedModelsRequest) (*ListDeployedModelsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListDeployedModels not implemented")
+}
+func (UnimplementedGatewayServer) DeleteDeployedModel(context.Context, *DeleteDeployedModelRequest) (*emptypb.Empty, error) {
+	return nil, status.Error(codes.Unimplemented, "method DeleteDeployedModel not implemented")
 }
 func (UnimplementedGatewayServer) CreateRlorTrainerJob(context.Context, *CreateRlorTrainerJobRequest) (*RlorTrainerJob, error) {
 	return nil, status.Error(codes.Unimplemented, "method CreateRlorTrainerJob not implemented")
@@ -136,6 +425,330 @@ func _Gateway_GetModel_Handler(srv interface{}, ctx context.Context, dec func(in
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(GatewayServer).GetModel(ctx, req.(*GetModelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_ListModels_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListModelsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).ListModels(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_ListModels_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).ListModels(ctx, req.(*ListModelsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_ListServerlessLoraModels_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListServerlessLoraModelsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).ListServerlessLoraModels(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_ListServerlessLoraModels_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).ListServerlessLoraModels(ctx, req.(*ListServerlessLoraModelsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_CreateDataset_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateDatasetRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).CreateDataset(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_CreateDataset_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).CreateDataset(ctx, req.(*CreateDatasetRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_ListDatasets_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDatasetsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).ListDatasets(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_ListDatasets_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).ListDatasets(ctx, req.(*ListDatasetsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_DeleteDataset_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteDatasetRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).DeleteDataset(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_DeleteDataset_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).DeleteDataset(ctx, req.(*DeleteDatasetRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_GetDatasetUploadEndpoint_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDatasetUploadEndpointRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).GetDatasetUploadEndpoint(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_GetDatasetUploadEndpoint_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).GetDatasetUploadEndpoint(ctx, req.(*GetDatasetUploadEndpointRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_ValidateDatasetUpload_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ValidateDatasetUploadRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).ValidateDatasetUpload(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_ValidateDatasetUpload_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).ValidateDatasetUpload(ctx, req.(*ValidateDatasetUploadRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_GetDatasetDownloadEndpoint_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDatasetDownloadEndpointRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).GetDatasetDownloadEndpoint(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_GetDatasetDownloadEndpoint_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).GetDatasetDownloadEndpoint(ctx, req.(*GetDatasetDownloadEndpointRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_CreateDeployment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateDeploymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).CreateDeployment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_CreateDeployment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).CreateDeployment(ctx, req.(*CreateDeploymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_GetDeployment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDeploymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).GetDeployment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_GetDeployment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).GetDeployment(ctx, req.(*GetDeploymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_ListDeployments_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDeploymentsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).ListDeployments(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_ListDeployments_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).ListDeployments(ctx, req.(*ListDeploymentsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_UpdateDeployment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateDeploymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).UpdateDeployment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_UpdateDeployment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).UpdateDeployment(ctx, req.(*UpdateDeploymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_DeleteDeployment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteDeploymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).DeleteDeployment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_DeleteDeployment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).DeleteDeployment(ctx, req.(*DeleteDeploymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_ScaleDeployment_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ScaleDeploymentRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).ScaleDeployment(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_ScaleDeployment_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).ScaleDeployment(ctx, req.(*ScaleDeploymentRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_CreateDeployedModel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CreateDeployedModelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).CreateDeployedModel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_CreateDeployedModel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).CreateDeployedModel(ctx, req.(*CreateDeployedModelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_GetDeployedModel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetDeployedModelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).GetDeployedModel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_GetDeployedModel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).GetDeployedModel(ctx, req.(*GetDeployedModelRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_ListDeployedModels_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListDeployedModelsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).ListDeployedModels(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_ListDeployedModels_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).ListDeployedModels(ctx, req.(*ListDeployedModelsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Gateway_DeleteDeployedModel_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(DeleteDeployedModelRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(GatewayServer).DeleteDeployedModel(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Gateway_DeleteDeployedModel_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(GatewayServer).DeleteDeployedModel(ctx, req.(*DeleteDeployedModelRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -186,6 +799,78 @@ var Gateway_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetModel",
 			Handler:    _Gateway_GetModel_Handler,
+		},
+		{
+			MethodName: "ListModels",
+			Handler:    _Gateway_ListModels_Handler,
+		},
+		{
+			MethodName: "ListServerlessLoraModels",
+			Handler:    _Gateway_ListServerlessLoraModels_Handler,
+		},
+		{
+			MethodName: "CreateDataset",
+			Handler:    _Gateway_CreateDataset_Handler,
+		},
+		{
+			MethodName: "ListDatasets",
+			Handler:    _Gateway_ListDatasets_Handler,
+		},
+		{
+			MethodName: "DeleteDataset",
+			Handler:    _Gateway_DeleteDataset_Handler,
+		},
+		{
+			MethodName: "GetDatasetUploadEndpoint",
+			Handler:    _Gateway_GetDatasetUploadEndpoint_Handler,
+		},
+		{
+			MethodName: "ValidateDatasetUpload",
+			Handler:    _Gateway_ValidateDatasetUpload_Handler,
+		},
+		{
+			MethodName: "GetDatasetDownloadEndpoint",
+			Handler:    _Gateway_GetDatasetDownloadEndpoint_Handler,
+		},
+		{
+			MethodName: "CreateDeployment",
+			Handler:    _Gateway_CreateDeployment_Handler,
+		},
+		{
+			MethodName: "GetDeployment",
+			Handler:    _Gateway_GetDeployment_Handler,
+		},
+		{
+			MethodName: "ListDeployments",
+			Handler:    _Gateway_ListDeployments_Handler,
+		},
+		{
+			MethodName: "UpdateDeployment",
+			Handler:    _Gateway_UpdateDeployment_Handler,
+		},
+		{
+			MethodName: "DeleteDeployment",
+			Handler:    _Gateway_DeleteDeployment_Handler,
+		},
+		{
+			MethodName: "ScaleDeployment",
+			Handler:    _Gateway_ScaleDeployment_Handler,
+		},
+		{
+			MethodName: "CreateDeployedModel",
+			Handler:    _Gateway_CreateDeployedModel_Handler,
+		},
+		{
+			MethodName: "GetDeployedModel",
+			Handler:    _Gateway_GetDeployedModel_Handler,
+		},
+		{
+			MethodName: "ListDeployedModels",
+			Handler:    _Gateway_ListDeployedModels_Handler,
+		},
+		{
+			MethodName: "DeleteDeployedModel",
+			Handler:    _Gateway_DeleteDeployedModel_Handler,
 		},
 		{
 			MethodName: "CreateRlorTrainerJob",

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/http"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -47,6 +48,10 @@ type Options struct {
 	TLS *tls.Config
 	// Allow says by which names the server may be called; nil = any.
 	Allow func(host string) bool
+	// BaseURL is what URLs of the HTTP API begin with for a client that called
+	// authority: on the address of gRPC alone, or (front) on that of HTTP. nil =
+	// http:// and the authority.
+	BaseURL func(authority string, front bool) string
 	// Observe wraps the context of each call; tests count with it. nil = none.
 	Observe func(context.Context) context.Context
 }
@@ -58,11 +63,15 @@ type skin struct {
 	log     *slog.Logger
 	allow   func(string) bool
 	observe func(context.Context) context.Context
+	base    func(string, bool) string
 }
 
 // New makes a gRPC server.
 func New(o Options) *grpc.Server {
-	s := &skin{control: o.Control, log: o.Log, allow: o.Allow, observe: o.Observe}
+	s := &skin{control: o.Control, log: o.Log, allow: o.Allow, observe: o.Observe, base: o.BaseURL}
+	if s.base == nil {
+		s.base = func(authority string, _ bool) string { return "http://" + authority }
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -83,6 +92,34 @@ func New(o Options) *grpc.Server {
 	g := grpc.NewServer(opts...)
 	gatewaypb.RegisterGatewayServer(g, s)
 	return g
+}
+
+// Front serves gRPC on the address of HTTP too: what is gRPC goes to g, the rest
+// to next.
+func Front(g *grpc.Server, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ProtoMajor != 2 || !isGRPC(r.Header.Get("Content-Type")) {
+			next.ServeHTTP(w, r)
+			return
+		}
+		g.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), frontKey{}, true)))
+	})
+}
+
+// isGRPC reports whether a media type is that of a gRPC call: application/grpc,
+// or that with the name of an encoding.
+func isGRPC(media string) bool {
+	rest, ok := strings.CutPrefix(strings.ToLower(media), "application/grpc")
+	return ok && (rest == "" || rest[0] == '+' || rest[0] == ';')
+}
+
+type frontKey struct{}
+
+// baseURL is what URLs of the HTTP API begin with, for the caller.
+func (s *skin) baseURL(ctx context.Context) string {
+	md, _ := metadata.FromIncomingContext(ctx)
+	front, _ := ctx.Value(frontKey{}).(bool)
+	return s.base(first(md, ":authority"), front)
 }
 
 type callerKey struct{}
@@ -180,6 +217,7 @@ func (s *skin) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, h
 	if err != nil {
 		return nil, s.status(ctx, err)
 	}
+	mask(out, req)
 	return out, nil
 }
 

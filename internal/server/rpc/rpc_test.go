@@ -20,14 +20,13 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/dynamicpb"
 
 	"github.com/firekeep/firekeep/internal/authz"
 	"github.com/firekeep/firekeep/internal/control/controltest"
 	"github.com/firekeep/firekeep/internal/seal"
 	"github.com/firekeep/firekeep/internal/server/gatewaypb"
 	"github.com/firekeep/firekeep/internal/server/rpc"
+	"github.com/firekeep/firekeep/internal/server/rpc/rpctest"
 	"github.com/firekeep/firekeep/internal/store"
 )
 
@@ -89,25 +88,25 @@ func TestMethodTable(t *testing.T) {
 	names, keys := callers(t, f)
 	var table strings.Builder
 	fmt.Fprintf(&table, "# every method, in the account main, by: %s\n", strings.Join(names, ", "))
-	methods := 0
-	for service, info := range f.server.GetServiceInfo() {
-		slices.SortFunc(info.Methods, func(a, b grpc.MethodInfo) int { return strings.Compare(a.Name, b.Name) })
-		for _, m := range info.Methods {
-			methods++
-			var cells []string
-			for _, as := range names {
-				cells = append(cells, call(t, f, service, m.Name, keys[as]).String())
-			}
-			for i, as := range names[:3] {
-				if cells[i] != codes.Unauthenticated.String() {
-					t.Errorf("%s as %s: %s", m.Name, as, cells[i])
-				}
-			}
-			fmt.Fprintf(&table, "%s/%s %s\n", service, m.Name, strings.Join(cells, " "))
-		}
+	registered := f.server.GetServiceInfo()["gateway.Gateway"].Methods
+	if n := len(rpctest.Methods()); n != 21 || len(registered) != n {
+		t.Errorf("%d methods are declared and %d registered, want 21", n, len(registered))
 	}
-	if methods != 3 {
-		t.Errorf("%d methods are registered", methods)
+	methods := rpctest.Methods()
+	slices.SortFunc(methods, func(a, b protoreflect.MethodDescriptor) int {
+		return strings.Compare(string(a.Name()), string(b.Name()))
+	})
+	for _, m := range methods {
+		var cells []string
+		for _, as := range names {
+			cells = append(cells, call(t, f, m, keys[as]).String())
+		}
+		for i, as := range names[:3] {
+			if cells[i] != codes.Unauthenticated.String() {
+				t.Errorf("%s as %s: %s", m.Name(), as, cells[i])
+			}
+		}
+		fmt.Fprintf(&table, "%-27s %s\n", m.Name(), strings.Join(cells, " "))
 	}
 	golden := "testdata/methods.txt"
 	if *update {
@@ -122,26 +121,12 @@ func TestMethodTable(t *testing.T) {
 }
 
 // call sends a request in which every name lies in the account main and is absent.
-func call(t *testing.T, f *fixture, service, method, key string) codes.Code {
+func call(t *testing.T, f *fixture, m protoreflect.MethodDescriptor, key string) codes.Code {
 	t.Helper()
-	d, err := protoregistry.GlobalFiles.FindDescriptorByName(protoreflect.FullName(service))
-	must(t, err)
-	m := d.(protoreflect.ServiceDescriptor).Methods().ByName(protoreflect.Name(method))
-	in, out := dynamicpb.NewMessage(m.Input()), dynamicpb.NewMessage(m.Output())
-	kinds := map[string]string{"GetModel": "models", "GetRlorTrainerJob": "rlorTrainerJobs"}
-	for _, field := range []string{"name", "parent"} {
-		if fd := m.Input().Fields().ByName(protoreflect.Name(field)); fd != nil {
-			value := "accounts/main"
-			if field == "name" {
-				if kinds[method] == "" {
-					t.Fatalf("which resource does %s name? add it to kinds", method)
-				}
-				value += "/" + kinds[method] + "/none"
-			}
-			in.Set(fd, protoreflect.ValueOfString(value))
-		}
+	if rpctest.Collection(m) == "" {
+		t.Fatalf("what is %s about? add it to package rpctest", m.Name())
 	}
-	return status.Code(f.conn.Invoke(with(key), "/"+service+"/"+method, in, out))
+	return status.Code(f.conn.Invoke(with(key), "/gateway.Gateway/"+string(m.Name()), rpctest.Request(m, "main", "none"), rpctest.Answer(m)))
 }
 
 // TestEveryMethodIsDecidedOnce counts the decisions behind each method.
@@ -159,12 +144,12 @@ func TestEveryMethodIsDecidedOnce(t *testing.T) {
 	must(t, err)
 	defer conn.Close()
 	f := &fixture{World: w, server: g, conn: conn}
-	for service, info := range g.GetServiceInfo() {
-		for _, m := range info.Methods {
+	for _, m := range rpctest.Methods() {
+		for _, as := range []string{"main/ann", "main/ina", "acme/admin", "operator"} {
 			decided = 0
-			code := call(t, f, service, m.Name, w.Keys["main/ann"])
+			code := call(t, f, m, w.Keys[as])
 			if decided != 1 {
-				t.Errorf("%s was decided %d times (%s)", m.Name, decided, code)
+				t.Errorf("%s as %s was decided %d times (%s)", m.Name(), as, decided, code)
 			}
 		}
 	}
@@ -178,7 +163,7 @@ func TestUnknownMethods(t *testing.T) {
 		key  string
 		want codes.Code
 	}{{"", codes.Unauthenticated}, {f.Keys["main/ann"], codes.Unimplemented}} {
-		for _, method := range []string{"/gateway.Gateway/ListModels", "/gateway.Gateway/Nothing", "/other.Service/Method"} {
+		for _, method := range []string{"/gateway.Gateway/ListClusters", "/gateway.Gateway/Nothing", "/other.Service/Method"} {
 			if code := status.Code(f.conn.Invoke(with(c.key), method, &gatewaypb.GetModelRequest{}, &gatewaypb.Model{})); code != c.want {
 				t.Errorf("%s: %s, want %s", method, code, c.want)
 			}
@@ -267,7 +252,9 @@ func TestWireNumbers(t *testing.T) {
 		{&gatewaypb.Model{}, "peft_details", 16}, {&gatewaypb.Model{}, "kind", 4}, {&gatewaypb.Model{}, "rl_tunable", 49}, {&gatewaypb.PEFTDetails{}, "base_model", 1},
 		{&gatewaypb.RlorTrainerJob{}, "training_config", 11}, {&gatewaypb.RlorTrainerJob{}, "state", 8}, {&gatewaypb.RlorTrainerJob{}, "status", 9},
 		{&gatewaypb.BaseTrainingConfig{}, "learning_rate", 5}, {&gatewaypb.BaseTrainingConfig{}, "accelerator_type", 9}, {&gatewaypb.BaseTrainingConfig{}, "batch_size", 13},
-		{&gatewaypb.CreateRlorTrainerJobRequest{}, "rlor_trainer_job_id", 4}, {&gatewaypb.Status{}, "message", 2},
+		{&gatewaypb.CreateRlorTrainerJobRequest{}, "rlor_trainer_job_id", 4}, {&gatewaypb.Dataset{}, "external_url", 16}, {&gatewaypb.Dataset{}, "format", 10},
+		{&gatewaypb.Deployment{}, "replica_count", 35}, {&gatewaypb.Deployment{}, "autoscaling_policy", 38}, {&gatewaypb.Deployment{}, "enable_addons", 49},
+		{&gatewaypb.CreateDeploymentRequest{}, "deployment_id", 7}, {&gatewaypb.DeployedModel{}, "state", 9}, {&gatewaypb.Status{}, "message", 2},
 	} {
 		fd := c.m.ProtoReflect().Descriptor().Fields().ByName(protoreflect.Name(c.field))
 		if fd == nil || fd.Number() != c.number {

@@ -56,6 +56,6 @@ def refused(call, code):
 refused(lambda: gateway.GetModel(pb.GetModelRequest(name="accounts/main/models/base")), grpc.StatusCode.UNAUTHENTICATED)
 refused(lambda: gateway.GetModel(pb.GetModelRequest(name="accounts/main/models/out"), metadata=key), grpc.StatusCode.NOT_FOUND)
 refused(lambda: gateway.CreateRlorTrainerJob(pb.CreateRlorTrainerJobRequest(parent="accounts/main", rlor_trainer_job=job), metadata=key), grpc.StatusCode.ALREADY_EXISTS)
-listing = channel.unary_unary("/gateway.Gateway/ListModels")
+listing = channel.unary_unary("/gateway.Gateway/ListClusters")
 refused(lambda: listing(b"", metadata=key), grpc.StatusCode.UNIMPLEMENTED)
 print("3 calls, 4 refusals")

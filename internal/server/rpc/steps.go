@@ -3,34 +3,19 @@ package rpc
 import (
 	"context"
 	"strings"
-	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
+	"google.golang.org/grpc/metadata"
 
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/server/gatewaypb"
 )
 
-// GetModel returns a model.
-func (s *skin) GetModel(ctx context.Context, r *gatewaypb.GetModelRequest) (*gatewaypb.Model, error) {
-	who := caller(ctx)
-	account, id, err := named(r.GetName(), rft.Models)
-	if err != nil {
-		return nil, err
-	}
-	m, err := s.control.GetModel(ctx, who, account, id)
-	if err != nil {
-		return nil, err
-	}
-	return model(m), nil
-}
-
 // CreateRlorTrainerJob queues a reinforcement step.
 func (s *skin) CreateRlorTrainerJob(ctx context.Context, r *gatewaypb.CreateRlorTrainerJobRequest) (*gatewaypb.RlorTrainerJob, error) {
-	account, ok := strings.CutPrefix(r.GetParent(), "accounts/")
-	if !ok || strings.Contains(account, "/") {
-		return nil, rft.FieldErrorf("parent", "parent: must be accounts/{account}")
+	account, err := parent(r.GetParent())
+	if err != nil {
+		return nil, err
 	}
 	j, err := s.control.CreateStep(ctx, caller(ctx), account, r.GetRlorTrainerJobId(), stepRequest(r.GetRlorTrainerJob()))
 	if err != nil {
@@ -39,7 +24,10 @@ func (s *skin) CreateRlorTrainerJob(ctx context.Context, r *gatewaypb.CreateRlor
 	return step(j), nil
 }
 
-// GetRlorTrainerJob returns a step.
+// GetRlorTrainerJob returns a step. To the SDK, one that ended badly is an error:
+// the loop that its documentation gives ends with COMPLETED or with an error
+// only, because what should raise for bad states compares their names with
+// numbers, and never raises. Others see the state.
 func (s *skin) GetRlorTrainerJob(ctx context.Context, r *gatewaypb.GetRlorTrainerJobRequest) (*gatewaypb.RlorTrainerJob, error) {
 	account, id, err := named(r.GetName(), rft.Steps)
 	if err != nil {
@@ -49,17 +37,25 @@ func (s *skin) GetRlorTrainerJob(ctx context.Context, r *gatewaypb.GetRlorTraine
 	if err != nil {
 		return nil, err
 	}
+	if state := rft.JobState(j.State); state.Terminal() && state != rft.StateCompleted && isSDK(ctx) {
+		return nil, endedBadly(j)
+	}
 	return step(j), nil
 }
 
-// named splits a full resource name. A name that cannot be one is NOT_FOUND: the
-// SDK asks for such names to learn whether they are free.
-func named(name string, c rft.Collection) (account, id string, err error) {
-	part := strings.SplitN(name, "/", 4)
-	if len(part) != 4 || part[0] != "accounts" || part[2] != string(c) || part[3] == "" {
-		return "", "", rft.Errorf(rft.KindNotFound, "no resource has this name; names are accounts/{account}/%s/{id}", c)
+// isSDK reports whether the call comes from the Build SDK.
+func isSDK(ctx context.Context) bool {
+	md, _ := metadata.FromIncomingContext(ctx)
+	return strings.HasPrefix(first(md, "user-agent"), "fireworks-python-sdk/")
+}
+
+// endedBadly is a step that will never complete, with its own message.
+func endedBadly(j *api.RlorTrainerJob) error {
+	state := strings.ToLower(strings.TrimPrefix(j.State, "JOB_STATE_"))
+	if j.Status.Message == "" {
+		return rft.Errorf(rft.KindAborted, "%s is %s", j.Name, state)
 	}
-	return part[1], part[3], nil
+	return rft.Errorf(rft.KindAborted, "%s is %s: %s", j.Name, state, j.Status.Message)
 }
 
 func stepRequest(j *gatewaypb.RlorTrainerJob) *api.RlorTrainerJob {
@@ -106,34 +102,4 @@ func stateOf(s string) gatewaypb.JobState {
 		return gatewaypb.JobState_JOB_STATE_DELETING
 	}
 	return gatewaypb.JobState(gatewaypb.JobState_value[s])
-}
-
-func model(m *api.Model) *gatewaypb.Model {
-	out := &gatewaypb.Model{Name: m.Name, DisplayName: m.DisplayName, Description: m.Description, CreateTime: at(m.CreateTime), UpdateTime: at(m.UpdateTime),
-		Kind: gatewaypb.Model_Kind(gatewaypb.Model_Kind_value[m.Kind]), State: gatewaypb.Model_State(gatewaypb.Model_State_value[m.State]), Status: statusOf(m.Status),
-		Public: m.Public, ContextLength: int32(m.ContextLength), ImportedFrom: m.ImportedFrom, FineTuningJob: m.FineTuningJob,
-		Tunable: m.Tunable, SupportsLora: m.SupportsLora, RlTunable: m.RLTunable}
-	if p := m.PeftDetails; p != nil {
-		out.PeftDetails = &gatewaypb.PEFTDetails{BaseModel: p.BaseModel, R: int32(p.R), TargetModules: p.TargetModules}
-	}
-	if b := m.BaseModelDetails; b != nil {
-		out.BaseModelDetails = &gatewaypb.BaseModelDetails{CheckpointFormat: gatewaypb.BaseModelDetails_HUGGINGFACE, ParameterCount: int64(b.ParameterCount),
-			Tunable: b.Tunable, ModelType: b.ModelType}
-	}
-	for _, d := range m.DeployedModelRefs {
-		out.DeployedModelRefs = append(out.DeployedModelRefs, &gatewaypb.DeployedModelRef{Name: d.Name, Deployment: d.Deployment,
-			State: gatewaypb.DeployedModel_State(gatewaypb.DeployedModel_State_value[d.State]), Default: d.Default, Public: d.Public})
-	}
-	return out
-}
-
-func statusOf(s api.Status) *gatewaypb.Status {
-	return &gatewaypb.Status{Code: gatewaypb.Code(gatewaypb.Code_value[s.Code]), Message: s.Message}
-}
-
-func at(t api.Time) *timestamppb.Timestamp {
-	if t.IsZero() {
-		return nil
-	}
-	return timestamppb.New(time.Time(t.Time))
 }
