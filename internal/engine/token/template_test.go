@@ -57,7 +57,7 @@ func TestTemplatesEqualTransformers(t *testing.T) {
 			}
 		}
 	}
-	oracle(t, map[string]any{"extra": extraTemplates}, &got, "oracle_templates.py", demoGGUF(t))
+	oracle(t, map[string]any{"extra": extraTemplates}, &got, "oracle_templates.py", demoGGUF(t), vocabularyPath(t))
 	tok, rendered, templates := specials(t), 0, 0
 	for name, tmpl := range got.Templates {
 		t.Run(name, func(t *testing.T) {

@@ -1,7 +1,7 @@
 """What transformers' apply_chat_template renders, as JSON on stdout.
 
-usage: oracle_templates.py GGUF < {"extra": {name: source}}
-Templates: the GGUF's own, those that trl ships, and extra ones.
+usage: oracle_templates.py GGUF VOCABULARIES < {"extra": {name: source}}
+Templates: the GGUF's own, those of the vocabularies' packages, those that trl ships, and extra ones.
 """
 
 import datetime
@@ -69,6 +69,10 @@ CHATS = {
 def templates():
     fields = gguf.GGUFReader(sys.argv[1]).fields
     yield "gguf", fields["tokenizer.chat_template"].contents()
+    for path in sorted(pathlib.Path(sys.argv[2]).glob("*/tokenizer_config.json")):
+        source = json.loads(path.read_text()).get("chat_template")
+        if isinstance(source, str):
+            yield "package-" + path.parent.name, source
     folder = pathlib.Path(importlib.util.find_spec("trl").submodule_search_locations[0]) / "chat_templates"
     for path in sorted(folder.glob("*.jinja")):
         yield path.stem, path.read_text()

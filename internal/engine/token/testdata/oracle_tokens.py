@@ -4,6 +4,7 @@ usage: oracle_tokens.py KIND COUNT [PATH]
 KIND: gguf (the tokeniser of a GGUF file), file (a tokenizer.json), llama3, qwen, gpt4o, plain (trained here), and
 trained here with characters as symbols: llama2 (normaliser of Llama 2 and Mistral), gemma, metaspace (Mistral's later form);
 scores (as llama2, with the merges that SentencePiece's scores mean; written to PATH as GGUF)
+sentencepiece (Mistral's: PATH MODEL, where MODEL is a file of SentencePiece; written to PATH as GGUF)
 """
 
 import json
@@ -137,6 +138,55 @@ def pieces(kind, whole=True):
     return t, specials, scores
 
 
+def model_pieces(path):
+    """(piece, score, type) of a SentencePiece model: field 1 of its protocol buffer."""
+    import struct
+
+    def fields(b):
+        i = 0
+        while i < len(b):
+            tag, i = varint(b, i)
+            if tag & 7 == 0:
+                value, i = varint(b, i)
+            elif tag & 7 == 5:
+                value, i = struct.unpack_from("<f", b, i)[0], i + 4
+            elif tag & 7 == 1:
+                value, i = b[i : i + 8], i + 8
+            else:
+                n, i = varint(b, i)
+                value, i = b[i : i + n], i + n
+            yield tag >> 3, value
+
+    def varint(b, i):
+        n = shift = 0
+        while True:
+            n |= (b[i] & 127) << shift
+            shift, i = shift + 7, i + 1
+            if b[i - 1] < 128:
+                return n, i
+
+    with open(path, "rb") as f:
+        pieces = [dict(fields(p)) for field, p in fields(f.read()) if field == 1]
+    return [(p[1].decode(), p.get(2, 0.0), p.get(3, 1)) for p in pieces]
+
+
+def sentencepiece(path, model):
+    """What the converters of transformers make of a SentencePiece model of Mistral."""
+    from transformers.convert_slow_tokenizer import generate_merges
+
+    pieces = model_pieces(model)
+    vocab, scores = {s: i for i, (s, _, _) in enumerate(pieces)}, {s: score for s, score, _ in pieces}
+    skip = {s for s, _, kind in pieces if kind in (2, 3, 6)}
+    t = Tokenizer(models.BPE(vocab=vocab, merges=generate_merges(vocab, scores, skip), unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    t.normalizer = PIECES["llama2"]["normalizer"]
+    t.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    specials = ["<unk>", "<s>", "</s>"]
+    t.add_special_tokens([AddedToken(s, special=True, normalized=False) for s in specials])
+    t.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", vocab["<s>"])])
+    write_gguf(path, t, scores)
+    return t, specials
+
+
 def write_gguf(path, t, scores):
     import gguf
     import numpy as np
@@ -185,6 +235,8 @@ if kind == "gguf":
     tok, specials = from_gguf(sys.argv[3])
 elif kind == "file":
     tok, specials = from_file(sys.argv[3])
+elif kind == "sentencepiece":
+    tok, specials = sentencepiece(sys.argv[3], sys.argv[4])
 elif kind in PIECES or kind == "scores":
     tok, specials, scores = pieces(kind)
     if scores:
@@ -196,4 +248,4 @@ for text in texts(count, specials):
     ids = tok.encode(text, add_special_tokens=False).ids
     cases.append({"text": text, "ids": ids, "special": tok.encode(text).ids, "decoded": tok.decode(ids, skip_special_tokens=False),
                   "skipped": tok.decode(ids[1:], skip_special_tokens=True)})
-json.dump({"tokenizer": "" if kind == "file" else tok.to_str(), "cases": cases}, sys.stdout)
+json.dump({"tokenizer": "" if kind in ("file", "sentencepiece") else tok.to_str(), "cases": cases}, sys.stdout)
