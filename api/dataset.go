@@ -61,6 +61,8 @@ type UploadEndpointRequest struct {
 // SignedURLs answers where files may be sent to, or read from, without a key.
 type SignedURLs struct {
 	FilenameToSignedURLs map[string]string `json:"filenameToSignedUrls"`
+	// FilenameToUnsignedURIs is of the uploads of models, and empty: there is one way in.
+	FilenameToUnsignedURIs map[string]string `json:"filenameToUnsignedUris,omitempty"`
 }
 
 // UploadedFile answers datasets/{id}:upload, in the snake_case of the contract.

@@ -104,3 +104,8 @@ type OperationState struct {
 	State   string `json:"state"`
 	Percent int    `json:"percent"`
 }
+
+// ModelUploadVerdict answers GET models/{id}:validateUpload.
+type ModelUploadVerdict struct {
+	Warnings []string `json:"warnings"`
+}

@@ -10,6 +10,7 @@
 //	{account}/jobs/{job}/{fence}/{update}/manifest.json   a resume point, likewise
 //	{account}/datasets/{dataset}/{job}-{fence}.index  byte ranges and digests, no content, sealed
 //	{account}/datasets/{dataset}/rows/{upload}/00000  uploaded rows, sealed
+//	{account}/uploads/{model}/{file}/00000            files of a model until it is imported, sealed
 //
 // Beside each lies its envelope, data.key or *.key: the data key, wrapped by the
 // account's key. Prepared weights of published bases are not there but in a plain

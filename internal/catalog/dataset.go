@@ -6,7 +6,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"io"
+	"slices"
 
+	"github.com/firekeep/firekeep/internal/objstore"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
 )
@@ -129,6 +131,99 @@ func (c *Catalog) Rows(ctx context.Context, objects []store.Object) (r io.ReadCl
 		size += o.Pin.Size
 	}
 	return io.NopCloser(io.MultiReader(parts...)), size, nil
+}
+
+// rowsOf are an upload's files as the objects of its dataset, in the order of names.
+func rowsOf(files []store.UploadFile) []store.Object {
+	var out []store.Object
+	for _, f := range files {
+		out = append(out, store.Object{Key: f.Key, Pin: objstore.Pin{Size: f.Size, ETag: f.SHA256}, SHA256: f.SHA256})
+	}
+	return out
+}
+
+// UploadRows seals one of the files that were announced for a dataset. With the
+// last of them the validation is queued, over all in the order of names. A file
+// that is there already, every byte of it, is no error, whenever it comes.
+func (c *Catalog) UploadRows(ctx context.Context, d store.Dataset, f store.UploadFile, r io.Reader, act store.Act) error {
+	if d.State == store.StateReady || d.ExternalURL != "" {
+		return c.sameFile(ctx, d, f, r)
+	}
+	a, err := c.db.Account(ctx, d.Account)
+	if err != nil {
+		return err
+	}
+	if err := c.receive(ctx, datasetPrefix(a.UID, d.UID)+"rows/", f, r, act); err != nil {
+		return err
+	}
+	all, err := c.db.UploadFiles(ctx, d.UID)
+	if err != nil || slices.ContainsFunc(all, func(f store.UploadFile) bool { return !f.Arrived() }) {
+		return err
+	}
+	job, err := validation(d, act.Actor)
+	if err != nil {
+		return err
+	}
+	act.Method = "UploadDataset"
+	return c.db.UploadedDataset(ctx, d.UID, rowsOf(all), job, act)
+}
+
+// receive seals an announced file and records that it arrived.
+func (c *Catalog) receive(ctx context.Context, prefix string, f store.UploadFile, r io.Reader, act store.Act) error {
+	o, err := c.vault.putFile(ctx, prefix, r, f.Size)
+	if err != nil {
+		return err
+	}
+	f.Key, f.SHA256 = o.Key, o.SHA256
+	act.Method = "UploadFile"
+	old, err := c.db.FileArrived(ctx, f, act)
+	if err != nil {
+		c.vault.removeRows(context.WithoutCancel(ctx), o)
+		return err
+	}
+	if old != "" {
+		c.vault.removeRows(context.WithoutCancel(ctx), store.Object{Key: old})
+	}
+	return nil
+}
+
+// sameFile reads r to its end and reports whether it is the file of this name
+// that a finished upload has.
+func (c *Catalog) sameFile(ctx context.Context, d store.Dataset, f store.UploadFile, r io.Reader) error {
+	all, err := c.db.UploadFiles(ctx, d.UID)
+	if err != nil {
+		return err
+	}
+	whole := sha256.New()
+	if _, err := io.Copy(whole, r); err != nil {
+		return rft.Wrap(rft.KindInvalidArgument, err, "file: the upload broke off")
+	}
+	for _, have := range all {
+		if have.Name == f.Name && have.SHA256 == hex.EncodeToString(whole.Sum(nil)) {
+			return nil
+		}
+	}
+	return rft.Errorf(rft.KindFailedPrecondition, "%s cannot take an upload: it is %s, with other rows", d.Name(), d.State)
+}
+
+// Announce replaces the files that a dataset or a model waits for.
+func (c *Catalog) Announce(ctx context.Context, account, owner string, files []store.UploadFile, act store.Act) error {
+	replaced, err := c.db.AnnounceFiles(ctx, owner, account, files, act)
+	if err != nil {
+		return err
+	}
+	c.dropFiles(ctx, replaced)
+	return nil
+}
+
+// dropFiles removes what arrived of files whose rows are gone; what a failure
+// leaves is an orphan for fsck.
+func (c *Catalog) dropFiles(ctx context.Context, files []store.UploadFile) {
+	for _, f := range files {
+		if f.Arrived() {
+			c.vault.removeRows(context.WithoutCancel(ctx), store.Object{Key: f.Key})
+		}
+	}
 }
 
 // DeleteDataset removes a dataset and what the home bucket holds of it. Rows

@@ -108,6 +108,9 @@ func (c *Catalog) DeleteModel(ctx context.Context, account, id string, act store
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)
+	if a, err := c.db.Account(ctx, account); err == nil {
+		_ = c.vault.removeAll(ctx, uploadPrefix(a.UID, m.UID)) // else an orphan for fsck
+	}
 	if m.Attestation != "" {
 		_ = c.vault.Remove(ctx, m.Attestation) // else an orphan for fsck
 	}

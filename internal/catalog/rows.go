@@ -20,7 +20,17 @@ func partKey(rows string, i int64) string { return fmt.Sprintf("%s/%05d", rows, 
 
 // putRows seals the rows of r as a new upload of a dataset.
 func (v *Vault) putRows(ctx context.Context, account, dataset string, r io.Reader) (store.Object, error) {
-	o := store.Object{Key: datasetPrefix(account, dataset) + "rows/" + store.NewUID()}
+	return v.putFile(ctx, datasetPrefix(account, dataset)+"rows/", r, MaxUploadBytes)
+}
+
+// uploadPrefix is where the files of a model lie until they are imported.
+func uploadPrefix(account, model string) string {
+	return fmt.Sprintf("%s/uploads/%s/", account, model)
+}
+
+// putFile seals r as a new object under a prefix, at most limit bytes of it.
+func (v *Vault) putFile(ctx context.Context, prefix string, r io.Reader, limit int64) (store.Object, error) {
+	o := store.Object{Key: prefix + store.NewUID()}
 	key, err := v.newKey(ctx, o.Key+"/")
 	if err != nil {
 		return o, err
@@ -32,9 +42,9 @@ func (v *Vault) putRows(ctx context.Context, account, dataset string, r io.Reade
 		if n > 0 {
 			whole.Write(buf[:n])
 			o.Pin.Size += int64(n)
-			if o.Pin.Size > MaxUploadBytes {
+			if o.Pin.Size > limit {
 				v.removeRows(context.WithoutCancel(ctx), o)
-				return o, rft.Errorf(rft.KindInvalidArgument, "file: more than %d MiB; put the rows into a bucket and register its URL", MaxUploadBytes>>20)
+				return o, rft.Errorf(rft.KindInvalidArgument, "file: more than %d MiB; put it into a bucket and register its URL", limit>>20)
 			}
 			if err := v.putSealed(ctx, key, partKey(o.Key, i), buf[:n]); err != nil {
 				v.removeRows(context.WithoutCancel(ctx), o)

@@ -57,9 +57,8 @@ func (c *Control) GetModel(ctx context.Context, who Caller, account, id string) 
 	return &w, nil
 }
 
-// CreateModel imports a model from its source. Files are never uploaded
-// through the API: they lie in a bucket, in a directory of the server, or at
-// Hugging Face.
+// CreateModel imports a model from its source: a bucket, a directory of the
+// server, or Hugging Face. Without a source the model waits for its files.
 func (c *Control) CreateModel(ctx context.Context, who Caller, account string, r *api.CreateModelRequest) (*api.Model, error) {
 	if err := c.allow(ctx, who, authz.CreateModel, account, rft.AccountName(account)); err != nil {
 		return nil, err
@@ -75,8 +74,12 @@ func (c *Control) CreateModel(ctx context.Context, who Caller, account string, r
 	switch {
 	case r.ModelID == "":
 		return nil, rft.FieldErrorf("modelId", "modelId: is required")
-	case source == "":
-		return nil, rft.FieldErrorf("model.firekeep.source", "model.firekeep.source: give the place to import from: file://, s3://, gs:// or hf://ORG/NAME")
+	case source == "" && c.Uploads == UploadsRefused:
+		return nil, rft.FieldErrorf("model.firekeep.source", "model.firekeep.source: this server takes no uploads; give the place to import from: file://, s3://, gs:// or hf://ORG/NAME")
+	case !importedKinds[m.Kind]:
+		return nil, rft.FieldErrorf("model.kind", "model.kind: %s is not supported; HF_BASE_MODEL and HF_PEFT_ADDON are", clip(m.Kind, 40))
+	case m.Kind == store.KindAdapter && (m.PeftDetails == nil || m.PeftDetails.BaseModel == ""):
+		return nil, rft.FieldErrorf("model.peftDetails.baseModel", "model.peftDetails.baseModel: an adapter needs the base model that it stands on")
 	case len(m.Description) > 1000:
 		return nil, rft.FieldErrorf("model.description", "model.description: is longer than 1000 bytes")
 	}
@@ -86,8 +89,10 @@ func (c *Control) CreateModel(ctx context.Context, who Caller, account string, r
 	if err := rft.CheckID("modelId", r.ModelID); err != nil {
 		return nil, err
 	}
-	if err := c.Files.check("model.firekeep.source", source); err != nil {
-		return nil, err
+	if source != "" {
+		if err := c.Files.check("model.firekeep.source", source); err != nil {
+			return nil, err
+		}
 	}
 	n := catalog.NewImport{Account: account, ID: r.ModelID, DisplayName: m.DisplayName, Description: m.Description, Source: source, CreatedBy: who.Name,
 		// What the operator's account holds is there for every account.
@@ -95,13 +100,23 @@ func (c *Control) CreateModel(ctx context.Context, who Caller, account string, r
 	if m.PeftDetails != nil {
 		n.BaseModel = m.PeftDetails.BaseModel
 	}
-	made, _, err := c.Catalog.ImportModel(ctx, n, who.act("CreateModel", modelName(account, r.ModelID), "source", source))
+	act := who.act("CreateModel", modelName(account, r.ModelID), "source", source)
+	var made store.Model
+	var err error
+	if source == "" {
+		made, err = c.Catalog.ReserveModel(ctx, n, act)
+	} else {
+		made, _, err = c.Catalog.ImportModel(ctx, n, act)
+	}
 	if err != nil {
 		return nil, err
 	}
 	w := wireModel(made)
 	return &w, nil
 }
+
+// importedKinds are the kinds of models that can come in; "" = by what is given.
+var importedKinds = map[string]bool{"": true, "KIND_UNSPECIFIED": true, store.KindBase: true, store.KindAdapter: true}
 
 // UpdateModel changes what people read of a model. What it computes is what was
 // signed, for good.

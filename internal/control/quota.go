@@ -48,6 +48,19 @@ func (c *Control) checkQuotas(ctx context.Context, who Caller) error {
 	return nil
 }
 
+// checkStorage refuses what would add to a full store.
+func (c *Control) checkStorage(ctx context.Context, who Caller) error {
+	limit := who.Limits.StorageBytes
+	if limit == 0 {
+		return nil
+	}
+	u, err := c.DB.AccountUsage(ctx, who.Account)
+	if err == nil && u.Bytes >= limit {
+		err = rft.Wrap(rft.KindResourceExhausted, &serving.Busy{After: retryQuota}, "the account's quota %s of %d is used up; `firekeep quota list` shows it", authz.QuotaStorage, limit)
+	}
+	return err
+}
+
 // ListQuotas lists the limits of an account with what is used of them.
 func (c *Control) ListQuotas(ctx context.Context, who Caller, account string) (*api.QuotaList, error) {
 	if err := c.allow(ctx, who, authz.ListQuotas, account, rft.AccountName(account)); err != nil {

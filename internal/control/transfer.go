@@ -5,8 +5,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"io"
+	"maps"
 	"net/http"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -33,15 +36,18 @@ const (
 // maxFileName bounds a file's name in a map of URLs.
 const maxFileName = 255
 
-// ticket is what a signed URL stands for: one file of one dataset, in one
-// direction, in the name of the key that asked for it. It holds no longer than
-// that key does.
+// ticket is what a signed URL stands for: one file of one dataset or model, in
+// one direction, in the name of the key that asked for it. It holds no longer
+// than that key does.
 type ticket struct {
 	Method  string `json:"m"` // PUT or GET
 	Account string `json:"a"`
-	ID      string `json:"d"` // of the dataset
-	UID     string `json:"u"` // one that was deleted and made anew is another
-	Key     string `json:"k"` // id of the API key
+	Model   bool   `json:"o,omitempty"` // of a model, not of a dataset
+	ID      string `json:"d"`
+	UID     string `json:"u"`           // one that was deleted and made anew is another
+	File    string `json:"f,omitempty"` // its name; "" = the rows of a dataset, whole
+	Batch   string `json:"b,omitempty"` // the announcement of an upload
+	Key     string `json:"k"`           // id of the API key
 	Size    int64  `json:"s,omitempty"`
 	Expires int64  `json:"e"` // Unix seconds
 }
@@ -84,13 +90,17 @@ func openTicket(kek seal.KEK, text, method string, now time.Time) (ticket, error
 }
 
 // UploadEndpoint returns, by file name, the paths that the files of a dataset may
-// be sent to. A dataset has one file; files has its size in bytes.
+// be sent to; files has their sizes in bytes. Each call replaces what was announced
+// before, but for a call that announces the same: its paths lead to the same files.
 func (c *Control) UploadEndpoint(ctx context.Context, who Caller, account, id string, files map[string]int64) (map[string]string, error) {
 	name := datasetName(account, id)
 	if err := c.allow(ctx, who, authz.UploadDataset, account, name); err != nil {
 		return nil, err
 	}
-	if err := c.checkFiles(files); err != nil {
+	if c.Uploads == UploadsRefused {
+		return nil, errNoUploads()
+	}
+	if err := checkFiles(files, maxDatasetFiles, catalog.MaxUploadBytes, maxDatasetBytes); err != nil {
 		return nil, err
 	}
 	d, err := c.DB.Dataset(ctx, account, id)
@@ -100,30 +110,76 @@ func (c *Control) UploadEndpoint(ctx context.Context, who Caller, account, id st
 	if d.ExternalURL != "" {
 		return nil, rft.Errorf(rft.KindFailedPrecondition, "%s takes no upload: its rows lie in a bucket", d.Name())
 	}
+	return c.announce(ctx, who, ticket{Account: account, ID: d.ID, UID: d.UID}, name, files)
+}
+
+// announce makes a dataset or a model wait for files and signs their paths.
+func (c *Control) announce(ctx context.Context, who Caller, of ticket, name string, files map[string]int64) (map[string]string, error) {
+	have, err := c.DB.UploadFiles(ctx, of.UID)
+	if err != nil {
+		return nil, err
+	}
+	if !sameFiles(have, files) {
+		if err := c.checkStorage(ctx, who); err != nil {
+			return nil, err
+		}
+		have = nil
+		for _, file := range slices.Sorted(maps.Keys(files)) {
+			have = append(have, store.UploadFile{Name: file, Size: files[file]})
+		}
+		act := who.act("AnnounceUpload", name, "files", strconv.Itoa(len(files)))
+		if err := c.Catalog.Announce(ctx, of.Account, of.UID, have, act); err != nil {
+			return nil, err
+		}
+	}
 	out := map[string]string{}
-	for file, size := range files {
-		if out[file], err = c.sealTicket(ticket{Method: http.MethodPut, Account: account, ID: d.ID, UID: d.UID, Key: who.KeyID, Size: size, Expires: c.now().Add(uploadLife).Unix()}); err != nil {
+	of.Method, of.Key, of.Expires = http.MethodPut, who.KeyID, c.now().Add(uploadLife).Unix()
+	for _, f := range have {
+		of.File, of.Size, of.Batch = f.Name, f.Size, f.Batch
+		if out[f.Name], err = c.sealTicket(of); err != nil {
 			return nil, err
 		}
 	}
 	return out, nil
 }
 
-func (c *Control) checkFiles(files map[string]int64) error {
-	const field = "filenameToSize"
-	switch {
-	case c.Uploads == UploadsRefused:
-		return rft.Errorf(rft.KindFailedPrecondition, "this server takes no uploads; put the rows in a bucket and give its URL as dataset.externalUrl")
-	case len(files) != 1:
-		return rft.FieldErrorf(field, "%s: want one file with its size in bytes; several files go into a bucket, registered as dataset.externalUrl", field)
+// sameFiles reports whether an announcement repeats the one that stands.
+func sameFiles(have []store.UploadFile, files map[string]int64) bool {
+	for _, f := range have {
+		if size, ok := files[f.Name]; !ok || size != f.Size {
+			return false
+		}
 	}
+	return len(have) == len(files)
+}
+
+// Bounds of the files of a dataset that are sent through the API.
+const (
+	maxDatasetFiles = 256
+	maxDatasetBytes = 4 << 30
+)
+
+func errNoUploads() error {
+	return rft.Errorf(rft.KindFailedPrecondition, "this server takes no uploads; put the rows in a bucket and give its URL as dataset.externalUrl")
+}
+
+func checkFiles(files map[string]int64, count int, each, all int64) error {
+	const field = "filenameToSize"
+	if len(files) == 0 || len(files) > count {
+		return rft.FieldErrorf(field, "%s: want 1 to %d files with their sizes in bytes; more go into a bucket", field, count)
+	}
+	var sum int64
 	for file, size := range files {
-		if file == "" || len(file) > maxFileName || !utf8.ValidString(file) {
-			return rft.FieldErrorf(field, "%s: want file names of 1 to %d bytes", field, maxFileName)
+		if file == "" || len(file) > maxFileName || !utf8.ValidString(file) || strings.ContainsAny(file, "/\\\x00\n\r") || file == "." || file == ".." {
+			return rft.FieldErrorf(field, "%s: want file names of 1 to %d bytes, without directories", field, maxFileName)
 		}
-		if size < 1 || size > catalog.MaxUploadBytes {
-			return rft.FieldErrorf(field, "%s: a file has 1 byte to %d MiB; put more rows into a bucket and register its URL", field, catalog.MaxUploadBytes>>20)
+		if size < 1 || size > each {
+			return rft.FieldErrorf(field, "%s: a file has 1 byte to %d MiB; put more into a bucket and register its URL", field, each>>20)
 		}
+		sum += size
+	}
+	if sum > all {
+		return rft.FieldErrorf(field, "%s: the files have more than %d GiB together; put them into a bucket and register its URL", field, all>>30)
 	}
 	return nil
 }
@@ -143,8 +199,28 @@ func (c *Control) DownloadEndpoint(ctx context.Context, who Caller, account, id 
 	if d.ExternalURL == "" && d.State != store.StateReady {
 		return nil, rft.Errorf(rft.KindFailedPrecondition, "%s has no rows yet; upload them first", d.Name())
 	}
-	path, err := c.sealTicket(ticket{Method: http.MethodGet, Account: account, ID: d.ID, UID: d.UID, Key: who.KeyID, Expires: c.now().Add(downloadLife).Unix()})
-	return map[string]string{d.ID + ".jsonl": path}, err
+	t := ticket{Method: http.MethodGet, Account: account, ID: d.ID, UID: d.UID, Key: who.KeyID, Expires: c.now().Add(downloadLife).Unix()}
+	files, err := c.DB.UploadFiles(ctx, d.UID)
+	if err != nil {
+		return nil, err
+	}
+	_, objects, err := c.DB.DatasetByUID(ctx, d.UID)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for _, f := range files {
+		if slices.ContainsFunc(objects, func(o store.Object) bool { return o.Key == f.Key }) {
+			t.File = f.Name
+			if out[f.Name], err = c.sealTicket(t); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if len(out) == 0 {
+		out[d.ID+".jsonl"], err = c.sealTicket(t)
+	}
+	return out, err
 }
 
 // Transfer is the use of a signed URL by whoever holds it.
@@ -155,6 +231,7 @@ type Transfer struct {
 	control *Control
 	ticket  ticket
 	dataset store.Dataset
+	model   store.Model
 }
 
 // Transfer opens a signed URL and authorises its use.
@@ -171,43 +248,71 @@ func (c *Control) Transfer(ctx context.Context, method, text, clientIP, userAgen
 	if err := c.Admit(x.Caller); err != nil {
 		return nil, err
 	}
-	d, _, err := c.DB.DatasetByUID(ctx, t.UID)
-	if err != nil && rft.KindOf(err) != rft.KindNotFound {
+	found := x.find(ctx)
+	if found != nil && rft.KindOf(found) != rft.KindNotFound {
+		return nil, found
+	}
+	if err := c.allow(ctx, x.Caller, t.action(), t.Account, t.name()); err != nil {
 		return nil, err
 	}
-	action := authz.UploadDataset
-	if method == http.MethodGet {
-		action = authz.DownloadDataset
+	return x, found
+}
+
+// find reads what the ticket is of.
+func (x *Transfer) find(ctx context.Context) (err error) {
+	if x.ticket.Model {
+		x.model, err = x.control.DB.ModelByUID(ctx, x.ticket.UID)
+		return err
 	}
-	if e := c.allow(ctx, x.Caller, action, t.Account, datasetName(t.Account, t.ID)); e != nil {
-		return nil, e
+	x.dataset, _, err = x.control.DB.DatasetByUID(ctx, x.ticket.UID)
+	return err
+}
+
+func (t ticket) action() authz.Action {
+	switch {
+	case t.Model && t.Method == http.MethodGet:
+		return authz.ExportModel
+	case t.Model:
+		return authz.UploadModel
+	case t.Method == http.MethodGet:
+		return authz.DownloadDataset
 	}
-	x.dataset = d
-	return x, err
+	return authz.UploadDataset
+}
+
+func (t ticket) name() string {
+	if t.Model {
+		return modelName(t.Account, t.ID)
+	}
+	return datasetName(t.Account, t.ID)
 }
 
 // Size is how many bytes an upload must have.
 func (x *Transfer) Size() int64 { return x.ticket.Size }
 
-// Put takes the file of an upload and queues its validation. It does not wait for
-// the verdict: whoever uploads by URL asks for it afterwards. Rows that are there
-// already, every byte, are no error: a client that lost the answer sends them again.
+// Put takes a file of an upload. It does not wait for the verdict: whoever uploads
+// by URL asks for it afterwards. Rows that are there already, every byte, are no
+// error: a client that lost the answer sends them again.
 func (x *Transfer) Put(ctx context.Context, in io.Reader) error {
-	c, d := x.control, x.dataset
+	c, t := x.control, x.ticket
 	if c.Uploads == UploadsRefused {
-		return rft.Errorf(rft.KindFailedPrecondition, "this server takes no uploads; put the rows in a bucket and give its URL as dataset.externalUrl")
+		return errNoUploads()
 	}
-	sized := &exactly{r: in, left: x.ticket.Size}
-	if d.State == store.StateReady && d.ExternalURL == "" {
-		return c.Catalog.SameRows(ctx, d, sized)
+	sized := &exactly{r: in, left: t.Size}
+	f := store.UploadFile{Owner: t.UID, Account: t.Account, Name: t.File, Batch: t.Batch, Size: t.Size}
+	act := x.Caller.act("UploadFile", t.name())
+	if t.Model {
+		return c.Catalog.UploadModelFile(ctx, x.model, f, sized, act)
 	}
-	_, err := c.Catalog.Upload(ctx, x.ticket.Account, d.ID, sized, x.Caller.act("UploadDataset", d.Name()))
-	return err
+	return c.Catalog.UploadRows(ctx, x.dataset, f, sized, act)
 }
 
-// Open returns the rows of an uploaded dataset, and how many bytes they have.
-// That they leave is in the audit log before the first of them does.
+// Open returns a file, and how many bytes it has. That it leaves is in the audit
+// log before its first byte does.
 func (x *Transfer) Open(ctx context.Context) (io.ReadCloser, int64, error) {
+	if x.ticket.Model {
+		return x.openModel(ctx)
+	}
 	c, d := x.control, x.dataset
 	if d.ExternalURL != "" {
 		return http.NoBody, 0, nil
@@ -216,15 +321,32 @@ func (x *Transfer) Open(ctx context.Context) (io.ReadCloser, int64, error) {
 	if err != nil {
 		return nil, 0, err
 	}
-	if err := c.DB.Record(ctx, x.Caller.act("DownloadDataset", d.Name()), nil); err != nil {
-		return nil, 0, err
+	if x.ticket.File != "" {
+		files, err := c.DB.UploadFiles(ctx, d.UID)
+		if err != nil {
+			return nil, 0, err
+		}
+		objects = slices.DeleteFunc(objects, func(o store.Object) bool {
+			return !slices.ContainsFunc(files, func(f store.UploadFile) bool { return f.Name == x.ticket.File && f.Key == o.Key })
+		})
+		if len(objects) == 0 {
+			return nil, 0, rft.Errorf(rft.KindNotFound, "the file is not found any more; ask for a new URL")
+		}
 	}
-	if err := c.Logged(ctx, x.Caller); err != nil {
+	if err := x.leaves(ctx, "DownloadDataset"); err != nil {
 		return nil, 0, err
 	}
 	ctx = custody.For(ctx, custody.Use{Purpose: "download", Resource: d.Name(), Actor: x.Caller.Name})
 	rows, size, err := c.Catalog.Rows(ctx, objects)
 	return rows, size, c.keyed(ctx, x.ticket.Account, err)
+}
+
+// leaves records that something leaves, and waits until that is logged.
+func (x *Transfer) leaves(ctx context.Context, method string, detail ...string) error {
+	if err := x.control.DB.Record(ctx, x.Caller.act(method, x.ticket.name(), detail...), nil); err != nil {
+		return err
+	}
+	return x.control.Logged(ctx, x.Caller)
 }
 
 // exactly reads as many bytes as were announced, no fewer and no more.

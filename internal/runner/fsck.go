@@ -74,7 +74,7 @@ func (f *Fsck) Run(ctx context.Context) ([]Finding, error) {
 		f.add("database", "database", "rows cannot be read: "+rft.PublicMessage(err))
 		return f.found, nil
 	}
-	for _, check := range []func(context.Context) error{f.connections, f.models, f.points, f.datasets, f.jobs, f.strangers, f.unfinished} {
+	for _, check := range []func(context.Context) error{f.connections, f.models, f.points, f.datasets, f.uploads, f.jobs, f.strangers, f.unfinished} {
 		if err := check(ctx); err != nil {
 			return f.found, err
 		}
@@ -266,6 +266,18 @@ func (f *Fsck) datasets(ctx context.Context) error {
 		f.wrong("dataset", d.Name(), err)
 	}
 	return nil
+}
+
+// uploads reads the files that arrived and that nothing was made of yet.
+func (f *Fsck) uploads(ctx context.Context) error {
+	all, err := f.DB.AllUploadFiles(ctx)
+	for _, file := range all {
+		o := store.Object{Key: file.Key, Pin: objstore.Pin{Size: file.Size}}
+		if file.Arrived() && !f.named[o.Key+"/"] {
+			f.wrong("upload", file.Owner, f.rows(ctx, o))
+		}
+	}
+	return err
 }
 
 // rows reads uploaded rows whole.

@@ -39,14 +39,23 @@ func (a *attempt) importModel() error {
 	if err := a.advance(rft.StateRunning); err != nil {
 		return err
 	}
-	files, err := a.modelFiles(spec.Source)
+	files, err := a.modelFiles(spec)
 	if err != nil {
 		return err
 	}
 	if m.Kind == store.KindAdapter {
-		return a.importAdapter(m, spec, files)
+		err = a.importAdapter(m, spec, files)
+	} else {
+		err = a.importBase(m, spec, files)
 	}
-	return a.importBase(m, spec, files)
+	if err == nil && catalog.IsUpload(spec.Source) {
+		// The model is READY without them; what a failure leaves stands in the
+		// database and goes with the model.
+		if e := a.Catalog.ForgetUpload(a.ctx, m.UID); e != nil {
+			a.Log.Warn("the files of an upload were not removed", "error", e.Error())
+		}
+	}
+	return err
 }
 
 // importBase prepares the weights of a base model.
@@ -154,7 +163,11 @@ func sequence(files []modelFile) iter.Seq2[broker.File, error] {
 }
 
 // modelFiles lists the files of a source.
-func (a *attempt) modelFiles(source string) ([]modelFile, error) {
+func (a *attempt) modelFiles(spec catalog.ImportSpec) ([]modelFile, error) {
+	source := spec.Source
+	if catalog.IsUpload(source) {
+		return a.uploadedFiles(spec.UID)
+	}
 	if name, ok := strings.CutPrefix(source, "hf://"); ok {
 		return a.hubFiles(name)
 	}
@@ -177,6 +190,22 @@ func (a *attempt) modelFiles(source string) ([]modelFile, error) {
 		out = append(out, modelFile{name: name, size: i.Pin.Size, open: func() (io.ReadCloser, error) {
 			return b.Open(a.ctx, i.Key, i.Pin, 0, -1)
 		}})
+	}
+	return out, nil
+}
+
+// uploadedFiles are the files of a model that came through the API, sealed.
+func (a *attempt) uploadedFiles(uid string) ([]modelFile, error) {
+	files, err := a.DB.UploadFiles(a.ctx, uid)
+	if err != nil {
+		return nil, err
+	}
+	var out []modelFile
+	for _, f := range files {
+		if !f.Arrived() {
+			return nil, rft.Errorf(rft.KindFailedPrecondition, "the upload was announced anew; send its files and validate it again")
+		}
+		out = append(out, modelFile{name: f.Name, size: f.Size, open: func() (io.ReadCloser, error) { return a.Catalog.OpenUpload(a.ctx, f) }})
 	}
 	return out, nil
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -16,17 +17,30 @@ const transferPattern = control.TransferPath + "{ticket}"
 
 // transferRoutes are the operations around files that travel by signed URLs.
 func transferRoutes(cp func(method, pattern string, h func(*request) error) route) []route {
-	const d = "/v1/accounts/{account}/datasets/{dataset}"
+	const d, m = "/v1/accounts/{account}/datasets/{dataset}", "/v1/accounts/{account}/models/{model}"
 	return []route{
 		cp("POST", d+":getUploadEndpoint", uploadEndpoint),
 		cp("GET", d+":getDownloadEndpoint", downloadEndpoint),
+		cp("POST", m+":getUploadEndpoint", modelUploadEndpoint),
+		cp("GET", m+":validateUpload", validateModelUpload),
+		cp("POST", m+":prepare", prepareModel),
+		cp("GET", m+":getDownloadEndpoint", modelDownloadEndpoint),
 		cp("PUT", transferPattern, putTransfer),
 		cp("GET", transferPattern, getTransfer),
 	}
 }
 
 func uploadEndpoint(rq *request) error {
-	a, id, err := rq.ref("dataset", rft.Datasets)
+	return announcing(rq, "dataset", rft.Datasets, rq.s.control.UploadEndpoint)
+}
+
+func modelUploadEndpoint(rq *request) error {
+	return announcing(rq, "model", rft.Models, rq.s.control.ModelUploadEndpoint)
+}
+
+// announcing answers with the URLs that files may be sent to.
+func announcing(rq *request, param string, of rft.Collection, announce func(ctx context.Context, who control.Caller, account, id string, files map[string]int64) (map[string]string, error)) error {
+	a, id, err := rq.ref(param, of)
 	if err != nil {
 		return err
 	}
@@ -38,7 +52,7 @@ func uploadEndpoint(rq *request) error {
 	for file, size := range b.FilenameToSize {
 		sizes[file] = int64(size)
 	}
-	paths, err := rq.s.control.UploadEndpoint(rq.ctx(), rq.caller, a, id, sizes)
+	paths, err := announce(rq.ctx(), rq.caller, a, id, sizes)
 	return rq.signed(paths, err)
 }
 
@@ -48,6 +62,35 @@ func downloadEndpoint(rq *request) error {
 		return err
 	}
 	paths, err := rq.s.control.DownloadEndpoint(rq.ctx(), rq.caller, a, id)
+	return rq.signed(paths, err)
+}
+
+func validateModelUpload(rq *request) error {
+	a, id, err := rq.ref("model", rft.Models)
+	if err != nil {
+		return err
+	}
+	v, err := rq.s.control.ValidateModelUpload(rq.ctx(), rq.caller, a, id)
+	return rq.reply(v, err)
+}
+
+func prepareModel(rq *request) error {
+	a, id, err := rq.ref("model", rft.Models)
+	if err != nil {
+		return err
+	}
+	if _, err := rq.readBody(maxBody); err != nil {
+		return err
+	}
+	return rq.done(rq.s.control.PrepareModel(rq.ctx(), rq.caller, a, id))
+}
+
+func modelDownloadEndpoint(rq *request) error {
+	a, id, err := rq.ref("model", rft.Models)
+	if err != nil {
+		return err
+	}
+	paths, err := rq.s.control.ModelDownloadEndpoint(rq.ctx(), rq.caller, a, id)
 	return rq.signed(paths, err)
 }
 

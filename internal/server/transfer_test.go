@@ -55,7 +55,7 @@ func TestTransfers(t *testing.T) {
 	create("b", `{"externalUrl":"s3://bucket/rows.jsonl"}`)
 
 	for body, contains := range map[string]string{
-		`{}`: "one file", `{"filenameToSize":{"a":"1","b":"1"}}`: "one file", `{"filenameToSize":{"a":"0"}}`: "1 byte", `{"filenameToSize":{"a":"999999999999"}}`: "150 MiB",
+		`{}`: "1 to 256 files", `{"filenameToSize":{"a/b":"1"}}`: "without directories", `{"filenameToSize":{"..":"1"}}`: "without directories", `{"filenameToSize":{"a":"0"}}`: "1 byte", `{"filenameToSize":{"a":"999999999999"}}`: "150 MiB",
 		`{"filenameToSize":{"":"1"}}`: "file names", `{"filenameToSize":{"a":"x"}}`: "filenameToSize",
 	} {
 		if status, _, text := f.do("main/carl", "POST", a+"/datasets/d:getUploadEndpoint", body); status != 400 || !strings.Contains(text, contains) {

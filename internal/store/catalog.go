@@ -216,14 +216,8 @@ func (db *DB) UploadedDataset(ctx context.Context, uid string, objects []Object,
 		if d.State == StateReady || d.ExternalURL != "" {
 			return rft.Errorf(rft.KindFailedPrecondition, "%s cannot take an upload: it is %s", d.Name(), d.State)
 		}
-		earlier, err := jobs.all(ctx, t, "WHERE account = ? AND kind = ? AND dataset = ? AND completed = 0", d.Account, string(JobValidation), d.Name())
-		if err != nil {
+		if err := t.endValidations(ctx, d); err != nil {
 			return err
-		}
-		for i := range earlier {
-			if err := t.end(ctx, &earlier[i], rft.StateCancelled, Status{Code: string(rft.KindCancelled), Message: "the rows were uploaded again"}); err != nil {
-				return err
-			}
 		}
 		d.Uploaded, d.Status, d.Updated = true, OK(), t.now
 		if err := t.update(ctx, datasets.name, uid, datasets.fields(&d)); err != nil {
@@ -237,6 +231,20 @@ func (db *DB) UploadedDataset(ctx context.Context, uid string, objects []Object,
 		}
 		return t.audit(ctx, act, "OK")
 	})
+}
+
+// endValidations ends the validations of rows that are replaced.
+func (t *tx) endValidations(ctx context.Context, d Dataset) error {
+	earlier, err := jobs.all(ctx, t, "WHERE account = ? AND kind = ? AND dataset = ? AND completed = 0", d.Account, string(JobValidation), d.Name())
+	if err != nil {
+		return err
+	}
+	for i := range earlier {
+		if err := t.end(ctx, &earlier[i], rft.StateCancelled, Status{Code: string(rft.KindCancelled), Message: "the rows were uploaded again"}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // DeleteDataset removes a dataset and returns it; refused with
@@ -253,6 +261,9 @@ func (db *DB) DeleteDataset(ctx context.Context, account, id string, act Act) (d
 			return err
 		}
 		if _, err := t.exec(ctx, "DELETE FROM jobs WHERE account = ? AND kind = ? AND dataset = ?", account, string(JobValidation), d.Name()); err != nil {
+			return err
+		}
+		if _, err := t.forgetFiles(ctx, d.UID); err != nil {
 			return err
 		}
 		if _, err := t.exec(ctx, "DELETE FROM datasets WHERE uid = ?", d.UID); err != nil {

@@ -136,6 +136,9 @@ func (db *DB) DeleteModel(ctx context.Context, account, id string, act Act) (m M
 		if _, err := t.exec(ctx, "DELETE FROM jobs WHERE account = ? AND kind = ? AND output_model = ?", account, string(JobImport), m.Name()); err != nil {
 			return err
 		}
+		if _, err := t.forgetFiles(ctx, m.UID); err != nil {
+			return err
+		}
 		if _, err := t.exec(ctx, "DELETE FROM models WHERE uid = ?", m.UID); err != nil {
 			return err
 		}

@@ -98,6 +98,13 @@ func (db *DB) AccountUsage(ctx context.Context, account string) (u Usage, err er
 		err := t.row(ctx, "SELECT CAST(COALESCE(SUM(o.size), 0) AS BIGINT) FROM dataset_objects o JOIN datasets d ON d.uid = o.dataset WHERE d.account = ? AND d.uploaded = 1",
 			account).Scan(&rows)
 		u.Bytes += rows
+		if err != nil {
+			return err
+		}
+		// Files that arrived for a model, or for a dataset that is not complete yet.
+		err = t.row(ctx, "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM upload_files WHERE account = ? AND object_key <> '' AND NOT EXISTS (SELECT 1 FROM dataset_objects o WHERE o.object_key = upload_files.object_key)",
+			account).Scan(&rows)
+		u.Bytes += rows
 		return err
 	})
 	return u, err
