@@ -45,6 +45,10 @@ func archTable(l Level) *table {
 	switch l {
 	case LevelAVX512:
 		return &avx512Table
+	case LevelAVX512BF16:
+		return &avx512BF16Table
+	case LevelAMX:
+		return &amxTable
 	case LevelAVX2:
 		return &avx2Table
 	}

@@ -22,6 +22,10 @@ func (w *Packed) Panels(y []float32, ldy int, x []float32, ldx, m, p0, p1 int, a
 	if m == 0 || p0 >= p1 {
 		return
 	}
+	if w.BF16 != nil {
+		w.panelsBF16(y, ldy, x, ldx, m, p0, p1, acc)
+		return
+	}
 	if w.K == 0 || p0 < 0 || p1*Panel-Panel >= w.N || ldy < w.N && m > 1 {
 		panic("kernel: impossible shape of a product")
 	}

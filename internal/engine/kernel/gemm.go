@@ -3,6 +3,10 @@ package kernel
 // Forward computes y[m, N] (+)= x[m, K] * W^T: a linear layer. For any m from
 // one (decoding) to thousands (training).
 func (p *Pool) Forward(y []float32, ldy int, x []float32, ldx int, w *Packed, m int, acc bool) {
+	if w.BF16 != nil {
+		p.forwardBF16(y, ldy, x, ldx, w, m, acc)
+		return
+	}
 	p.multiply(product{
 		t: active, c: y, ldc: ldy, a: x, rs: ldx, ks: 1, b: w.Data, ldb: w.K, kind: weights,
 		m: m, n: w.N, k: w.K, alpha: 1, acc: acc,
@@ -20,6 +24,10 @@ func (p *Pool) ForwardRange(y []float32, ldy int, x []float32, ldx int, w *Packe
 // Backward computes dx[m, K] (+)= dy[m, N] * W: the gradient of a linear
 // layer's input. It turns the packed weights on the fly.
 func (p *Pool) Backward(dx []float32, lddx int, dy []float32, lddy int, w *Packed, m int, acc bool) {
+	if w.BF16 != nil {
+		p.backwardBF16(dx, lddx, dy, lddy, w, m, acc)
+		return
+	}
 	p.multiply(product{
 		t: active, c: dx, ldc: lddx, a: dy, rs: lddy, ks: 1, b: w.Data, ldb: w.K, kind: weightsTransposed,
 		m: m, n: w.K, k: w.N, alpha: 1, acc: acc,
@@ -39,7 +47,11 @@ func (w *Packed) slice(n0, n1 int) Packed {
 	if n0%Panel != 0 || n0 < 0 || n1 < n0 || n1 > w.N || n1%Panel != 0 && n1 != w.N {
 		panic("kernel: a range of packed weights begins and ends at a panel")
 	}
-	return Packed{N: n1 - n0, K: w.K, Data: w.Data[n0*w.K:]}
+	v := Packed{N: n1 - n0, K: w.K, Data: w.Data[n0*w.K:]}
+	if w.BF16 != nil {
+		v.BF16 = w.BF16[BF16Len(n0, w.K):]
+	}
+	return v
 }
 
 // GemmNT computes c[m, n] (+)= a[m, k] * (alpha * b[n, k])^T on the caller.

@@ -1,4 +1,5 @@
-// Package kernel holds the float32 kernels of the engine. Every function has a
+// Package kernel holds the kernels of the engine: float32, and products in
+// bfloat16 with weights packed for them (bf16.go). Every function has a
 // scalar Go reference that is its documentation and its oracle; assembly for
 // AVX2 and AVX-512 is chosen once at start by detection plus self-test.
 //
@@ -33,6 +34,9 @@ const Panel = 32
 type Packed struct {
 	N, K int
 	Data []float32
+	// BF16 holds the same weights rounded to bfloat16; see bf16.go. Where it is
+	// set, Forward and Backward multiply in bfloat16 and leave Data alone.
+	BF16 []uint16
 }
 
 // PackedLen is the length of Data for W [n, k].

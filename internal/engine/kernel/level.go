@@ -1,6 +1,9 @@
 package kernel
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Level is an implementation of the kernels. Results are comparable bit by bit
 // within a level only, so the level is part of what a checkpoint records.
@@ -10,9 +13,13 @@ const (
 	LevelGo     Level = iota // pure Go, every machine: the oracle
 	LevelAVX2                // amd64 with AVX2 and FMA
 	LevelAVX512              // amd64 with AVX-512 F, VL, BW and DQ
+
+	// Levels that add products in bfloat16 to those of LevelAVX512.
+	LevelAVX512BF16 // with VDPBF16PS
+	LevelAMX        // with Intel's tiles
 )
 
-var levelNames = [...]string{LevelGo: "go", LevelAVX2: "avx2", LevelAVX512: "avx512"}
+var levelNames = [...]string{LevelGo: "go", LevelAVX2: "avx2", LevelAVX512: "avx512", LevelAVX512BF16: "avx512bf16", LevelAMX: "amx"}
 
 func (l Level) String() string {
 	if l < 0 || int(l) >= len(levelNames) {
@@ -28,11 +35,23 @@ func ParseLevel(s string) (Level, error) {
 			return Level(l), nil
 		}
 	}
-	return 0, fmt.Errorf("kernel level %q is unknown: use go, avx2 or avx512", s)
+	return 0, fmt.Errorf("kernel level %q is unknown: use go, avx2, avx512, avx512bf16 or amx", s)
 }
 
-// Detect returns the levels that this processor and operating system can run,
-// best first. It always ends with LevelGo. A caller takes the first one that
+// Float32 is the level whose bits l gives in float32 precision.
+func (l Level) Float32() Level {
+	if l == LevelAVX512BF16 || l == LevelAMX {
+		return LevelAVX512
+	}
+	return l
+}
+
+// DetectBF16 is Detect for the levels that multiply bfloat16. It too ends with
+// LevelGo, whose bfloat16 is there to be compared with, not to be fast.
+func DetectBF16() []Level { return append(detectArchBF16(), LevelGo) }
+
+// Detect returns the levels that this processor and operating system can run
+// in float32, best first. It always ends with LevelGo. A caller takes the first one that
 // passes SelfTest.
 func Detect() []Level {
 	return append(detectArch(), LevelGo)
@@ -65,7 +84,19 @@ type table struct {
 	max         func(x []float32) float32
 
 	// few is tile for decoding.
-	few fewFunc
+	few  fewFunc
+	bf16 *unitBF16 // nil = none
+}
+
+// permit asks the operating system for what the level needs.
+func (t *table) permit() error {
+	if t.bf16 == nil || t.bf16.permit == nil {
+		return nil
+	}
+	if err := t.bf16.permit(); err != nil {
+		return fmt.Errorf("kernel level %v: %w", t.level, err)
+	}
+	return nil
 }
 
 var goTable = table{
@@ -74,7 +105,8 @@ var goTable = table{
 	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
 	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
 	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo,
-	few: fewGo,
+	few:  fewGo,
+	bf16: &goBF16,
 }
 
 // active is the table in use. It is written by Use at start only.
@@ -82,7 +114,7 @@ var active = &goTable
 
 // tableOf returns the table of a level, or nil where this machine has none.
 func tableOf(l Level) *table {
-	for _, have := range Detect() {
+	for _, have := range slices.Concat(DetectBF16(), Detect()) {
 		if have == l {
 			if l == LevelGo {
 				return &goTable

@@ -30,6 +30,10 @@ type Pool struct {
 	byRows      bool
 	productPart func(worker, lo, hi int)
 
+	// The same for a product in bfloat16.
+	bf16                productBF16
+	roundPart, bf16Part func(worker, lo, hi int)
+
 	failed  sync.Mutex
 	failure any // first panic of a part
 }
@@ -79,7 +83,7 @@ func watch(v *atomic.Uint32, was uint32, threads int) bool {
 // NewPool returns a Pool of threads threads (at least one).
 func NewPool(threads int) *Pool {
 	p := &Pool{done: make(chan struct{}, 1)}
-	p.productPart = p.runProduct
+	p.productPart, p.roundPart, p.bf16Part = p.runProduct, p.roundBF16, p.runBF16
 	p.SetThreads(threads)
 	return p
 }

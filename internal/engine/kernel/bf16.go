@@ -1,0 +1,165 @@
+package kernel
+
+import "math"
+
+// # bfloat16
+//
+// In bfloat16 precision the products with packed weights (Forward, Backward and
+// their ranges) multiply operands rounded to bfloat16 and add in float32;
+// everything else stays float32. Rounding is to nearest, ties to even; float32
+// values below the normal range become zeros of their sign, NaN stays NaN. A
+// product of two bfloat16 is exact, a sum is rounded once, sums below the normal
+// range become zero. The k-order rule holds, its chain being, with zeros past
+// the last k,
+//
+//	LevelGo, LevelAVX512BF16   for k = 0, 2, 4, ...: s = s + a[k+1]b[k+1]; s = s + a[k]b[k]
+//	LevelAMX                   for k = 0, 32, 64, ...: s = s + (even + odd)
+//
+// where even is the chain of a[k]b[k], a[k+2]b[k+2], ... and odd that of
+// a[k+1]b[k+1], ... over 32 k's, both from zero. That is what VDPBF16PS and
+// TDPBF16PS do. Two levels and a float64 sum of the same rounded operands differ
+// by at most 2 (k+2) eps sum|a||b|, eps = 2^-24.
+
+// Packed.BF16 holds blocks of 32x32 values, 1024 each: block q of panel p holds
+// the depth [32q, 32q+32) of the rows [32p, 32p+32), and in it value
+// (pair*32 + row)*2 + odd is W[32p+row][32q + 2 pair + odd]. Values past N or K
+// are zero.
+const (
+	blockBF16 = Panel * Panel // values of a block
+	pairsBF16 = Panel / 2     // pairs of k's in a block
+)
+
+// blocksOf is the number of blocks that cover n.
+func blocksOf(n int) int { return (n + Panel - 1) / Panel }
+
+// BF16Len is the length of BF16 for W [n, k].
+func BF16Len(n, k int) int { return blocksOf(n) * blocksOf(k) * blockBF16 }
+
+// PackBF16 rounds a panel-packed W [n, k], as Pack writes it, into dst (length
+// BF16Len(n, k)).
+func PackBF16(dst []uint16, panels []float32, n, k int) {
+	for p := range blocksOf(n) {
+		PackPanelBF16(dst[p*blocksOf(k)*blockBF16:], panels[p*Panel*k:], k)
+	}
+}
+
+// PackPanelBF16 is PackBF16 for one panel.
+func PackPanelBF16(dst []uint16, panel []float32, k int) {
+	clear(dst[:blocksOf(k)*blockBF16])
+	for i := range k {
+		row := dst[i/2*2*Panel+i%2:]
+		for j, v := range panel[i*Panel : (i+1)*Panel] {
+			row[2*j] = roundBF16(v)
+		}
+	}
+}
+
+// roundBF16 rounds a float32.
+func roundBF16(v float32) uint16 {
+	b := math.Float32bits(v)
+	switch exponent := b & 0x7f800000; {
+	case exponent == 0:
+		return uint16(b>>16) & 0x8000
+	case exponent == 0x7f800000 && b&0x7fffff != 0:
+		return uint16(b>>16) | 0x40
+	}
+	return uint16((b + 0x7fff + b>>16&1) >> 16)
+}
+
+// floatBF16 is the value of a bfloat16. One below the normal range counts as zero.
+func floatBF16(h uint16) float32 {
+	if h&0x7f80 == 0 {
+		h &= 0x8000
+	}
+	return math.Float32frombits(uint32(h) << 16)
+}
+
+// unitBF16 is a level's way to multiply bfloat16.
+type unitBF16 struct {
+	// rows is the most rows of the result that strip computes at once.
+	rows int
+	// strip computes c[i, j] (+)= sum over k of a[i*lda + k] * b, i < rows,
+	// j < cols, k < Panel*blocks, where b holds blocks as Packed.BF16 does, and
+	// those of the next panel lie apart values further on.
+	strip func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool)
+	// round rounds src into dst of the same length.
+	round func(dst []uint16, src []float32)
+	// turn transposes a block: dst is to W^T what src is to W.
+	turn func(dst, src []uint16)
+	// permit asks the operating system for what the unit needs; nil = nothing.
+	permit func() error
+}
+
+var goBF16 = unitBF16{rows: 8, strip: stripBF16Go, round: roundBF16Go, turn: turnBF16Go}
+
+func roundBF16Go(dst []uint16, src []float32) {
+	for i, v := range src {
+		dst[i] = roundBF16(v)
+	}
+}
+
+func turnBF16Go(dst, src []uint16) {
+	for k := range Panel {
+		for j := range Panel {
+			dst[(j/2*Panel+k)*2+j%2] = src[(k/2*Panel+j)*2+k%2]
+		}
+	}
+}
+
+// stripBF16Go is the reference of a strip, and of LevelAVX512BF16 bit by bit.
+func stripBF16Go(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool) {
+	eachBF16(c, ldc, b, apart, rows, cols, acc, func(s float32, i int, b []uint16) float32 {
+		row := a[i*lda:]
+		for pair := range blocks * pairsBF16 {
+			b0, b1 := b[pair*2*Panel], b[pair*2*Panel+1]
+			s = addBF16(s, row[2*pair+1], b1)
+			s = addBF16(s, row[2*pair], b0)
+		}
+		return s
+	})
+}
+
+// stripAMXGo is the reference of a strip at LevelAMX.
+func stripAMXGo(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool) {
+	eachBF16(c, ldc, b, apart, rows, cols, acc, func(s float32, i int, b []uint16) float32 {
+		for q := range blocks {
+			row, even, odd := a[i*lda+q*Panel:], float32(0), float32(0)
+			for pair := range pairsBF16 {
+				at := (q*pairsBF16 + pair) * 2 * Panel
+				even = addBF16(even, row[2*pair], b[at])
+				odd = addBF16(odd, row[2*pair+1], b[at+1])
+			}
+			s = flush(flush(s) + flush(even+odd))
+		}
+		return s
+	})
+}
+
+// eachBF16 computes every element of a strip by chain, which gets the sum so
+// far, the row and the weights from the element's column on.
+func eachBF16(c []float32, ldc int, b []uint16, apart, rows, cols int, acc bool, chain func(s float32, i int, b []uint16) float32) {
+	for i := range rows {
+		for j := range cols {
+			s := float32(0)
+			if acc {
+				s = c[i*ldc+j]
+			}
+			c[i*ldc+j] = chain(s, i, b[j/Panel*apart+j%Panel*2:])
+		}
+	}
+}
+
+// addBF16 is s + x*y, rounded once: the product has 16 bits, so that float64
+// holds it, and a sum that float64 must round is too far from a tie of float32
+// to be rounded the wrong way the second time.
+func addBF16(s float32, x, y uint16) float32 {
+	return flush(float32(float64(flush(s)) + float64(floatBF16(x))*float64(floatBF16(y))))
+}
+
+// flush makes values below the normal range zeros of their sign.
+func flush(v float32) float32 {
+	if b := math.Float32bits(v); b&0x7f800000 == 0 {
+		return math.Float32frombits(b & 0x80000000)
+	}
+	return v
+}

@@ -1,0 +1,266 @@
+#include "textflag.h"
+#include "bf16_encoding_amd64.h"
+
+// A tile is up to 14 rows of the result by 32 columns, as in tile512. For each
+// pair of k's, two loads of b serve all rows and one broadcast of a pair of a
+// serves two instructions of 32 multiply-adds each.
+//
+// Registers:
+//	AX, R8, R9  a at rows 0, 5, 10 of the current pair
+//	BX, CX      1 and 3 times the bytes between rows of a
+//	R10         b at the current pair, 128 bytes each
+//	R12         remaining pairs
+//	DI, SI      c; bytes between its rows; R13 walks over the rows
+//	R15         rows
+//	K1, K2      columns 0-15 and 16-31 that exist
+//	Z0-Z27      accumulators: row i in Z(2i), Z(2i+1)
+//	Z28, Z29    b; Z30 a pair of a
+
+#define PAIR(address) VPBROADCASTD address, Z30
+
+#define B1 PAIR((AX)); DP0; DP1
+#define B2 B1; PAIR((AX)(BX*1)); DP2; DP3
+#define B3 B2; PAIR((AX)(BX*2)); DP4; DP5
+#define B4 B3; PAIR((AX)(CX*1)); DP6; DP7
+#define B5 B4; PAIR((AX)(BX*4)); DP8; DP9
+#define B6 B5; PAIR((R8)); DP10; DP11
+#define B7 B6; PAIR((R8)(BX*1)); DP12; DP13
+#define B8 B7; PAIR((R8)(BX*2)); DP14; DP15
+#define B9 B8; PAIR((R8)(CX*1)); DP16; DP17
+#define B10 B9; PAIR((R8)(BX*4)); DP18; DP19
+#define B11 B10; PAIR((R9)); DP20; DP21
+#define B12 B11; PAIR((R9)(BX*1)); DP22; DP23
+#define B13 B12; PAIR((R9)(BX*2)); DP24; DP25
+#define B14 B13; PAIR((R9)(CX*1)); DP26; DP27
+
+#define PAIRS(loop, rows) \
+loop: \
+	VMOVUPS (R10), Z28; \
+	VMOVUPS 64(R10), Z29; \
+	PREFETCHT0 6144(R10); \
+	PREFETCHT0 6208(R10); \
+	rows; \
+	ADDQ $4, AX; \
+	ADDQ $4, R8; \
+	ADDQ $4, R9; \
+	ADDQ $128, R10; \
+	DECQ R12; \
+	JNZ  loop; \
+	JMP  store
+
+#define CHOOSE(n, loop) \
+	CMPQ R15, $n; \
+	JEQ  loop
+
+#define ZERO(a, b, c, d) \
+	VPXORQ a, a, a; \
+	VPXORQ b, b, b; \
+	VPXORQ c, c, c; \
+	VPXORQ d, d, d
+
+#define LOADC(n, lo, hi) \
+	VMOVUPS.Z (R13), K1, lo; \
+	VMOVUPS.Z 64(R13), K2, hi; \
+	CMPQ R15, $n; \
+	JEQ  depth; \
+	ADDQ SI, R13
+
+#define STOREC(n, lo, hi) \
+	VMOVUPS lo, K1, (R13); \
+	VMOVUPS hi, K2, 64(R13); \
+	CMPQ R15, $n; \
+	JEQ  done; \
+	ADDQ SI, R13
+
+// func pairs512(c *float32, ldc int, a *uint16, lda int, b *uint16, pairs, rows int, mask uint32, acc bool)
+// Distances are in bytes; pairs and rows are at least one.
+TEXT ·pairs512(SB), NOSPLIT, $0-61
+	MOVQ c+0(FP), DI
+	MOVQ ldc+8(FP), SI
+	MOVQ a+16(FP), AX
+	MOVQ lda+24(FP), BX
+	MOVQ b+32(FP), R10
+	MOVQ pairs+40(FP), R12
+	MOVQ rows+48(FP), R15
+	MOVL mask+56(FP), R13
+	KMOVW R13, K1
+	SHRL $16, R13
+	KMOVW R13, K2
+	LEAQ (BX)(BX*2), CX
+	LEAQ (AX)(BX*4), R8
+	ADDQ BX, R8
+	LEAQ (R8)(BX*4), R9
+	ADDQ BX, R9
+	MOVQ DI, R13
+
+	CMPB acc+60(FP), $0
+	JEQ  zero
+	LOADC(1, Z0, Z1)
+	LOADC(2, Z2, Z3)
+	LOADC(3, Z4, Z5)
+	LOADC(4, Z6, Z7)
+	LOADC(5, Z8, Z9)
+	LOADC(6, Z10, Z11)
+	LOADC(7, Z12, Z13)
+	LOADC(8, Z14, Z15)
+	LOADC(9, Z16, Z17)
+	LOADC(10, Z18, Z19)
+	LOADC(11, Z20, Z21)
+	LOADC(12, Z22, Z23)
+	LOADC(13, Z24, Z25)
+	LOADC(14, Z26, Z27)
+
+zero:
+	ZERO(Z0, Z1, Z2, Z3)
+	ZERO(Z4, Z5, Z6, Z7)
+	ZERO(Z8, Z9, Z10, Z11)
+	ZERO(Z12, Z13, Z14, Z15)
+	ZERO(Z16, Z17, Z18, Z19)
+	ZERO(Z20, Z21, Z22, Z23)
+	ZERO(Z24, Z25, Z26, Z27)
+
+depth:
+	CHOOSE(14, pairs14)
+	CHOOSE(1, pairs1)
+	CHOOSE(2, pairs2)
+	CHOOSE(3, pairs3)
+	CHOOSE(4, pairs4)
+	CHOOSE(5, pairs5)
+	CHOOSE(6, pairs6)
+	CHOOSE(7, pairs7)
+	CHOOSE(8, pairs8)
+	CHOOSE(9, pairs9)
+	CHOOSE(10, pairs10)
+	CHOOSE(11, pairs11)
+	CHOOSE(12, pairs12)
+	JMP pairs13
+
+	PCALIGN $64
+	PAIRS(pairs14, B14)
+	PAIRS(pairs13, B13)
+	PAIRS(pairs12, B12)
+	PAIRS(pairs11, B11)
+	PAIRS(pairs10, B10)
+	PAIRS(pairs9, B9)
+	PAIRS(pairs8, B8)
+	PAIRS(pairs7, B7)
+	PAIRS(pairs6, B6)
+	PAIRS(pairs5, B5)
+	PAIRS(pairs4, B4)
+	PAIRS(pairs3, B3)
+	PAIRS(pairs2, B2)
+	PAIRS(pairs1, B1)
+
+store:
+	MOVQ DI, R13
+	STOREC(1, Z0, Z1)
+	STOREC(2, Z2, Z3)
+	STOREC(3, Z4, Z5)
+	STOREC(4, Z6, Z7)
+	STOREC(5, Z8, Z9)
+	STOREC(6, Z10, Z11)
+	STOREC(7, Z12, Z13)
+	STOREC(8, Z14, Z15)
+	STOREC(9, Z16, Z17)
+	STOREC(10, Z18, Z19)
+	STOREC(11, Z20, Z21)
+	STOREC(12, Z22, Z23)
+	STOREC(13, Z24, Z25)
+	STOREC(14, Z26, Z27)
+
+done:
+	VZEROUPPER
+	RET
+
+// func round512(dst *uint16, src *float32, chunks int)
+// Rounds chunks*32 values, chunks >= 1.
+TEXT ·round512(SB), NOSPLIT, $0-24
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), AX
+	MOVQ chunks+16(FP), R12
+
+round:
+	VMOVUPS (AX), Z0
+	VMOVUPS 64(AX), Z1
+	ROUND2
+	VMOVUPS Z0, (DI)
+	ADDQ $128, AX
+	ADDQ $64, DI
+	DECQ R12
+	JNZ  round
+	VZEROUPPER
+	RET
+
+// swap exchanges the middle 16 bits of every 64.
+DATA swap<>+0(SB)/8, $0x0706030205040100
+DATA swap<>+8(SB)/8, $0x0f0e0b0a0d0c0908
+GLOBL swap<>(SB), RODATA|NOPTR, $16
+
+// LOADQ loads half a row of pairs and makes of W[2r][2c], W[2r][2c+1],
+// W[2r+1][2c], W[2r+1][2c+1] the two turned pairs.
+#define LOADQ(at, z) \
+	VMOVUPS at, z; \
+	VPSHUFB Z31, z, z
+
+#define UNPACK(a, b, lo, hi) \
+	VUNPCKLPD b, a, lo; \
+	VUNPCKHPD b, a, hi
+
+// ROWS stores the rows n, n+2, n+4, n+6 of 128 bytes from the lanes of a, b, c, d.
+#define ROWS(n, a, b, c, d) \
+	VSHUFF64X2 $0x88, b, a, Z16; \
+	VSHUFF64X2 $0xdd, b, a, Z17; \
+	VSHUFF64X2 $0x88, d, c, Z18; \
+	VSHUFF64X2 $0xdd, d, c, Z19; \
+	VSHUFF64X2 $0x88, Z18, Z16, Z20; \
+	VSHUFF64X2 $0x88, Z19, Z17, Z21; \
+	VSHUFF64X2 $0xdd, Z18, Z16, Z22; \
+	VSHUFF64X2 $0xdd, Z19, Z17, Z23; \
+	VMOVUPS Z20, (n*128)(BX); \
+	VMOVUPS Z21, (n*128+256)(BX); \
+	VMOVUPS Z22, (n*128+512)(BX); \
+	VMOVUPS Z23, (n*128+768)(BX)
+
+// func turnPairs512(dst, src *uint16)
+// A block of 16x16 pairs of pairs is turned in four 8x8 quarters of 64 bits.
+TEXT ·turnPairs512(SB), NOSPLIT, $0-16
+	MOVQ dst+0(FP), DI
+	MOVQ src+8(FP), SI
+	VBROADCASTI32X4 swap<>(SB), Z31
+	XORQ CX, CX
+
+quarter:
+	// CX: bit 0 = right half of src, bit 1 = lower half of src.
+	MOVQ CX, R8
+	ANDQ $1, R8
+	MOVQ CX, R9
+	SHRQ $1, R9
+	MOVQ R8, R10
+	SHLQ $6, R10
+	MOVQ R9, R11
+	SHLQ $10, R11
+	LEAQ (SI)(R10*1), AX
+	ADDQ R11, AX
+	SHLQ $10, R8
+	SHLQ $6, R9
+	LEAQ (DI)(R8*1), BX
+	ADDQ R9, BX
+	LOADQ((AX), Z0)
+	LOADQ(128(AX), Z1)
+	LOADQ(256(AX), Z2)
+	LOADQ(384(AX), Z3)
+	LOADQ(512(AX), Z4)
+	LOADQ(640(AX), Z5)
+	LOADQ(768(AX), Z6)
+	LOADQ(896(AX), Z7)
+	UNPACK(Z0, Z1, Z8, Z9)
+	UNPACK(Z2, Z3, Z10, Z11)
+	UNPACK(Z4, Z5, Z12, Z13)
+	UNPACK(Z6, Z7, Z14, Z15)
+	ROWS(0, Z8, Z10, Z12, Z14)
+	ROWS(1, Z9, Z11, Z13, Z15)
+	INCQ CX
+	CMPQ CX, $4
+	JNE  quarter
+	VZEROUPPER
+	RET

@@ -1,0 +1,30 @@
+//go:build brokenkernel
+
+package kernel
+
+import "syscall"
+
+// broken, set by the linker, names what a test build of the engine breaks.
+var broken string
+
+// illegal is an instruction that no processor has.
+func illegal()
+
+// A program must fall back from kernels like these; internal/broker tests it.
+func init() {
+	switch broken {
+	case "float32 dies":
+		avx512Table.tile = func([]float32, int, []float32, int, int, []float32, int, int, int, int, int, bool) { illegal() }
+	case "float32 is wrong":
+		avx512Table.dot = func(a, b []float32) float32 { return 0 }
+	case "bfloat16 dies":
+		avx512BF16Table.bf16 = &unitBF16{rows: 14, round: roundAVX512, turn: turnAVX512BF16,
+			strip: func([]float32, int, []uint16, int, []uint16, int, int, int, int, bool) { illegal() }}
+	case "bfloat16 is wrong":
+		avx512BF16Table.bf16 = &unitBF16{rows: 14, round: roundAVX512, strip: stripAVX512BF16, turn: func(dst, src []uint16) { copy(dst, src) }}
+	case "bfloat16 is refused":
+		refused := avx512BF16
+		refused.permit = func() error { return syscall.EPERM }
+		avx512BF16Table.bf16 = &refused
+	}
+}
