@@ -13,11 +13,11 @@ import (
 // Open makes a model of prepared weights. It copies nothing: the model is valid
 // as long as p's bytes stay mapped.
 func Open(p *tensorfile.Prepared) (*Model, error) {
-	m := &Model{Config: p.Config()}
+	m := &Model{Config: p.Config(), prepared: map[*kernel.Packed][]uint16{}}
 	if !slices.Contains(engine.Families, m.Config.Family) {
 		return nil, &engine.Problem{Rule: "unsupported-architecture", Key: "family", Message: "this engine runs models of the families " + strings.Join(engine.Families, ", ")}
 	}
-	r := reader{p: p}
+	r := reader{p: p, bf16: m.prepared}
 	m.Embed, m.Head, m.Norm = r.matrix("embed"), r.matrix("head"), r.vector("norm")
 	m.Layers = make([]Layer, m.Config.Layers)
 	for l := range m.Layers {
@@ -50,14 +50,18 @@ func (r *reader) variations(m *Model, l int) {
 
 // reader keeps the first error of a run of look-ups.
 type reader struct {
-	p   *tensorfile.Prepared
-	err error
+	p    *tensorfile.Prepared
+	bf16 map[*kernel.Packed][]uint16
+	err  error
 }
 
 func (r *reader) matrix(name string) *kernel.Packed {
 	m, err := r.p.Packed(name)
 	if err != nil && r.err == nil {
 		r.err = err
+	}
+	if half := r.p.BF16(name); half != nil {
+		r.bf16[m] = half
 	}
 	return m
 }

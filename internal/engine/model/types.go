@@ -18,6 +18,8 @@ type Model struct {
 	Head   *kernel.Packed // [Vocab, Hidden]; the same as Embed when tied
 	Norm   []float32      // [Hidden]
 	Layers []Layer
+
+	prepared map[*kernel.Packed][]uint16 // bfloat16 that came with the weights, for UseBF16
 }
 
 // Layer is one transformer block. Linear is indexed like engine.Targets.

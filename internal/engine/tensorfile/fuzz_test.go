@@ -22,7 +22,11 @@ func tinyModel() map[string][]byte {
 		if e.N > 0 {
 			shape = []int{e.N, e.K}
 		}
-		tensors = append(tensors, F32(hfName(&c, e.Name), shape, make([]float32, max(e.N, 1)*e.K)))
+		values := make([]float32, max(e.N, 1)*e.K)
+		for i := range values {
+			values[i] = float32(i%11)/7 - 0.6
+		}
+		tensors = append(tensors, F32(hfName(&c, e.Name), shape, values))
 	}
 	var weights bytes.Buffer
 	if err := WriteSafetensors(&weights, tensors, map[string]string{"format": "pt"}); err != nil {

@@ -19,6 +19,10 @@ type Options struct {
 	// Check judges the tokeniser and the template before anything is written;
 	// nil checks nothing. Package token does it.
 	Check func(tokenizer []byte, template string) error
+	// BFloat16 adds the matrices that passes multiply with in bfloat16, half as
+	// large again, so that processes share them too; without it each process that
+	// multiplies in bfloat16 makes its own.
+	BFloat16 bool
 	// Progress is told the share of bytes written, 0..1.
 	Progress func(fraction float64)
 }
@@ -54,6 +58,13 @@ func Prepare(ctx context.Context, src *Source, w io.Writer, opt Options) (Info, 
 			return Info{}, err
 		}
 		info.Parameters += int64(max(e.N, 1)) * int64(e.K)
+	}
+	if opt.BFloat16 {
+		for i, e := range plan {
+			if e.multiplied(&c.config) {
+				plan, weights = append(plan, e.rounded()), append(weights, weights[i])
+			}
+		}
 	}
 	head, err := newHeader(c, info, plan)
 	if err != nil {
@@ -115,6 +126,7 @@ func writeTensor(out io.Writer, e tableEntry, w weight, object string) error {
 		return writeFloats(out, row, make([]byte, 4*len(row)), object, w.stored)
 	}
 	panel, buf := make([]float32, kernel.Panel*e.K), make([]byte, 4*kernel.Panel*e.K)
+	half := make([]uint16, kernel.BF16Len(1, e.K))
 	for p := 0; p < e.N; p += kernel.Panel {
 		clear(panel)
 		for j := range min(kernel.Panel, e.N-p) {
@@ -123,11 +135,25 @@ func writeTensor(out io.Writer, e tableEntry, w weight, object string) error {
 				panel[k*kernel.Panel+j] = v
 			}
 		}
-		if err := writeFloats(out, panel, buf, object, w.stored); err != nil {
+		if e.isRounded() {
+			kernel.PackPanelBF16(half, panel, e.K)
+			if err := writeHalves(out, half); err != nil {
+				return err
+			}
+		} else if err := writeFloats(out, panel, buf, object, w.stored); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func writeHalves(out io.Writer, values []uint16) error {
+	buf := make([]byte, 0, 2*len(values))
+	for _, v := range values {
+		buf = binary.LittleEndian.AppendUint16(buf, v)
+	}
+	_, err := out.Write(buf)
+	return err
 }
 
 // writeFloats refuses NaN and infinity: such a model answers nothing.
@@ -156,10 +182,7 @@ func newHeader(c *checkpoint, info Info, plan []tableEntry) (*header, error) {
 	at := align(int64(len(c.tokenizer)), tensorAlign)
 	for i := range plan {
 		e := &plan[i]
-		e.Offset, e.Length = at, 4*int64(e.K)
-		if e.N > 0 {
-			e.Length = 4 * int64(kernel.PackedLen(e.N, e.K))
-		}
+		e.Offset, e.Length = at, e.bytes()
 		at = align(e.Offset+e.Length, tensorAlign)
 		h.size = e.Offset + e.Length
 	}

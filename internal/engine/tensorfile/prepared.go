@@ -19,7 +19,9 @@ import (
 //	zeros     up to a multiple of 4096: here data begin
 //	data      the tokenizer blob, then the tensors, each on a multiple of 64
 //
-// Values are little-endian float32; matrices lie in panels of kernel.Packed.
+// Values are little-endian float32; matrices lie in panels of kernel.Packed. A
+// tensor whose name ends in ".bf16" holds Packed.BF16 of the matrix named before
+// it; a file has them for all matrices that passes multiply with, or for none.
 const (
 	magic       = "FKPREP\x00\x01"
 	layout      = "panel32"
@@ -44,6 +46,32 @@ type tableEntry struct {
 	K      int    `json:"k"`
 	Offset int64  `json:"offset"`
 	Length int64  `json:"length"`
+}
+
+const roundedSuffix = ".bf16"
+
+// rounded is the entry of the matrix e in bfloat16.
+func (e tableEntry) rounded() tableEntry {
+	return tableEntry{Name: e.Name + roundedSuffix, N: e.N, K: e.K}
+}
+
+func (e tableEntry) isRounded() bool { return strings.HasSuffix(e.Name, roundedSuffix) }
+
+// multiplied says whether passes multiply with e: an embedding that is not the
+// head too is only looked up.
+func (e tableEntry) multiplied(c *engine.Config) bool {
+	return e.N > 0 && (e.Name != "embed" || c.Tied)
+}
+
+// bytes is the length that the shape requires.
+func (e tableEntry) bytes() int64 {
+	switch {
+	case e.N == 0:
+		return 4 * int64(e.K)
+	case e.isRounded():
+		return 2 * int64(kernel.BF16Len(e.N, e.K))
+	}
+	return 4 * int64(kernel.PackedLen(e.N, e.K))
 }
 
 // Prepared is an opened prepared file: views into its bytes.
@@ -110,15 +138,20 @@ func (p *Prepared) check() error {
 	if len(stored) < 9*p.header.Config.Layers {
 		return problem("missing-tensor", "", "", "%d tensors are too few for %d layers", len(stored), p.header.Config.Layers)
 	}
-	for _, want := range tensorPlan(&p.header.Config) {
+	plan := tensorPlan(&p.header.Config)
+	if _, ok := stored["layers.0."+engine.Targets[0]+roundedSuffix]; ok {
+		for _, e := range plan {
+			if e.multiplied(&p.header.Config) {
+				plan = append(plan, e.rounded())
+			}
+		}
+	}
+	for _, want := range plan {
 		e, ok := stored[want.Name]
 		if !ok {
 			return problem("missing-tensor", "", want.Name, "the prepared weights lack this tensor")
 		}
-		length := 4 * int64(want.K)
-		if want.N > 0 {
-			length = 4 * int64(kernel.PackedLen(want.N, want.K))
-		}
+		length := want.bytes()
 		if e.N != want.N || e.K != want.K || e.Length != length {
 			return problem("wrong-shape", "", want.Name, "its shape is [%d %d]; the configuration requires [%d %d]", e.N, e.K, want.N, want.K)
 		}
@@ -155,6 +188,18 @@ func (p *Prepared) Packed(name string) (*kernel.Packed, error) {
 		return nil, problem("missing-tensor", "", strings.ToValidUTF8(name, "?"), "the prepared weights have no such matrix")
 	}
 	return &kernel.Packed{N: e.N, K: e.K, Data: p.floats(e)}, nil
+}
+
+// BF16 is a view of the same matrix in bfloat16, nil where the file has none.
+func (p *Prepared) BF16(name string) []uint16 {
+	if name == "head" && p.header.Config.Tied {
+		name = "embed"
+	}
+	e, ok := p.table[name+roundedSuffix]
+	if !ok {
+		return nil
+	}
+	return unsafe.Slice((*uint16)(unsafe.Pointer(&p.data[e.Offset])), e.Length/2)
 }
 
 // Vector is a view of a norm's weights.

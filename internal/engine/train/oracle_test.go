@@ -62,14 +62,17 @@ func peerLogits(t *testing.T, path, adapter string, ids []int32) []float32 {
 }
 
 // testLogits compares base and adapted logits, and that the adapter matters.
-func testLogits(t *testing.T, s subject, n int) {
+func testLogits(t *testing.T, s subject, n int) { t.Helper(); testLogitsWithin(t, s, n, 1e-3) }
+
+func testLogitsWithin(t *testing.T, s subject, n int, within float64) {
+	t.Helper()
 	ids := randomIDs(rand.New(rand.NewPCG(1, 1)), s.model.Config.Vocab, n)
 	base := ourLogits(t, s.model, nil, ids)
-	if d := relative(base, peerLogits(t, s.path, "", ids)); !(d < 1e-3) {
+	if d := relative(base, peerLogits(t, s.path, "", ids)); !(d < within) {
 		t.Errorf("base: logits differ from transformers' by %.2g", d)
 	}
 	adapted := ourLogits(t, s.model, s.readAdapter(t), ids)
-	if d := relative(adapted, peerLogits(t, s.path, s.adapter, ids)); !(d < 1e-3) {
+	if d := relative(adapted, peerLogits(t, s.path, s.adapter, ids)); !(d < within) {
 		t.Errorf("adapter: logits differ from PEFT's by %.2g", d)
 	}
 	if move := largestDifference(base, adapted); move < 0.1 {
@@ -127,6 +130,12 @@ func randomGroup(r *rand.Rand, vocab, n, prompt, completion int) *rows.Encoded {
 // testGradients compares every LoRA gradient of a packed forest with autograd's
 // of one sample at a time.
 func testGradients(t *testing.T, s subject, groups []*rows.Encoded) {
+	t.Helper()
+	testGradientsWithin(t, s, groups, 1e-3)
+}
+
+func testGradientsWithin(t *testing.T, s subject, groups []*rows.Encoded, within float64) {
+	t.Helper()
 	a := s.readAdapter(t)
 	g := a.ZerosLike()
 	var trees []*model.Tree
@@ -156,7 +165,7 @@ func testGradients(t *testing.T, s subject, groups []*rows.Encoded) {
 	for i, p := range g.Params() {
 		d := relative(p, want["base_model.model."+names[i]+".weight"])
 		worst = max(worst, d)
-		if !(d < 1e-3) {
+		if !(d < within) {
 			t.Errorf("%s: the gradient differs by %.2g", names[i], d)
 		}
 	}
