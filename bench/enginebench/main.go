@@ -35,7 +35,7 @@ import (
 )
 
 type options struct {
-	gguf, out, weights, level, profile, class                       string
+	gguf, out, weights, level, precision, profile, class            string
 	groups, samples, prompt, completion, threads, sequences, tokens int
 	context, repeat, micro                                          int
 }
@@ -47,6 +47,7 @@ func main() {
 	f.StringVar(&o.out, "out", "", "prepared file to write")
 	f.StringVar(&o.weights, "weights", "", "prepared file")
 	f.StringVar(&o.level, "level", "", "kernel level, default the best that works")
+	f.StringVar(&o.precision, "precision", "float32", "float32 or bfloat16; prepare: write both")
 	f.StringVar(&o.profile, "profile", "", "write a CPU profile")
 	f.StringVar(&o.class, "class", "1.7b", "model made of random weights")
 	f.IntVar(&o.groups, "groups", 4, "prompts")
@@ -71,7 +72,7 @@ func main() {
 }
 
 func run(what string, o *options) error {
-	level, err := choose(o.level)
+	level, err := choose(o.level, o.precision)
 	if err != nil {
 		return err
 	}
@@ -89,7 +90,7 @@ func run(what string, o *options) error {
 	if err != nil {
 		return err
 	}
-	out["level"], out["peak_bytes"] = level.String(), u.Maxrss*1024
+	out["level"], out["precision"], out["peak_bytes"] = level.String(), o.precision, u.Maxrss*1024
 	return json.NewEncoder(os.Stdout).Encode(out)
 }
 
@@ -105,14 +106,21 @@ func processorSeconds() (float64, error) {
 }
 
 // choose is what the engine does at start: the best level whose self-test passes.
-func choose(want string) (kernel.Level, error) {
-	for _, l := range kernel.Detect() {
+func choose(want, precision string) (kernel.Level, error) {
+	levels := kernel.Detect()
+	if precision == "bfloat16" {
+		levels = kernel.DetectBF16()
+		if want == "" {
+			levels = levels[:len(levels)-1] // without the oracle
+		}
+	}
+	for _, l := range levels {
 		if (want == "" || l.String() == want) && kernel.SelfTest(l) == nil {
 			kernel.Use(l)
 			return l, nil
 		}
 	}
-	return 0, fmt.Errorf("no kernel level %q works here", want)
+	return 0, fmt.Errorf("no kernel level %q works here in %s", want, precision)
 }
 
 func prepare(o *options) (map[string]any, error) {
@@ -135,7 +143,7 @@ func prepare(o *options) (map[string]any, error) {
 		return nil, err
 	}
 	begin := time.Now()
-	info, err := tensorfile.Prepare(ctx, &src, out, tensorfile.Options{Name: "bench"})
+	info, err := tensorfile.Prepare(ctx, &src, out, tensorfile.Options{Name: "bench", BFloat16: o.precision == "bfloat16"})
 	if err != nil {
 		return nil, err
 	}
@@ -161,6 +169,9 @@ func open(o *options) (*tensorfile.Prepared, *model.Model, error) {
 		return nil, nil, err
 	}
 	m, err := model.Open(p)
+	if err == nil && o.precision == "bfloat16" {
+		m.UseBF16(kernel.NewPool(o.threads), make([]uint16, m.BF16Missing()))
+	}
 	return p, m, err
 }
 
@@ -372,6 +383,10 @@ func gemm(o *options) (map[string]any, error) {
 			return nil, fmt.Errorf("line %q: %w", lines.Text(), err)
 		}
 		w := &kernel.Packed{N: n, K: k, Data: random(kernel.PackedLen(n, k))}
+		if o.precision == "bfloat16" {
+			w.BF16 = make([]uint16, kernel.BF16Len(n, k))
+			kernel.PackBF16(w.BF16, w.Data, n, k)
+		}
 		x, y := random(m*k), random(m*n)
 		if way == "forward" {
 			fmt.Println(best(m, n, k, func() { pool.Forward(y, n, x, k, w, m, false) }))
