@@ -111,6 +111,7 @@ type StepExtension struct {
 	ResumeEvery          *int              `json:"resumeEvery,omitempty"`
 	AllowParameterChange bool              `json:"allowParameterChange,omitempty"`
 	AllowKernelChange    bool              `json:"allowKernelChange,omitempty"`
+	Precision            string            `json:"precision,omitempty"` // "auto", "float32", "bfloat16"
 	Annotations          map[string]string `json:"annotations,omitempty"`
 
 	// Output only.
@@ -191,6 +192,8 @@ type StepMetrics struct {
 	Updated             bool    `json:"updated"`
 	Seconds             float64 `json:"seconds"`
 	TokensPerSecond     float64 `json:"tokensPerSecond"`
+	KernelLevel         string  `json:"kernelLevel,omitempty"`
+	Precision           string  `json:"precision,omitempty"`
 }
 
 // StepMetricsList answers GET rlorTrainerJobs/{id}/metrics?after=N.

@@ -11,6 +11,7 @@ import (
 	"runtime/debug"
 
 	"github.com/firekeep/firekeep/internal/child"
+	"github.com/firekeep/firekeep/internal/engine/kernel"
 	"github.com/firekeep/firekeep/internal/sandbox/narrow"
 )
 
@@ -35,7 +36,7 @@ func run() error {
 		return err
 	}
 	debug.SetGCPercent(gcPercent)
-	return child.Run(context.Background(), stdio{}, child.Options{Build: version, Levels: child.Levels()})
+	return child.Run(context.Background(), stdio{}, child.Options{Build: version, Levels: kernel.Detect(), BFloat16: kernel.DetectBF16()})
 }
 
 // stdio is the connection: standard input and output.

@@ -50,8 +50,9 @@ type Options struct {
 	// Weights are the prepared weights that the child maps; required for every
 	// session but Import.
 	Weights *Weights
-	// Level forces a kernel level; "" = the best that works.
-	Level string
+	// Level forces a kernel level; "" = the best that works. Precision is
+	// "float32" (also "") or "bfloat16".
+	Level, Precision string
 	// Isolation is the least level that will do, Require the layers that must hold.
 	Isolation sandbox.Level
 	Require   []string
@@ -107,9 +108,12 @@ func (h *Host) log() *slog.Logger {
 // Hello is what the engine said about itself: build, capabilities, levels.
 func (c *Child) Hello() wire.Hello {
 	h := c.hello
-	h.Capabilities, h.Levels = slices.Clone(h.Capabilities), slices.Clone(h.Levels)
+	h.Capabilities, h.Levels, h.BFloat16Levels = slices.Clone(h.Capabilities), slices.Clone(h.Levels), slices.Clone(h.BFloat16Levels)
 	return h
 }
+
+// Level is the kernel level that the child was started with, "" = its choice.
+func (c *Child) Level() string { return c.opt.Level }
 
 // Report says which layers hold the child.
 func (c *Child) Report() sandbox.Report { return c.process.Report() }

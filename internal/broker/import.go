@@ -21,9 +21,10 @@ type File struct {
 	Body io.Reader
 }
 
-// Prepared weights are float32, files may hold fewer than two bits per weight.
+// Prepared weights are float32, and bfloat16 beside it; files may hold fewer than
+// two bits per weight.
 const (
-	preparedPerByte = 32
+	preparedPerByte = 48
 	preparedExtra   = 64 << 20
 )
 

@@ -104,7 +104,7 @@ func (c *Child) sendTask(ctx context.Context, t wire.Task) error {
 	c.mu.Lock()
 	t.Threads = c.threads
 	c.mu.Unlock()
-	t.Level, t.MemoryBytes = c.opt.Level, c.opt.MemoryBytes
+	t.Level, t.Precision, t.MemoryBytes = c.opt.Level, c.opt.Precision, c.opt.MemoryBytes
 	w := c.opt.Weights
 	if w != nil {
 		t.Weights = &wire.Weights{FD: weightsFD, Size: w.Size, Digest: w.Digest}

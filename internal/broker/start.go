@@ -68,11 +68,22 @@ func (c *Child) shakeHands(ctx context.Context) error {
 		return err
 	}
 	c.hello = hello
-	if c.opt.Level != "" && !slices.Contains(hello.Levels, c.opt.Level) {
+	levels := hello.Levels
+	if c.opt.Precision == wire.BFloat16 {
+		levels = hello.BFloat16Levels
+	}
+	if c.opt.Level != "" && !slices.Contains(levels, c.opt.Level) {
 		c.Close()
-		return rft.Errorf(rft.KindFailedPrecondition, "this host cannot compute on kernel level %q; it has %q", c.opt.Level, hello.Levels)
+		return rft.Errorf(rft.KindFailedPrecondition, "this host cannot compute in %s on kernel level %q; it has %q", c.precision(), c.opt.Level, levels)
 	}
 	return nil
+}
+
+func (c *Child) precision() string {
+	if c.opt.Precision == "" {
+		return wire.Float32
+	}
+	return c.opt.Precision
 }
 
 // supervise waits for the child's end.

@@ -12,7 +12,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,28 +30,17 @@ var errCancelled = errors.New("cancelled by the broker")
 // Options of Run.
 type Options struct {
 	Build string // version of the program
-	// Levels are the kernel levels to use, best first: Levels().
-	Levels []kernel.Level
+	// Levels are the kernel levels to use in float32, BFloat16 those to use in
+	// bfloat16, best first. A level is tested when a task computes on it.
+	Levels, BFloat16 []kernel.Level
 }
-
-// Levels returns the kernel levels of this machine, best first; the first has
-// passed its self-test. Others are tested when a task names them, since every
-// test delays the start.
-func Levels() []kernel.Level {
-	levels := kernel.Detect()
-	for len(levels) > 0 && !works(levels[0]) {
-		levels = levels[1:]
-	}
-	return levels
-}
-
-// works runs a level's self-test. The oracle has nothing to be compared with.
-func works(l kernel.Level) bool { return l == kernel.LevelGo || kernel.SelfTest(l) == nil }
 
 // worker is one engine child.
 type worker struct {
 	conn    *wire.Conn
-	levels  []kernel.Level
+	levels  []kernel.Level // float32
+	halves  []kernel.Level // bfloat16
+	bf16    bool           // the task's precision is bfloat16
 	pool    *kernel.Pool
 	wanted  atomic.Int64                // threads; the pool follows at the next safe point
 	follow  atomic.Pointer[func(n int)] // a running task's own way to follow
@@ -71,10 +59,9 @@ func Run(ctx context.Context, rw io.ReadWriteCloser, o Options) error {
 	if len(o.Levels) == 0 {
 		return errors.New("child: no kernel level was given")
 	}
-	kernel.Use(o.Levels[0])
 	life, end := context.WithCancelCause(ctx)
 	defer end(nil)
-	w := &worker{levels: o.Levels, life: life, wake: make(chan struct{}, 1)}
+	w := &worker{levels: o.Levels, halves: o.BFloat16, life: life, wake: make(chan struct{}, 1)}
 	w.ctx, w.stop = context.WithCancelCause(life)
 	w.conn = wire.New(rw, wire.Options{Side: wire.Engine, Urgent: w.urgent, Heartbeat: heartbeat})
 	defer w.conn.Close()
@@ -89,11 +76,14 @@ func Run(ctx context.Context, rw io.ReadWriteCloser, o Options) error {
 }
 
 func (w *worker) hello(build string) wire.Hello {
-	h := wire.Hello{Peer: "firekeep-engine", Build: build, Capabilities: []string{"import", "validate", "train", "sample"}}
+	h := wire.Hello{Peer: "firekeep-engine", Build: build, Capabilities: []string{"probe", "import", "validate", "train", "sample"}}
 	for _, l := range w.levels {
 		h.Levels = append(h.Levels, l.String())
 	}
 	h.Level = h.Levels[0]
+	for _, l := range w.halves {
+		h.BFloat16Levels = append(h.BFloat16Levels, l.String())
+	}
 	return h
 }
 
@@ -163,6 +153,8 @@ func (w *worker) run(t wire.Task) (any, error) {
 	}
 	defer w.pool.Close()
 	switch {
+	case t.Kind == "probe" && t.Probe != nil:
+		return w.probe()
 	case t.Kind == "import" && t.Import != nil:
 		return w.importModel(*t.Import)
 	case t.Kind == "validate" && t.Validate != nil:
@@ -177,12 +169,8 @@ func (w *worker) run(t wire.Task) (any, error) {
 
 // prepare sets what holds for the whole process.
 func (w *worker) prepare(t wire.Task) error {
-	if t.Level != "" {
-		l, err := kernel.ParseLevel(t.Level)
-		if err != nil || !slices.Contains(w.levels, l) || l != kernel.Active() && !works(l) {
-			return &engine.Problem{Rule: "kernel-level", Message: "this host does not have the kernel level that the task names"}
-		}
-		kernel.Use(l)
+	if err := w.chooseLevel(t); err != nil {
+		return err
 	}
 	if t.MemoryBytes > 0 {
 		w.memory = t.MemoryBytes

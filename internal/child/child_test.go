@@ -30,7 +30,7 @@ func broker(t *testing.T) (*wire.Conn, chan error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if hello.Level != "go" || hello.Build != "test" || len(hello.Capabilities) != 4 {
+	if hello.Level != "go" || hello.Build != "test" || len(hello.Capabilities) != 5 {
 		t.Fatalf("hello %+v", hello)
 	}
 	return c, ended
@@ -48,6 +48,9 @@ func TestTasksThatCannotBe(t *testing.T) {
 		"train without base":  {wire.Task{Kind: "train", Train: &wire.TrainTask{}}, "bad-task"},
 		"unknown level":       {wire.Task{Kind: "import", Import: &wire.ImportTask{}, Level: "avx1024"}, "kernel-level"},
 		"level of no machine": {wire.Task{Kind: "import", Import: &wire.ImportTask{}, Level: "avx2"}, "kernel-level"},
+		"unknown precision":   {wire.Task{Kind: "probe", Probe: &wire.ProbeTask{}, Precision: "int4"}, "precision"},
+		"no unit":             {wire.Task{Kind: "probe", Probe: &wire.ProbeTask{}, Precision: wire.BFloat16}, "precision"},
+		"level of float32":    {wire.Task{Kind: "probe", Probe: &wire.ProbeTask{}, Precision: wire.BFloat16, Level: "go"}, "kernel-level"},
 		"impossible size":     {wire.Task{Kind: "sample", Sample: &wire.SampleTask{}, Weights: &wire.Weights{Size: -1}}, "bad-weights"},
 		"standard descriptor": {wire.Task{Kind: "sample", Sample: &wire.SampleTask{}, Weights: &wire.Weights{FD: 1, Size: 10}}, "bad-weights"},
 		"unknown format":      {wire.Task{Kind: "validate", Validate: &wire.ValidateTask{Format: "XML"}, Weights: weights}, "unknown-format"},

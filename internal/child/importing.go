@@ -15,7 +15,7 @@ func (w *worker) importModel(t wire.ImportTask) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := tensorfile.Prepare(w.ctx, src, out, tensorfile.Options{Name: t.Name, Check: checkText})
+	info, err := tensorfile.Prepare(w.ctx, src, out, tensorfile.Options{Name: t.Name, Check: checkText, BFloat16: t.BFloat16})
 	if err != nil {
 		return nil, err
 	}

@@ -41,7 +41,7 @@ func (w *worker) train(t wire.TrainTask, weights wire.Weights) (any, error) {
 		return nil, err
 	}
 	return wire.TrainDone{Updates: result.Updates, Samples: result.Samples, Tokens: result.Tokens, NoSignal: result.NoSignal,
-		Message: result.Message, Level: kernel.Active().String(), Precision: "float32", Report: result.Report}, nil
+		Message: result.Message, Level: kernel.Active().String(), Precision: w.precision(), Report: result.Report}, nil
 }
 
 // onThreads lets a task that runs take thread counts as they come.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"syscall"
+	"unsafe"
 
 	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/engine/model"
@@ -35,7 +36,26 @@ func (w *worker) openWeights(t wire.Weights) (*tensorfile.Prepared, *model.Model
 		return nil, nil, err
 	}
 	m, err := model.Open(p)
+	if err == nil && w.bf16 {
+		err = w.useBF16(m)
+	}
 	return p, m, err
+}
+
+// useBF16 makes the model multiply in bfloat16. Weights that the prepared file
+// holds in float32 only are rounded into memory of this process.
+func (w *worker) useBF16(m *model.Model) error {
+	var memory []uint16
+	if n := m.BF16Missing(); n > 0 {
+		data, err := syscall.Mmap(-1, 0, 2*n, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
+		if err != nil {
+			return fmt.Errorf("weights: memory: %w", err)
+		}
+		keepOutOfDumps(data)
+		memory = unsafe.Slice((*uint16)(unsafe.Pointer(&data[0])), n)
+	}
+	m.UseBF16(w.pool, memory)
+	return nil
 }
 
 // mapWeights maps an inherited descriptor and closes it. A file shorter than

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/firekeep/firekeep/internal/broker"
 	"github.com/firekeep/firekeep/internal/control"
 	"github.com/firekeep/firekeep/internal/identity/issuer"
 	"github.com/firekeep/firekeep/internal/kms"
@@ -96,6 +97,10 @@ type Config struct {
 	SamplingShare float64 `json:"samplingShare"`
 	// KernelLevel forces a kernel level; default the best that works.
 	KernelLevel string `json:"kernelLevel"`
+	// Precision of the products with base weights, in training and sampling:
+	// "float32" (default), "bfloat16", or "auto": bfloat16 where this host was
+	// measured to be faster in it.
+	Precision string `json:"precision"`
 	// StepMemoryBytes limits a step child; 0 = the sandbox's default.
 	StepMemoryBytes int64 `json:"stepMemoryBytes"`
 
@@ -157,6 +162,8 @@ func (c Config) check(path string) error {
 		return bad("uploads", `must be "sealed" or "refuse"`)
 	case c.Accelerators != "" && c.Accelerators != "substitute" && c.Accelerators != "strict":
 		return bad("accelerators", `must be "substitute" or "strict"`)
+	case !broker.CheckPrecision(c.Precision):
+		return bad("precision", `must be "auto", "float32" or "bfloat16"`)
 	case c.Steps < 0 || c.Steps > 64:
 		return bad("steps", "must be 1 to 64")
 	case c.Cores < 0:
@@ -198,6 +205,14 @@ func (c Config) check(path string) error {
 		return rft.Wrap(rft.KindInvalidArgument, err, "%s: %s", path, rft.PublicMessage(err))
 	}
 	return nil
+}
+
+// precision is the one in force.
+func (c Config) precision() string {
+	if c.Precision == "" {
+		return broker.Float32
+	}
+	return c.Precision
 }
 
 // objstore is the part of the object stores.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	"slices"
 	"strings"
 	"time"
 
@@ -40,8 +41,19 @@ type engineReport struct {
 	Build        string   `json:"build"`
 	SHA256       string   `json:"sha256"`
 	Capabilities []string `json:"capabilities"`
-	Levels       []string `json:"levels"` // that passed their self-test, best first
-	Level        string   `json:"level"`  // the one in use
+	Levels       []string `json:"levels"` // that the processor claims, best first
+	Level        string   `json:"level"`  // the best that passed its self-test
+	GFLOPS       float64  `json:"gflops"` // of one thread at it, in float32
+
+	BFloat16Levels []string `json:"bfloat16Levels"` // that the processor claims
+	BFloat16       string   `json:"bfloat16"`       // the best that passed, "" = none
+	Speedup        float64  `json:"bfloat16Speedup,omitempty"`
+	// What steps and chats compute on by config.json, and why.
+	Precision string `json:"precision"`
+	Uses      string `json:"uses"`
+	Reason    string `json:"reason"`
+	// Notes say which levels are not used, and why.
+	Notes []string `json:"notes,omitempty"`
 }
 
 // Run implements a command.
@@ -59,7 +71,7 @@ func (c *doctorCmd) Run(a *app) error {
 		d.Sandbox = append(d.Sandbox, layerReport{l, l.Advice()})
 	}
 	if err = policy.unmet(layers); err == nil {
-		d.Engine, err = probeEngine(ctx, c.Engine, a.Version, policy)
+		d.Engine, err = probeEngine(ctx, c.Engine, a.Version, config)
 	}
 	if err != nil {
 		d.Problem = rft.PublicMessage(err)
@@ -77,7 +89,8 @@ func (c *doctorCmd) Run(a *app) error {
 	return nil
 }
 
-func probeEngine(ctx context.Context, path, version string, policy SandboxConfig) (*engineReport, error) {
+func probeEngine(ctx context.Context, path, version string, config Config) (*engineReport, error) {
+	policy := config.Sandbox
 	program, err := embedded.Engine(path)
 	if err != nil {
 		return nil, err
@@ -90,7 +103,17 @@ func probeEngine(ctx context.Context, path, version string, policy SandboxConfig
 	}
 	defer child.Close()
 	h := child.Hello()
-	return &engineReport{Build: h.Build, SHA256: program.SHA256(), Capabilities: h.Capabilities, Levels: h.Levels, Level: h.Level}, nil
+	k, err := host.Kernels(ctx)
+	if err != nil {
+		return nil, err
+	}
+	choice, err := host.Choose(ctx, config.KernelLevel, config.precision())
+	if err != nil {
+		return nil, err
+	}
+	return &engineReport{Build: h.Build, SHA256: program.SHA256(), Capabilities: h.Capabilities, Levels: h.Levels, Level: k.Level, GFLOPS: k.GFLOPS,
+		BFloat16Levels: slices.DeleteFunc(h.BFloat16Levels, func(l string) bool { return l == "go" }), BFloat16: k.BFloat16, Speedup: k.Speedup,
+		Precision: choice.Precision, Uses: choice.Level, Reason: choice.Reason, Notes: k.Notes}, nil
 }
 
 func (a *app) printDiagnosis(d diagnosis) {
@@ -110,6 +133,20 @@ func (a *app) printDiagnosis(d diagnosis) {
 		fmt.Fprintf(a.Stdout, "  not started: %s\n", d.Problem)
 		return
 	}
-	fmt.Fprintf(a.Stdout, "  build    %s\n  kernels  %s in use; passed their self-test: %s\n  can      %s\n", d.Engine.Build, d.Engine.Level,
-		strings.Join(d.Engine.Levels, ", "), strings.Join(d.Engine.Capabilities, ", "))
+	a.printEngine(d.Engine)
+}
+
+func (a *app) printEngine(e *engineReport) {
+	claims := append(slices.Clone(e.BFloat16Levels), e.Levels...)
+	fmt.Fprintf(a.Stdout, "  build      %s\n  processor  claims %s\n  float32    %s passed its self-test, %.0f GFLOPS per thread\n", e.Build,
+		strings.Join(claims, ", "), e.Level, e.GFLOPS)
+	if e.BFloat16 != "" {
+		fmt.Fprintf(a.Stdout, "  bfloat16   %s passed its self-test, %.2f times as fast\n", e.BFloat16, e.Speedup)
+	} else {
+		fmt.Fprintln(a.Stdout, "  bfloat16   no unit for it works here")
+	}
+	for _, note := range e.Notes {
+		fmt.Fprintf(a.Stdout, "             %s\n", note)
+	}
+	fmt.Fprintf(a.Stdout, "  precision  %s on %s in use: %s\n  can        %s\n", e.Precision, e.Uses, e.Reason, strings.Join(e.Capabilities, ", "))
 }

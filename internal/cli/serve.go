@@ -198,7 +198,8 @@ func (s *service) open(ctx context.Context, enginePath string, l *listeners) (wr
 	host := &broker.Host{Launcher: sandbox.NewWith(s.config.Sandbox.options()), Engine: s.engine, Build: s.version, Log: s.log,
 		Isolation: s.config.Sandbox.level(), Require: s.config.Sandbox.RequireLayers, CPUs: s.config.Cores}
 	shares := serving.NewShares(s.config.Cores, s.config.SamplingShare)
-	s.router = serving.NewRouter(host, control.Models{Catalog: cat, Stop: func(account string) { s.router.Stop(account, "") }}, serving.Options{MaxSequences: s.config.MaxSequences, MaxRequests: s.config.MaxSamplingRequests, CacheBytes: s.config.CacheBytes, Shares: shares})
+	s.router = serving.NewRouter(host, control.Models{Catalog: cat, Stop: func(account string) { s.router.Stop(account, "") }}, serving.Options{MaxSequences: s.config.MaxSequences, MaxRequests: s.config.MaxSamplingRequests, CacheBytes: s.config.CacheBytes, Shares: shares,
+		Level: s.config.KernelLevel, Precision: s.config.precision()})
 	s.onClose(func() { s.router.Close() })
 	if err := s.openIdentity(ctx, kek, s.audit); err != nil {
 		return "", err
@@ -259,7 +260,7 @@ func (s *service) runnerConfig(cat *catalog.Catalog, kek seal.KEK, host *broker.
 		DB: s.db, Catalog: cat, Host: host, Log: s.log, Audit: s.audit, Objects: s.config.objstore(),
 		Identity: s.broker,
 		// The lock on the home makes the name unique.
-		ID: "embedded", Steps: s.config.Steps, Threads: s.config.Cores, Shares: shares, MemoryBytes: s.config.StepMemoryBytes, Level: s.config.KernelLevel, HubURL: s.config.HubURL,
+		ID: "embedded", Steps: s.config.Steps, Threads: s.config.Cores, Shares: shares, MemoryBytes: s.config.StepMemoryBytes, Level: s.config.KernelLevel, Precision: s.config.precision(), HubURL: s.config.HubURL,
 		Registries: s.config.Registries,
 	}
 }

@@ -70,7 +70,8 @@ type stepCreateCmd struct {
 	ResumeEvery      *int     `group:"Training" help:"Updates between resume points."`
 	JinjaTemplate    string   `group:"Training" help:"Chat template instead of the model's." placeholder:"TEMPLATE"`
 	AllowChange      bool     `group:"Training" name:"allow-parameter-change" help:"Let a continued LoRA differ in all but rank, alpha and targets."`
-	AllowKernel      bool     `group:"Training" name:"allow-kernel-change" help:"Let a resume go on at another kernel level."`
+	AllowKernel      bool     `group:"Training" name:"allow-kernel-change" help:"Let a resume go on at another kernel level or precision."`
+	Precision        string   `group:"Training" help:"auto, float32 or bfloat16; as config.json says by default."`
 }
 
 // Run implements a command.
@@ -145,7 +146,7 @@ func (c *stepCreateCmd) job() *api.RlorTrainerJob {
 	j.Firekeep = &api.StepExtension{Seed: (*api.Int64)(c.Seed), LoraAlpha: c.Alpha, LoraTargetModules: c.Targets, ScaleRewards: c.ScaleRewards,
 		AdvantageBaseline: c.Baseline, AdvantageConstant: c.BaselineConstant, KLReference: c.KLReference, TISCap: c.TISCap, OffPolicyThreshold: c.OffPolicy,
 		ClipLow: c.ClipLow, ClipHigh: c.ClipHigh, DualClip: c.DualClip, Beta1: c.Beta1, Beta2: c.Beta2, Epsilon: c.Epsilon, MaxGradNorm: c.MaxGradNorm,
-		OverlongMaxTokens: c.OverlongMax, OverlongBufferTokens: c.OverlongBuffer, OnNoSignal: c.OnNoSignal, ResumeEvery: c.ResumeEvery, AllowParameterChange: c.AllowChange, AllowKernelChange: c.AllowKernel}
+		OverlongMaxTokens: c.OverlongMax, OverlongBufferTokens: c.OverlongBuffer, OnNoSignal: c.OnNoSignal, ResumeEvery: c.ResumeEvery, AllowParameterChange: c.AllowChange, AllowKernelChange: c.AllowKernel, Precision: c.Precision}
 	return j
 }
 

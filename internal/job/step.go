@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/firekeep/firekeep/internal/catalog"
 	"github.com/firekeep/firekeep/internal/engine"
@@ -38,12 +39,17 @@ type StepSpec struct {
 	KeepAlive bool `json:"keepAlive,omitempty"`
 	// AllowKernelChange lets a resume go on at another kernel level.
 	AllowKernelChange bool `json:"allowKernelChange,omitempty"`
+	// Precision is "auto", "float32" or "bfloat16"; "" = as the operator chose.
+	Precision string `json:"precision,omitempty"`
 	// Changed names the parameters that differ from the LoRA's own, with both
 	// values; only with AllowParameterChange.
 	Changed []string `json:"changed,omitempty"`
 	// Echo is the request as the wire showed it, for fields that are only shown.
 	Echo json.RawMessage `json:"echo,omitempty"`
 }
+
+// precisions are what a step may ask for.
+var precisions = []string{"auto", "float32", "bfloat16"}
 
 // StepResult is the Result of a step.
 type StepResult struct {
@@ -73,6 +79,7 @@ type StepRequest struct {
 	// alpha and targets.
 	AllowParameterChange bool
 	AllowKernelChange    bool
+	Precision            string // see StepSpec
 	CreatedBy            string
 	Echo                 json.RawMessage
 }
@@ -93,7 +100,10 @@ func (s *Service) CreateStep(ctx context.Context, r StepRequest, act store.Act) 
 	if err := rft.CheckID(idFields[r.Kind], j.ID); err != nil {
 		return j, err
 	}
-	spec := StepSpec{AllowKernelChange: r.AllowKernelChange, Echo: r.Echo, KeepAlive: r.KeepAlive}
+	if r.Precision != "" && !slices.Contains(precisions, r.Precision) {
+		return j, rft.FieldErrorf("firekeep.precision", "firekeep.precision: %q is not one of %s", r.Precision, strings.Join(precisions, ", "))
+	}
+	spec := StepSpec{AllowKernelChange: r.AllowKernelChange, Precision: r.Precision, Echo: r.Echo, KeepAlive: r.KeepAlive}
 	base, warm, err := s.startingPoint(ctx, r)
 	if err != nil {
 		return j, err

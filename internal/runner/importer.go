@@ -79,7 +79,7 @@ func (a *attempt) importBase(m store.Model, spec catalog.ImportSpec, files []mod
 	}
 	defer out.Abort()
 	read := &sums{}
-	done, err := child.Import(a.ctx, wire.ImportTask{Name: baseName(m, spec), Source: spec.Source, Expects: len(files)}, read.over(sequence(files)), out)
+	done, err := child.Import(a.ctx, wire.ImportTask{Name: baseName(m, spec), Source: spec.Source, Expects: len(files), BFloat16: a.roundsWeights()}, read.over(sequence(files)), out)
 	if err != nil {
 		return err
 	}
@@ -104,6 +104,16 @@ func (a *attempt) importBase(m store.Model, spec catalog.ImportSpec, files []mod
 	}
 	act := runnerAct(a.job, "FinishImport", map[string]string{"model": m.Name(), "digest": m.Digest, "source": done.Source, "bundle": bundle})
 	return a.DB.FinishImport(a.ctx, a.job.UID, a.lease.Fence(), m, place, nil, act)
+}
+
+// roundsWeights says whether this host's steps and chats multiply in bfloat16, as
+// far as its configuration decides.
+func (a *attempt) roundsWeights() bool {
+	if a.Precision != broker.PrecisionAuto && a.Precision != broker.BFloat16 {
+		return false
+	}
+	choice, err := a.Host.Choose(a.ctx, a.Level, a.Precision)
+	return err == nil && choice.Precision == broker.BFloat16
 }
 
 // baseName is what exported adapters will name as their base: the hub's name

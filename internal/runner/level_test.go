@@ -1,18 +1,26 @@
 package runner_test
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
+	"github.com/firekeep/firekeep/internal/broker"
 	"github.com/firekeep/firekeep/internal/job"
 	"github.com/firekeep/firekeep/internal/store"
 )
 
 // TestForcedLevelSurvivesResume: a step on a kernel level that is not the host's
 // best goes on from its resume points on that level, to the same bytes.
-func TestForcedLevelSurvivesResume(t *testing.T) {
+func TestForcedLevelSurvivesResume(t *testing.T) { survivesResume(t, "go", broker.Float32) }
+
+// TestPrecisionSurvivesResume is the same for a precision that is no longer the
+// host's.
+func TestPrecisionSurvivesResume(t *testing.T) { survivesResume(t, "go", broker.BFloat16) }
+
+func survivesResume(t *testing.T, level, precision string) {
 	h := newHome(t)
-	h.config.Level = "go"
+	h.config.Level, h.config.Precision = level, precision
 	stop := h.run(t)
 	base := h.base(t)
 	d := h.dataset(t, "d", h.write(t, "d.jsonl", rows(24, 4, varied)))
@@ -32,11 +40,15 @@ func TestForcedLevelSurvivesResume(t *testing.T) {
 		}
 	}
 	stop()
-	h.config.Level = "" // the resume point says which level it is
+	h.config.Level, h.config.Precision = "", broker.Float32 // the resume point says which they are
 	h.run(t)
-	h.wait(t, j.UID)
+	ended := h.wait(t, j.UID)
 	if h.resumes(t, j.UID) == 0 {
 		t.Error("the step was over before it was halted: nothing is shown")
+	}
+	var done job.StepResult
+	if err := json.Unmarshal(ended.Result, &done); err != nil || done.Level != level || done.Precision != precision {
+		t.Errorf("it ended on %q in %q, %v", done.Level, done.Precision, err)
 	}
 	if h.adapterOf(t, "halted") != h.adapterOf(t, "whole") {
 		t.Error("the adapter differs from that of a step that nobody halted")

@@ -53,8 +53,9 @@ type Config struct {
 	Shares *serving.Shares
 	// MemoryBytes limits a step child; 0 = the launcher's default.
 	MemoryBytes int64
-	// Level forces a kernel level, "" = the best.
-	Level string
+	// Level forces a kernel level, "" = the best. Precision is that of steps that
+	// name none, "" = float32.
+	Level, Precision string
 	// Isolation and Require are what the sandbox must give.
 	Isolation sandbox.Level
 	Require   []string

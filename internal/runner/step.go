@@ -38,6 +38,7 @@ type stepRun struct {
 	objects  []store.Object
 	incoming *incoming // the LoRA that the step continues, nil = none
 	sandbox  sandbox.Report
+	ran      broker.Choice
 
 	mu       sync.Mutex
 	progress store.Progress
@@ -49,6 +50,8 @@ type stepRun struct {
 type cursorStart struct {
 	position int64
 	level    string // kernel level of the resume point, "" = none
+	// precision is that of the resume point.
+	precision string
 }
 
 // step runs a reinforcement step from its last resume point to its checkpoint.
@@ -199,7 +202,7 @@ func (s *stepRun) takeUp(p store.ResumePoint, original *catalog.Artifact) error 
 		}
 	}
 	s.input.Task.Resume = &mark
-	s.from = cursorStart{position: mark.Position, level: a.Manifest.Level}
+	s.from = cursorStart{position: mark.Position, level: a.Manifest.Level, precision: a.Manifest.Precision}
 	return nil
 }
 
@@ -212,9 +215,11 @@ func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
 	}
 	defer weights.Close()
 	o := s.options("step", weights)
-	if s.from.level != "" && !s.spec.AllowKernelChange {
-		o.Level = s.from.level // the rest of the job must give the same bytes
+	choice, err := s.choose()
+	if err != nil {
+		return fail(err)
 	}
+	o.Level, o.Precision = choice.Level, choice.Precision
 	child, err := s.Host.Start(s.ctx, o)
 	if err != nil {
 		return fail(err)
@@ -231,17 +236,31 @@ func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
 	if err := s.advance(rft.StateRunning); err != nil {
 		return fail(err)
 	}
-	level := child.Hello().Level
-	if o.Level != "" {
-		level = o.Level // the hello names the best one; the task overrides it
-	}
+	s.ran = choice
 	done, state, err := child.Train(s.ctx, s.input, broker.TrainSink{
 		Metrics:  s.metrics,
 		Progress: s.sign,
 		Warning:  s.warning,
-		Mark:     func(m wire.Mark, st broker.State) error { return s.mark(m, st, level) },
+		Mark:     func(m wire.Mark, st broker.State) error { return s.mark(m, st) },
 	})
 	return done, state, nameObject(err, src.names)
+}
+
+// choose says what the child computes on. The rest of a job must give the same
+// bytes as its beginning.
+func (s *stepRun) choose() (broker.Choice, error) {
+	if s.from.level != "" && !s.spec.AllowKernelChange {
+		c := broker.Choice{Level: s.from.level, Precision: s.from.precision, Reason: "that of the resume point"}
+		if c.Precision == "" { // from before there was another
+			c.Precision = broker.Float32
+		}
+		return c, nil
+	}
+	precision := s.spec.Precision
+	if precision == "" {
+		precision = s.Precision
+	}
+	return s.Host.Choose(s.ctx, s.Level, precision)
 }
 
 // numbered is how a training child calls an object of the dataset, whose key it
@@ -273,7 +292,11 @@ func (s *stepRun) report(p *store.Progress, events ...store.Event) error {
 
 // metrics stores the numbers of one optimiser batch.
 func (s *stepRun) metrics(m wire.Metrics) error {
-	data, err := json.Marshal(m)
+	data, err := json.Marshal(struct {
+		wire.Metrics
+		KernelLevel string `json:"kernelLevel"`
+		Precision   string `json:"precision"`
+	}{m, s.ran.Level, s.ran.Precision})
 	if err != nil {
 		return rft.Wrap(rft.KindInternal, err, "the engine's metrics are not finite")
 	}
@@ -305,7 +328,7 @@ func (s *stepRun) warning(w wire.Warning) error {
 
 // mark commits a resume point: content, manifest, row. Its predecessors beyond
 // keepPoints go last.
-func (s *stepRun) mark(m wire.Mark, st broker.State, level string) error {
+func (s *stepRun) mark(m wire.Mark, st broker.State) error {
 	if s.groups > 0 {
 		s.progress.Percent = int(min(99, 100*m.Position/s.groups))
 	}
@@ -314,7 +337,7 @@ func (s *stepRun) mark(m wire.Mark, st broker.State, level string) error {
 		return rft.Wrap(rft.KindInternal, err, "a resume point cannot be described")
 	}
 	p := store.ResumePoint{Update: m.Update, Mark: raw, Artifact: catalog.ResumePrefix(s.account, s.job.UID, s.lease.Fence(), m.Update)}
-	manifest := catalog.Manifest{Kind: "resume-point", Subject: s.job.UID, Job: s.job.UID, Base: s.base.Digest, Level: level}
+	manifest := catalog.Manifest{Kind: "resume-point", Subject: s.job.UID, Job: s.job.UID, Base: s.base.Digest, Level: s.ran.Level, Precision: s.ran.Precision}
 	if p.Digest, err = s.Catalog.Vault().Put(s.ctx, p.Artifact, manifest, files(st)); err != nil {
 		return err
 	}

@@ -63,6 +63,9 @@ type Options struct {
 	Idle         time.Duration // a child without requests for so long is stopped (10 minutes)
 	StartTimeout time.Duration // (2 minutes)
 	Shares       *Shares       // nil = all cores for every child
+	// Level and Precision are what children compute on, as in broker.Choose. The
+	// same as steps do, so that log-probs agree.
+	Level, Precision string
 }
 
 func (o Options) withDefaults() Options {

@@ -128,7 +128,11 @@ func (p *replica) launch(s *start) (*broker.Sampler, error) {
 	}
 	s.base = base
 	o := p.router.opt
-	child, err := p.router.host.Start(ctx, broker.Options{Name: "sample", Threads: o.Shares.idle(), MemoryBytes: o.MemoryBytes,
+	choice, err := p.router.host.Choose(ctx, o.Level, o.Precision)
+	if err != nil {
+		return nil, err
+	}
+	child, err := p.router.host.Start(ctx, broker.Options{Name: "sample", Threads: o.Shares.idle(), MemoryBytes: o.MemoryBytes, Level: choice.Level, Precision: choice.Precision,
 		Weights: &broker.Weights{File: base.File, Size: base.Size, Digest: base.Digest}, Isolation: base.Isolation, Require: base.Require})
 	if err != nil {
 		return nil, err
@@ -193,7 +197,7 @@ func (p *replica) status() Status {
 		case <-p.now.ready:
 			if p.now.err == nil {
 				child := p.now.sampler.Child()
-				st.Running, st.Pid, st.Level = true, child.Pid(), child.Hello().Level
+				st.Running, st.Pid, st.Level = true, child.Pid(), child.Level()
 			}
 		default:
 		}

@@ -44,19 +44,26 @@ type Hello struct {
 	Protocol     int      `json:"protocol"`
 	Peer         string   `json:"peer"`         // "firekeep-engine", "firekeep"
 	Build        string   `json:"build"`        // version of the program
-	Capabilities []string `json:"capabilities"` // "import", "validate", "train", "sample"
-	Levels       []string `json:"levels"`       // kernel levels of the host, best first; Level passed its self-test, others are tested when a Task names them
-	Level        string   `json:"level"`        // the one in use
+	Capabilities []string `json:"capabilities"` // "probe", "import", "validate", "train", "sample"
+	// Levels are the kernel levels that the host seems to have in float32, best
+	// first; a level is tested when a task computes on it. Level is the first.
+	Levels []string `json:"levels"`
+	Level  string   `json:"level"`
+	// BFloat16Levels are those that multiply bfloat16.
+	BFloat16Levels []string `json:"bfloat16Levels,omitempty"`
 }
 
 // Task tells the engine what this connection is for. Exactly one of the
 // pointers is set, the one that Kind names.
 type Task struct {
-	Kind    string `json:"kind"` // "import", "validate", "train", "sample"
+	Kind    string `json:"kind"` // "probe", "import", "validate", "train", "sample"
 	Threads int    `json:"threads"`
 	// Level forces a kernel level, for example to resume a job that began on
-	// it; "" = the best that passed its self-test.
+	// it; "" = the best that passes its self-test.
 	Level string `json:"level,omitempty"`
+	// Precision of the products with base weights, "float32" or "bfloat16";
+	// "" = float32.
+	Precision string `json:"precision,omitempty"`
 	// MemoryBytes is what the engine should stay below; 0 = no advice. The hard
 	// limit is the sandbox's.
 	MemoryBytes int64 `json:"memoryBytes,omitempty"`
@@ -66,7 +73,27 @@ type Task struct {
 	Validate *ValidateTask `json:"validate,omitempty"`
 	Train    *TrainTask    `json:"train,omitempty"`
 	Sample   *SampleTask   `json:"sample,omitempty"`
+	Probe    *ProbeTask    `json:"probe,omitempty"`
 }
+
+// ProbeTask tests the level and precision that the task names, in a child that
+// nobody will miss, and measures them.
+type ProbeTask struct{}
+
+// ProbeDone is Done.Result of a probe: the level passed its self-test.
+type ProbeDone struct {
+	Level     string  `json:"level"`
+	Precision string  `json:"precision"`
+	GFLOPS    float64 `json:"gflops"` // of one thread, at shapes of a step
+	// Float32GFLOPS is the same in float32, for a probe of another precision.
+	Float32GFLOPS float64 `json:"float32Gflops,omitempty"`
+}
+
+// Values of Task.Precision.
+const (
+	Float32  = "float32"
+	BFloat16 = "bfloat16"
+)
 
 // Weights says where the prepared weights come from: an inherited descriptor
 // that can be mapped (a local optimisation) or the stream named "weights".
@@ -104,6 +131,8 @@ type ImportTask struct {
 	Name    string `json:"name"`    // base_model_name_or_path for exported adapters
 	Source  string `json:"source"`  // shown in errors
 	Expects int    `json:"expects"` // number of files
+	// BFloat16 adds the matrices in bfloat16 to the prepared weights.
+	BFloat16 bool `json:"bfloat16,omitempty"`
 }
 
 // ImportDone is Done.Result of an import.

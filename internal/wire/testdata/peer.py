@@ -43,12 +43,12 @@ TYPES = {
 NUMBER = {name: number for number, (name, *_) in TYPES.items()}
 # Fields that this peer reads; a message with others is refused. None: not read here.
 FIELDS = {
-    "Hello": {"protocol", "peer", "build", "capabilities", "levels", "level"},
+    "Hello": {"protocol", "peer", "build", "capabilities", "levels", "level", "bfloat16Levels"},
     "Open": {"stream", "name", "path", "size", "sha256"}, "Credit": {"stream", "bytes"},
     "EpochEnd": {"epoch", "last"}, "Threads": {"threads"}, "Progress": {"stage", "fraction", "etaSeconds"},
     "Done": {"result"}, "Fault": {"id", "kind", "message", "problem"}, "Cancel": {"id"},
     "Ack": {"id", "error"}, "Adapter": {"id", "unload"}, "Warning": {"message"},
-    "Task": {"kind", "threads", "level", "memoryBytes", "weights", "import", "validate", "train", "sample"},
+    "Task": {"kind", "threads", "level", "precision", "memoryBytes", "weights", "import", "validate", "train", "sample", "probe"},
 }
 
 

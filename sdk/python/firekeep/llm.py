@@ -170,7 +170,7 @@ _TRAINING_FIELDS = {
 # Fields of Firekeep's own, in the `firekeep` object.
 _OWN_FIELDS = {
     "seed", "scaleRewards", "advantageBaseline", "advantageConstant", "klReference", "tisCap", "offPolicyThreshold", "clipLow", "clipHigh",
-    "dualClip", "beta1", "beta2", "epsilon", "maxGradNorm", "onNoSignal", "resumeEvery", "allowParameterChange", "allowKernelChange", "annotations",
+    "dualClip", "beta1", "beta2", "epsilon", "maxGradNorm", "onNoSignal", "resumeEvery", "allowParameterChange", "allowKernelChange", "precision", "annotations",
     "overlongMaxTokens", "overlongBufferTokens",
 }
 
