@@ -147,6 +147,7 @@ type service struct {
 	broker *identity.Broker
 	issuer *issuer.Issuer
 	engine *sandbox.Program
+	host   *broker.Host
 	router *serving.Router
 	runner *runner.Runner
 	ops    *control.Control
@@ -197,6 +198,7 @@ func (s *service) open(ctx context.Context, enginePath string, l *listeners) (wr
 	s.onClose(func() { s.engine.Close() })
 	host := &broker.Host{Launcher: sandbox.NewWith(s.config.Sandbox.options()), Engine: s.engine, Build: s.version, Log: s.log,
 		Isolation: s.config.Sandbox.level(), Require: s.config.Sandbox.RequireLayers, CPUs: s.config.Cores}
+	s.host = host
 	shares := serving.NewShares(s.config.Cores, s.config.SamplingShare)
 	s.router = serving.NewRouter(host, control.Models{Catalog: cat, Stop: func(account string) { s.router.Stop(account, "") }}, serving.Options{MaxSequences: s.config.MaxSequences, MaxRequests: s.config.MaxSamplingRequests, CacheBytes: s.config.CacheBytes, Shares: shares,
 		Level: s.config.KernelLevel, Precision: s.config.precision()})
@@ -265,6 +267,18 @@ func (s *service) runnerConfig(cat *catalog.Catalog, kek seal.KEK, host *broker.
 	}
 }
 
+// chooseKernels tests the processor before the first job waits for it.
+func (s *service) chooseKernels(ctx context.Context) {
+	c, err := s.host.Choose(ctx, s.config.KernelLevel, s.config.precision())
+	switch {
+	case ctx.Err() != nil:
+	case err != nil:
+		s.log.Error("no kernels for this configuration; jobs will fail", "error", err)
+	default:
+		s.log.Info("kernels", "level", c.Level, "precision", c.Precision, "reason", c.Reason)
+	}
+}
+
 // run serves until ctx ends, then stops in order: no new requests, requests in
 // work end, jobs go back to the queue, children end.
 func (s *service) run(ctx context.Context, l *listeners) error {
@@ -275,6 +289,7 @@ func (s *service) run(ctx context.Context, l *listeners) error {
 	failed := make(chan error, 3)
 	runnerDone := make(chan struct{})
 	go s.keys.Run(running)
+	go s.chooseKernels(running)
 	go s.ops.KeepConnections(running, nil)
 	go s.ops.KeepDeployments(running, nil)
 	go func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"regexp"
 	"strconv"
 	"sync"
@@ -237,6 +238,9 @@ func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
 		return fail(err)
 	}
 	s.ran = choice
+	if err := s.warnOfPrecision(); err != nil {
+		return fail(err)
+	}
 	done, state, err := child.Train(s.ctx, s.input, broker.TrainSink{
 		Metrics:  s.metrics,
 		Progress: s.sign,
@@ -261,6 +265,17 @@ func (s *stepRun) choose() (broker.Choice, error) {
 		precision = s.Precision
 	}
 	return s.Host.Choose(s.ctx, s.Level, precision)
+}
+
+// warnOfPrecision says when rollouts that this host samples are not computed as
+// the step is.
+func (s *stepRun) warnOfPrecision() error {
+	chats, err := s.Host.Choose(s.ctx, s.Level, s.Precision)
+	if err != nil || chats.Precision == s.ran.Precision {
+		return err
+	}
+	return s.warning(wire.Warning{Message: fmt.Sprintf("this step computes in %s and chats on this host in %s: log-probs of rollouts sampled here differ a little from the trainer's, which tisCap corrects",
+		s.ran.Precision, chats.Precision)})
 }
 
 // numbered is how a training child calls an object of the dataset, whose key it

@@ -26,5 +26,9 @@ func init() {
 		refused := avx512BF16
 		refused.permit = func() error { return syscall.EPERM }
 		avx512BF16Table.bf16 = &refused
+	case "bfloat16 asks for tiles":
+		asks := avx512BF16
+		asks.permit = permitAMX
+		avx512BF16Table.bf16 = &asks
 	}
 }
