@@ -32,7 +32,7 @@ func conversation(t *testing.T, roles string) *token.Messages {
 // sampler.
 func TestRequestLosesNothing(t *testing.T) {
 	seed := int64(1)
-	m := wire.SampleRequest{ID: 1, Adapter: "a", Tokens: []int32{1}, N: 2, MaxTokens: 3, Temperature: 0.1, TopP: 0.2, TopK: 4, MinP: 0.3, TypicalP: 0.4, Seed: &seed,
+	m := wire.SampleRequest{ID: 1, Caller: 7, Adapter: "a", Tokens: []int32{1}, N: 2, MaxTokens: 3, Temperature: 0.1, TopP: 0.2, TopK: 4, MinP: 0.3, TypicalP: 0.4, Seed: &seed,
 		RepetitionPenalty: 1.5, FrequencyPenalty: 0.6, PresencePenalty: 0.7, Bias: []wire.Bias{{ID: 5, Value: 0.8}}, Stop: []string{"s"}, IgnoreEOS: true, Logprobs: true,
 		TopLogprobs: 1, Echo: true, EchoLast: 6, Truncate: true}
 	elsewhere := map[string]bool{"Messages": true, "Tools": true, "Prompt": true, "Template": true, "TruncatePrompt": true} // make the prompt
