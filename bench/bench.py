@@ -88,6 +88,8 @@ class Turns:
             "mkl": [PYTHON, BENCH / "peer_torch.py", "gemm", "--threads", threads],
             "openblas": [PYTHON, BENCH / "peer_openblas.py", "--threads", threads],
         }
+        if has_bfloat16():
+            commands["bfloat16"] = [engine, "gemm", "-precision", "bfloat16", "-threads", threads]
         self.processes = {
             name: subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
             for name, command in commands.items()
@@ -138,14 +140,14 @@ def fastest(shape, micros):
     return best
 
 
-def step(table, turns, engine, weights, threads, id, groups, samples, prompt, completion, micros, repeats, target):
+def step(table, turns, engine, weights, threads, id, groups, samples, prompt, completion, micros, repeats, target, share=0.65, precision="float32"):
     shape = ["--samples", samples, "--prompt", prompt, "--completion", completion, "--threads", threads]
     best = fastest(shape, micros) if len(micros) > 1 else micros[0]
     mine, theirs, peak = [], [], []  # pairs: the machine's speed drifts by a third, so the ratio is the median of the pairs'
     dashes = [f"-{c[2:]}" if isinstance(c, str) else c for c in shape]
     for _ in range(repeats):
         before = turns.ask("mkl", PEAK)
-        mine.append(run([engine, "step", "-weights", weights, "-groups", groups, *dashes]))
+        mine.append(run([engine, "step", "-precision", precision, "-weights", weights, "-groups", groups, *dashes]))
         peak.append((before + turns.ask("mkl", PEAK)) / 2)
         theirs.append(run([PYTHON, BENCH / "peer_torch.py", "step", "--model", PEER, "--groups", groups, *shape, "--micro", best]))
     a, p = (statistics.median(x["seconds"] for x in xs) for xs in (mine, theirs))
@@ -157,8 +159,8 @@ def step(table, turns, engine, weights, threads, id, groups, samples, prompt, co
     ma, mp = (max(x["peak_bytes"] for x in xs) / 2**30 for xs in (mine, theirs))
     table.add(id + ".memory", "GiB", ma, name, mp, ma / mp, 0.25, most=True)
     rates = [m["gflop"] / m["seconds"] for m in mine]
-    share = statistics.median(r / m for r, m in zip(rates, peak))
-    table.add(id + ".gemm_share", "GFLOPS", statistics.median(rates), f"MKL float32 alone, {PEAK}", statistics.median(peak), share, 0.65)
+    ratio = statistics.median(r / m for r, m in zip(rates, peak))
+    table.add(id + ".gemm_share", "GFLOPS", statistics.median(rates), f"MKL float32 alone, {PEAK}", statistics.median(peak), ratio, share)
 
 
 def llama(kind, threads, *more):
@@ -197,16 +199,25 @@ def decode(table, engine, weights, threads, repeats):
         table.add("prefill.512", "tok/s", ours(), "llama.cpp", None, None, 1.0, f"the peer cannot run here: {e}")
 
 
-# What bfloat16 must reach where the processor multiplies it (DESIGN of the bench: docs/performance.md).
-BFLOAT16 = (("gemm.bf16", "GFLOPS", "MKL float32", 5.0), ("step.256+128x8.bf16", "s", "PyTorch+PEFT", 8.0), ("step.1024+128x8.bf16", "s", "PyTorch+PEFT", 15.0),
-            ("step.256+128x1.bf16", "s", "PyTorch+PEFT", 4.0), ("decode.32.bf16", "tok/s", "llama.cpp", 5.0))
+def has_bfloat16():
+    return bool(set(host()["isa"]) & {"amx_bf16", "avx512_bf16"})
 
 
-def bfloat16(table):
-    if set(host()["isa"]) & {"amx_bf16", "avx512_bf16"}:
-        return  # measured by the rows that run with -precision bf16
-    for id, unit, peer, target in BFLOAT16:
-        table.add(id, unit, None, peer, None, None, target, "neither AMX nor AVX512-BF16")
+def bfloat16(table, turns, engine, threads, quick):
+    """The same rows in bfloat16 against the same float32 peers; the targets are those of a processor with AMX."""
+    steps = (("step.256+128x8.bf16", 1, 8, 256, 8.0), ("step.1024+128x8.bf16", 1, 8, 1024, 15.0), ("step.256+128x1.bf16", 8, 1, 256, 4.0))
+    if not has_bfloat16():
+        for id, unit, peer, target in (("gemm.bf16", "GFLOPS", "PyTorch (MKL) float32", 5.0), *((s[0], "s", "PyTorch+PEFT", s[-1]) for s in steps)):
+            table.add(id, unit, None, peer, None, None, target, "neither AMX nor AVX512-BF16")
+        return
+    pairs = [(turns.ask("bfloat16", f"forward {PEAK}"), turns.ask("mkl", PEAK)) for _ in range(1 if quick else 5)]
+    ours, mkl = zip(*pairs)
+    table.add("gemm.bf16", "GFLOPS", statistics.median(ours), f"PyTorch (MKL) float32, {PEAK}", statistics.median(mkl), statistics.median(x / y for x, y in pairs), 5.0)
+    weights = CACHE / "smollm2.bf16.prepared"
+    if not weights.exists():
+        run([engine, "prepare", "-precision", "bfloat16", "-gguf", GGUF, "-out", weights])
+    for id, groups, samples, prompt, target in steps[:1] if quick else steps:
+        step(table, turns, engine, weights, threads, id, groups, samples, prompt, 128, (2,), 1, target, 1.8, "bfloat16")
 
 
 def host():
@@ -221,7 +232,7 @@ def host():
 def main():
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--quick", action="store_true")
-    p.add_argument("--only", choices=["gemm", "step", "long", "single", "decode"])
+    p.add_argument("--only", choices=["gemm", "step", "long", "single", "bf16", "decode"])
     p.add_argument("--out", default=str(BENCH / "results.json"))
     a = p.parse_args()
     wanted = lambda what, quick=True: a.only == what or a.only is None and (quick or not a.quick)
@@ -238,11 +249,12 @@ def main():
         step(table, turns, *rows, "step.1024+128x8", 1, 8, 1024, 128, (2, 1, 4), 2, 5.0)
     if wanted("single", quick=False):
         step(table, turns, *rows, "step.256+128x1", 8, 1, 256, 128, (1, 2, 4, 8), 3, 1.3)
+    if wanted("bf16"):
+        bfloat16(table, turns, engine, threads, a.quick)
     turns.close()
     if wanted("decode"):
         decode(table, *rows, 1 if a.quick else 3)
     if a.only is None:
-        bfloat16(table)
         Path(a.out).write_text(json.dumps({"host": host(), "quick": a.quick, "rows": table.rows}, indent=2) + "\n")
     missed = [r["id"] for r in table.rows if r["met"] is False]
     asked = sum(r["met"] is not None for r in table.rows)
