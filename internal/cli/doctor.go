@@ -54,6 +54,9 @@ type engineReport struct {
 	Reason    string `json:"reason"`
 	// Notes say which levels are not used, and why.
 	Notes []string `json:"notes,omitempty"`
+
+	Threads int           `json:"threads"`
+	Expect  []expectation `json:"expect"` // of a step, by model size
 }
 
 // Run implements a command.
@@ -113,7 +116,8 @@ func probeEngine(ctx context.Context, path, version string, config Config) (*eng
 	}
 	return &engineReport{Build: h.Build, SHA256: program.SHA256(), Capabilities: h.Capabilities, Levels: h.Levels, Level: k.Level, GFLOPS: k.GFLOPS,
 		BFloat16Levels: slices.DeleteFunc(h.BFloat16Levels, func(l string) bool { return l == "go" }), BFloat16: k.BFloat16, Speedup: k.Speedup,
-		Precision: choice.Precision, Uses: choice.Level, Reason: choice.Reason, Notes: k.Notes}, nil
+		Precision: choice.Precision, Uses: choice.Level, Reason: choice.Reason, Notes: k.Notes,
+		Threads: config.threads(), Expect: expect(k.GFLOPS, config.threads())}, nil
 }
 
 func (a *app) printDiagnosis(d diagnosis) {
@@ -149,4 +153,8 @@ func (a *app) printEngine(e *engineReport) {
 		fmt.Fprintf(a.Stdout, "             %s\n", note)
 	}
 	fmt.Fprintf(a.Stdout, "  precision  %s on %s in use: %s\n  can        %s\n", e.Precision, e.Uses, e.Reason, strings.Join(e.Capabilities, ", "))
+	fmt.Fprintf(a.Stdout, "\nwhat to expect of a step in float32, 8 samples per prompt, 256 + 128 tokens, on %d threads\n", e.Threads)
+	for _, x := range e.Expect {
+		fmt.Fprintf(a.Stdout, "  %5.2f billion parameters  %6.0f tokens/s  %5.1f GB\n", x.Parameters/1e9, x.TokensPerSecond, float64(x.MemoryBytes)/1e9)
+	}
 }
