@@ -115,6 +115,8 @@ type StepExtension struct {
 	Annotations          map[string]string `json:"annotations,omitempty"`
 
 	// Output only.
+	// Evaluation is what the rows of evaluationDataset said about the result.
+	Evaluation *StepEvaluation `json:"evaluation,omitempty"`
 	// Steps are the newest steps of a keep-alive trainer, the newest first.
 	Steps []TrainerStep `json:"steps,omitempty"`
 	Ran   *RanOn        `json:"ran,omitempty"`
@@ -136,6 +138,23 @@ type TrainerStep struct {
 	JobProgress   *JobProgress `json:"jobProgress,omitempty"`
 	CreateTime    Time         `json:"createTime"`
 	CompletedTime Time         `json:"completedTime,omitzero"`
+
+	Evaluation *StepEvaluation `json:"evaluation,omitempty"`
+}
+
+// StepEvaluation describes the new checkpoint on rows that were held out.
+type StepEvaluation struct {
+	Loss         float64 `json:"loss"` // of the job's own kind
+	Samples      int64   `json:"samples"`
+	Groups       int64   `json:"groups"`
+	Tokens       int64   `json:"tokens"`
+	ScoredTokens int64   `json:"scoredTokens"`
+	RewardMean   float64 `json:"rewardMean"`
+	Perplexity   float64 `json:"perplexity"` // of scored tokens under the policy that the job began with; of SFT, DPO and ORPO under the result
+	KL           float64 `json:"kl"`
+	Pairs        int64   `json:"pairs,omitempty"`
+	PairAccuracy float64 `json:"pairAccuracy,omitempty"`
+	PairMargin   float64 `json:"pairMargin,omitempty"`
 }
 
 // ExecuteTrainStepRequest asks a keep-alive trainer for a step.

@@ -57,7 +57,7 @@ func (w *worker) onThreads(set func(n int)) {
 
 // receiveState receives what the step starts from.
 func (w *worker) receiveState(t wire.TrainTask) (train.Options, error) {
-	o := train.Options{BaseName: t.BaseName, GroupsPerEpoch: t.GroupsPerEpoch}
+	o := train.Options{BaseName: t.BaseName, GroupsPerEpoch: t.GroupsPerEpoch, Evaluate: t.Evaluate}
 	if w.memory > 0 {
 		o.MaxBytes = w.memory / 2 // the rest is for LoRA and its moments, rows, logits
 	}

@@ -120,7 +120,7 @@ func shown[T any](wire func(store.Job) T) func(store.Job, error) (*T, error) {
 func wireSFT(j store.Job) api.SupervisedFineTuningJob {
 	s := wireStep(j)
 	w := api.SupervisedFineTuningJob{Name: s.Name, DisplayName: s.DisplayName, CreateTime: s.CreateTime, UpdateTime: api.At(j.Updated), CompletedTime: s.CompletedTime,
-		State: s.State, Status: s.Status, CreatedBy: s.CreatedBy, Dataset: s.Dataset, JobProgress: s.JobProgress, Firekeep: s.Firekeep}
+		State: s.State, Status: s.Status, CreatedBy: s.CreatedBy, Dataset: s.Dataset, EvalDataset: s.EvalDataset, JobProgress: s.JobProgress, Firekeep: s.Firekeep}
 	if t := s.TrainingConfig; t != nil {
 		w.OutputModel, w.BaseModel, w.WarmStartFrom, w.JinjaTemplate, w.Epochs, w.LearningRate = t.OutputModel, t.BaseModel, t.WarmStartFrom, t.JinjaTemplate, t.Epochs, t.LearningRate
 		w.MaxContextLength, w.LoraRank, w.BatchSize, w.BatchSizeSamples, w.GradAccumulation = t.MaxContextLength, t.LoraRank, t.BatchSize, t.BatchSizeSamples, t.GradAccumulation

@@ -62,7 +62,7 @@ func (c *Control) stepRequest(ctx context.Context, account string, r *api.RlorTr
 		return req, err
 	}
 	echo, err := json.Marshal(api.TrainingConfig{Region: t.Region, AcceleratorType: t.AcceleratorType, AcceleratorCount: t.AcceleratorCount})
-	return job.StepRequest{Account: account, KeepAlive: r.KeepAlive, DisplayName: r.DisplayName, Dataset: r.Dataset, BaseModel: t.BaseModel, WarmStartFrom: t.WarmStartFrom,
+	return job.StepRequest{Account: account, KeepAlive: r.KeepAlive, DisplayName: r.DisplayName, Dataset: r.Dataset, EvalDataset: r.EvalDataset, BaseModel: t.BaseModel, WarmStartFrom: t.WarmStartFrom,
 		OutputModel: orElse(t.OutputModel, r.OutputModel), Params: params, AllowParameterChange: x.AllowParameterChange, AllowKernelChange: x.AllowKernelChange, Precision: x.Precision, Echo: echo}, err
 }
 
@@ -80,6 +80,7 @@ func stepResource(account string, r *api.RlorTrainerJob) authz.Resource {
 		res.Refs = append(res.Refs, ref)
 	}
 	add(r.Dataset, rft.Datasets)
+	add(r.EvalDataset, rft.Datasets)
 	output := r.OutputModel
 	if t := r.TrainingConfig; t != nil {
 		add(t.BaseModel, rft.Models)
@@ -121,8 +122,8 @@ func (c *Control) refuseStep(r *api.RlorTrainerJob) error {
 	switch {
 	case r.ServiceMode:
 		return rft.Errorf(rft.KindUnimplemented, "serviceMode: this server runs steps, one-shot or executed by a keepAlive trainer; it has no training protocol")
-	case r.EvalDataset != "" || r.EvalCarveout:
-		return rft.FieldErrorf("evaluationDataset", "evaluationDataset: steps do not evaluate; sample from the checkpoint and score with your own code")
+	case r.EvalCarveout:
+		return rft.FieldErrorf("evalAutoCarveout", "evalAutoCarveout: name the rows that are held out as evaluationDataset")
 	case r.Dataset == "" && !r.KeepAlive:
 		return rft.FieldErrorf("dataset", "dataset: is required")
 	}
@@ -265,7 +266,7 @@ func wireStep(j store.Job) api.RlorTrainerJob {
 	if json.Unmarshal(j.Spec, &spec) != nil {
 		return w
 	}
-	w.TrainingConfig = wireTraining(spec)
+	w.TrainingConfig, w.EvalDataset = wireTraining(spec), spec.EvalDataset
 	s := spec.Train
 	w.LossConfig, x.LossMethod = wireLoss(s), s.Method
 	for _, k := range sortedKeys(s.Rewards) {
@@ -288,9 +289,21 @@ func wireStep(j store.Job) api.RlorTrainerJob {
 	var done job.StepResult
 	if len(j.Result) > 0 && json.Unmarshal(j.Result, &done) == nil {
 		x.Ran = &api.RanOn{Accelerator: "CPU", KernelLevel: done.Level, Precision: done.Precision}
-		x.Update, x.NoSignal = api.Int64(done.Updates), done.NoSignal
+		x.Update, x.NoSignal, x.Evaluation = api.Int64(done.Updates), done.NoSignal, evaluation(done)
 	}
 	return w
+}
+
+// evaluation shows what the held-out rows said; nil without any.
+func evaluation(done job.StepResult) *api.StepEvaluation {
+	if len(done.Evaluation) == 0 {
+		return nil
+	}
+	e := &api.StepEvaluation{}
+	if json.Unmarshal(done.Evaluation, e) != nil {
+		return nil
+	}
+	return e
 }
 
 func wireTraining(spec job.StepSpec) *api.TrainingConfig {

@@ -2,9 +2,11 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/authz"
+	"github.com/firekeep/firekeep/internal/job"
 	"github.com/firekeep/firekeep/internal/store"
 )
 
@@ -50,6 +52,10 @@ func (c *Control) showSteps(ctx context.Context, j store.Job, w *api.RlorTrainer
 	for _, s := range steps {
 		shown := api.TrainerStep{Dataset: s.Dataset, OutputModel: s.OutputModel, State: string(s.State), Status: wireStatus(s.Status), CreateTime: api.At(s.Created),
 			CompletedTime: api.At(s.Completed), JobProgress: &api.JobProgress{Percent: s.Progress.Percent, Epoch: s.Progress.Epoch}}
+		var done job.StepResult
+		if len(s.Result) > 0 && json.Unmarshal(s.Result, &done) == nil {
+			shown.Evaluation = evaluation(done)
+		}
 		if s.Owner != "" {
 			w.JobProgress = shown.JobProgress
 			w.Firekeep.Stage, w.Firekeep.ETASeconds, w.Firekeep.Attempt = s.Progress.Stage, s.Progress.ETASeconds, s.Attempt

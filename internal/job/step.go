@@ -35,6 +35,9 @@ type StepSpec struct {
 	OutputModel   string      `json:"outputModel"`
 	OutputUID     string      `json:"outputUid"`
 	Train         engine.Spec `json:"train"`
+	// EvalDataset is held out: the loss on it is reported with the result, "" = none.
+	EvalDataset string `json:"evaluationDataset,omitempty"`
+	EvalUID     string `json:"evaluationDatasetUid,omitempty"`
 	// KeepAlive: a trainer, which has no dataset and no output of its own.
 	KeepAlive bool `json:"keepAlive,omitempty"`
 	// AllowKernelChange lets a resume go on at another kernel level.
@@ -62,6 +65,8 @@ type StepResult struct {
 	Level     string          `json:"level"`
 	Precision string          `json:"precision"`
 	Report    json.RawMessage `json:"report,omitempty"`
+	// Evaluation is a train.Report of the held-out rows.
+	Evaluation json.RawMessage `json:"evaluation,omitempty"`
 }
 
 // StepRequest asks for a job that trains. References are names or bare ids.
@@ -71,6 +76,7 @@ type StepRequest struct {
 	KeepAlive     bool          // a trainer; with a dataset, its first step is queued
 	DisplayName   string
 	Dataset       string
+	EvalDataset   string // held out, "" = none
 	BaseModel     string // exactly one of BaseModel and WarmStartFrom
 	WarmStartFrom string
 	OutputModel   string // "" = the job's id
@@ -122,6 +128,9 @@ func (s *Service) CreateStep(ctx context.Context, r StepRequest, act store.Act) 
 	if err != nil {
 		return j, err
 	}
+	if err := s.holdOut(ctx, r, &spec); err != nil {
+		return j, err
+	}
 	if r.KeepAlive {
 		return s.createTrainer(ctx, r, j, base, spec, inputs, act)
 	}
@@ -130,6 +139,25 @@ func (s *Service) CreateStep(ctx context.Context, r StepRequest, act store.Act) 
 		return j, err
 	}
 	return s.db.CreateStep(ctx, n.Job, n.Output, n.DatasetUID, inputs, act)
+}
+
+// holdOut names the rows that the result is judged by.
+func (s *Service) holdOut(ctx context.Context, r StepRequest, spec *StepSpec) error {
+	if r.EvalDataset == "" {
+		return nil
+	}
+	d, err := s.catalog.Dataset(ctx, r.Account, "evaluationDataset", r.EvalDataset)
+	if err != nil {
+		return err
+	}
+	if d.State != store.StateReady {
+		return rft.Errorf(rft.KindFailedPrecondition, "evaluationDataset: %s is not READY but %s", d.Name(), d.State)
+	}
+	if err := checkRows(spec.Train, d); err != nil {
+		return rft.FieldErrorf("evaluationDataset", "evaluationDataset: %s", rft.PublicMessage(err))
+	}
+	spec.EvalDataset, spec.EvalUID = d.Name(), d.UID
+	return nil
 }
 
 // prepare completes a job with what it reads and makes.

@@ -39,6 +39,7 @@ func fileDigest(a *catalog.Artifact, name string) string {
 type stepParameters struct {
 	Trainer       string      `json:"trainer,omitempty"` // the keep-alive trainer whose step it was
 	Dataset       string      `json:"dataset"`
+	Evaluation    string      `json:"evaluationDataset,omitempty"` // read, not learned from
 	BaseModel     string      `json:"baseModel"`
 	WarmStartFrom string      `json:"warmStartFrom,omitempty"`
 	OutputModel   string      `json:"outputModel"`
@@ -85,7 +86,7 @@ func (s *stepRun) attest(out *store.Model, done wire.TrainDone, st broker.State)
 	if train.Template != "" {
 		train.Template = catalog.Digest([]byte(train.Template)) // a template is text of the user's
 	}
-	r.External = stepParameters{Dataset: s.spec.Dataset, BaseModel: s.spec.BaseModel, WarmStartFrom: s.spec.WarmStartFrom, OutputModel: s.spec.OutputModel,
+	r.External = stepParameters{Dataset: s.spec.Dataset, Evaluation: s.spec.EvalDataset, BaseModel: s.spec.BaseModel, WarmStartFrom: s.spec.WarmStartFrom, OutputModel: s.spec.OutputModel,
 		Trainer: s.trainer, Loss: train.Method, Seed: train.Seed, Train: train, Changed: s.spec.Changed, KernelChange: s.spec.AllowKernelChange}
 	r.Internal = computation{KernelLevel: done.Level, Precision: done.Precision, Attempts: s.job.Attempt, Updates: done.Updates, Samples: done.Samples,
 		Tokens: done.Tokens, NoSignal: done.NoSignal, SandboxLevel: s.sandbox.Level, Sandbox: layers(s.sandbox)}

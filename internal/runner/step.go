@@ -41,6 +41,8 @@ type stepRun struct {
 	sandbox  sandbox.Report
 	ran      broker.Choice
 
+	evaluation json.RawMessage // train.Report of the held-out rows, nil = none
+
 	mu       sync.Mutex
 	progress store.Progress
 	told     time.Time // of the last progress that was stored
@@ -84,6 +86,9 @@ func (a *attempt) step() error {
 	}
 	if done.NoSignal && s.spec.Train.OnNoSignal == "fail" {
 		return rft.Errorf(rft.KindFailedPrecondition, "%s", noSignal(done))
+	}
+	if err := s.evaluate(done, state); err != nil {
+		return err
 	}
 	return s.commit(done, state)
 }
@@ -413,7 +418,7 @@ func (s *stepRun) commit(done wire.TrainDone, st broker.State) error {
 		return err
 	}
 	result, err := json.Marshal(job.StepResult{Model: out.Name(), Digest: out.Digest, Updates: done.Updates, Samples: done.Samples, Tokens: done.Tokens,
-		NoSignal: done.NoSignal, Level: done.Level, Precision: done.Precision, Report: done.Report})
+		NoSignal: done.NoSignal, Level: done.Level, Precision: done.Precision, Report: done.Report, Evaluation: s.evaluation})
 	if err != nil {
 		return rft.Wrap(rft.KindInternal, err, "the step's result cannot be stored")
 	}

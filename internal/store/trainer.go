@@ -162,7 +162,7 @@ func (t *tx) tellTrainer(ctx context.Context, j *Job, events []Event) error {
 		return rft.Wrap(rft.KindDataLoss, err, "the state of %s cannot be read", p.Name())
 	}
 	for _, e := range events {
-		if e.Kind != EventMetrics && e.Kind != EventWarning {
+		if e.Kind != EventMetrics && e.Kind != EventWarning && e.Kind != EventEvaluation {
 			continue
 		}
 		e.Update += state.Updates

@@ -333,6 +333,7 @@ const (
 	EventResume     = "resume"     // the attempt went on from the resume point of Update
 	EventCheckpoint = "checkpoint" // a resume point was committed
 	EventWarning    = "warning"    // {"message"}
+	EventEvaluation = "evaluation" // train.Report of the held-out rows
 )
 
 // ResumePoint is adapter and optimiser state inside a job, sealed in the home bucket.

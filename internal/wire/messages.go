@@ -187,6 +187,9 @@ type TrainTask struct {
 	// HasOriginal: the stream "incoming-adapter" follows (on resume).
 	HasOriginal bool  `json:"hasOriginal,omitempty"`
 	Resume      *Mark `json:"resume,omitempty"`
+	// Evaluate computes the loss of the adapter and changes nothing; its reports are
+	// Metrics and Done, without resume points.
+	Evaluate bool `json:"evaluate,omitempty"`
 	// GroupsPerEpoch and TokensEstimate serve the ETA.
 	GroupsPerEpoch int64 `json:"groupsPerEpoch"`
 	// Supervised: adjacent rows with equal prompts form a group.

@@ -81,6 +81,18 @@ func tokenShare(spec *engine.Spec, n int, norm Norm) float64 {
 	return 1 / (float64(max(norm.Samples, 1)) * float64(n))
 }
 
+// Weight is how much a batch counts in the mean loss of several: what its method
+// divides by. pairs is the number of pairs of a method that learns from them.
+func (n Norm) Weight(method string, pairs int) float64 {
+	switch method {
+	case "DPO", "ORPO":
+		return float64(pairs)
+	case "DAPO", "PPO", "CISPO", "IMPORTANCE_SAMPLING", "SFT":
+		return float64(n.Tokens)
+	}
+	return float64(n.Samples)
+}
+
 // term is the policy loss of one token, its derivative by lp, and r.
 type term struct {
 	loss, slope, ratio float64

@@ -36,6 +36,10 @@ type Options struct {
 	Resume   *Mark
 	Original []byte
 
+	// Evaluate computes the loss and changes nothing: Adapter is what is judged,
+	// Original the adapter that its job began with, nil for a fresh one.
+	Evaluate bool
+
 	// GroupsPerEpoch serves the estimate of the time left; 0 = unknown.
 	GroupsPerEpoch int64
 

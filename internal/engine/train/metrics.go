@@ -174,6 +174,8 @@ type totals struct {
 	Pairs, Ordered int64   `json:",omitempty"`
 	Margin         float64 `json:",omitempty"` // sum over pairs
 
+	LossSum, LossWeight float64 // of batches, before each update
+
 	Reward  moments    `json:"reward"`
 	Written divergence `json:"written"`
 }
@@ -229,6 +231,12 @@ func (t *totals) add(m *Metrics, y *tally) {
 	}
 }
 
+// weigh adds a batch's loss to the mean.
+func (t *totals) weigh(loss, weight float64) {
+	t.LossSum = finite(t.LossSum + finite(loss)*weight)
+	t.LossWeight += weight
+}
+
 // finite bounds x to what JSON can carry: rewards may be as large as float64.
 func finite(x float64) float64 {
 	if math.IsNaN(x) {
@@ -248,6 +256,7 @@ type Report struct {
 	Tokens         int64              `json:"tokens"`
 	ScoredTokens   int64              `json:"scoredTokens"`
 	ComputedTokens int64              `json:"computedTokens"`
+	Loss           float64            `json:"loss"` // mean over the batches, each before its update
 	RewardMean     float64            `json:"rewardMean"`
 	RewardStd      float64            `json:"rewardStd"`
 	RewardMin      float64            `json:"rewardMin"`
@@ -275,6 +284,9 @@ func (t *totals) report() json.RawMessage {
 	}
 	if n := float64(t.Live); n > 0 {
 		r.KL, r.Entropy, r.ClipFraction = t.KL/n, t.Entropy/n, t.Clipped/n
+	}
+	if t.LossWeight > 0 {
+		r.Loss = t.LossSum / t.LossWeight
 	}
 	if n := float64(t.Pairs); n > 0 {
 		r.Pairs, r.PairAccuracy, r.PairMargin = t.Pairs, float64(t.Ordered)/n, t.Margin/n

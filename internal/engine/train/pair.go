@@ -45,7 +45,7 @@ func (t *Trainer) refer(ctx context.Context, m micro, sides []rl.Side) error {
 		return nil
 	}
 	incoming := t.spec.KLReference == "incoming"
-	if incoming && t.totals.Updates == 0 { // the weights still are the incoming ones
+	if incoming && t.totals.Updates == 0 && !t.evaluating { // the weights still are the incoming ones
 		for i := range sides {
 			sides[i].Ref = sides[i].LP
 		}

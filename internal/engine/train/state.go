@@ -35,7 +35,7 @@ func (t *Trainer) adapters(cfg *engine.Config, o *Options) error {
 		return err
 	}
 	switch {
-	case o.Resume == nil:
+	case o.Resume == nil && !o.Evaluate:
 		t.incoming = t.adapter.Clone()
 	case o.Original != nil:
 		t.incoming, err = read(o.Original)

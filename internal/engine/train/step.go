@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/firekeep/firekeep/internal/engine/model"
 	"github.com/firekeep/firekeep/internal/engine/rl"
 )
 
@@ -20,9 +21,13 @@ func (t *Trainer) step(ctx context.Context, b *batch, events Events) (Metrics, e
 			return Metrics{}, err
 		}
 	}
+	pass := t.accumulate
+	if t.evaluating {
+		pass = t.measure
+	}
 	for _, m := range list {
 		t.applyThreads()
-		if err := t.accumulate(ctx, m, tally); err != nil {
+		if err := pass(ctx, m, tally); err != nil {
 			return Metrics{}, err
 		}
 		if err := t.progress(b, passes.next(), events); err != nil {
@@ -30,7 +35,7 @@ func (t *Trainer) step(ctx context.Context, b *batch, events Events) (Metrics, e
 		}
 	}
 	m := tally.metrics()
-	if len(list) > 0 {
+	if len(list) > 0 && !t.evaluating {
 		norm, lr, err := t.optimiser.Step(t.gradient.Params())
 		if err != nil {
 			return Metrics{}, err
@@ -45,6 +50,7 @@ func (t *Trainer) step(ctx context.Context, b *batch, events Events) (Metrics, e
 		m.TokensPerSec = float64(m.Tokens) / m.Seconds
 	}
 	t.totals.add(&m, tally)
+	t.totals.weigh(m.Loss, tally.norm.Weight(t.spec.Method, tally.pairs))
 	return m, nil
 }
 
@@ -58,14 +64,33 @@ func (p *part) next() float64 {
 
 // accumulate adds the gradients of a micro-batch.
 func (t *Trainer) accumulate(ctx context.Context, m micro, tally *tally) error {
-	trees := m.models()
 	old, ref, err := t.policies(ctx, m)
 	if err != nil {
 		return err
 	}
 	tally.compute(m)
+	return t.work.Gradients(ctx, m.models(), t.adapter, t.gradient, t.losses(m, old, ref, tally))
+}
+
+// measure adds the losses of a micro-batch that nothing is learned from.
+func (t *Trainer) measure(ctx context.Context, m micro, tally *tally) error {
+	old, ref, err := t.policies(ctx, m)
+	if err != nil {
+		return err
+	}
+	tally.compute(m)
+	loss := t.losses(m, old, ref, tally)
+	var unused []float64
+	return t.work.LogProbs(ctx, m.models(), t.adapter, func(tr, branch int, lp []float64) {
+		unused = append(unused[:0], lp...)
+		loss(tr, branch, lp, nil, unused)
+	})
+}
+
+// losses is the loss of a micro-batch's samples, one after another.
+func (t *Trainer) losses(m micro, old, ref []float64, tally *tally) model.LossFunc {
 	at := 0 // of the sample's first token in old and ref
-	return t.work.Gradients(ctx, trees, t.adapter, t.gradient, func(tr, branch int, lp, entropy, grad []float64) {
+	return func(tr, branch int, lp, entropy, grad []float64) {
 		sample := &m[tr].samples[branch]
 		if rl.Paired(t.spec.Method) {
 			for i := range grad {
@@ -86,7 +111,7 @@ func (t *Trainer) accumulate(ctx context.Context, m micro, tally *tally) error {
 		}
 		at += len(lp)
 		tally.sample(sample, s, rl.Loss(t.spec, s, sample.adv, tally.norm, grad), entropy)
-	})
+	}
 }
 
 // policies computes the log-probs of a micro-batch under the incoming adapter
@@ -97,7 +122,7 @@ func (t *Trainer) policies(ctx context.Context, m micro) (old, ref []float64, er
 	if !rl.Grouped(t.spec.Method) {
 		return nil, nil, nil
 	}
-	if t.totals.Updates > 0 {
+	if t.totals.Updates > 0 || t.evaluating {
 		t.old = t.old[:0]
 		err = t.work.LogProbs(ctx, m.models(), t.incoming, func(_, _ int, lp []float64) { t.old = append(t.old, lp...) })
 		old = t.old

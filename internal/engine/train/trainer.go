@@ -33,6 +33,8 @@ type Trainer struct {
 	gradient  *model.Adapter
 	optimiser *optim.AdamW
 
+	evaluating bool // nothing is learned
+
 	microTokens int
 	old, ref    []float64 // log-probs of a micro-batch, reused
 
@@ -56,7 +58,7 @@ func New(pool *kernel.Pool, base *model.Model, spec engine.Spec, o Options) (*Tr
 	if spec.MaxContextLength < 1 || spec.BatchSize < 1 {
 		return nil, &engine.Problem{Rule: "bad-spec", Key: "batchSize", Message: "batchSize and maxContextLength must be positive"}
 	}
-	t := &Trainer{spec: &spec, pool: pool, baseName: o.BaseName, groupsPerEpoch: o.GroupsPerEpoch}
+	t := &Trainer{spec: &spec, pool: pool, baseName: o.BaseName, evaluating: o.Evaluate, groupsPerEpoch: o.GroupsPerEpoch}
 	if err := t.adapters(&base.Config, &o); err != nil {
 		return nil, err
 	}
@@ -121,7 +123,7 @@ func (t *Trainer) Run(ctx context.Context, next Source, events Events) (*Result,
 		if err := events.Metrics(m); err != nil {
 			return nil, err
 		}
-		if t.totals.Batches%int64(max(1, t.spec.ResumeEvery)) == 0 {
+		if !t.evaluating && t.totals.Batches%int64(max(1, t.spec.ResumeEvery)) == 0 {
 			if err := events.Mark(t.mark()); err != nil {
 				return nil, err
 			}
@@ -144,7 +146,7 @@ func (t *Trainer) settle(baseline string, events Events) error {
 
 func (t *Trainer) result() (*Result, error) {
 	r := &Result{Updates: t.totals.Updates, Samples: t.totals.Samples, Tokens: t.totals.Tokens, Report: t.totals.report()}
-	if t.totals.Signal > 0 {
+	if t.totals.Signal > 0 || t.evaluating {
 		return r, nil
 	}
 	r.NoSignal = true
@@ -167,6 +169,9 @@ func (t *Trainer) progress(b *batch, part float64, events Events) error {
 	}
 	t.told = time.Now()
 	p := Progress{Stage: "train"}
+	if t.evaluating {
+		p.Stage = "evaluate"
+	}
 	from, to := t.fraction(t.at.Position), t.fraction(b.next.Position)
 	if to > 0 {
 		p.Fraction = from + (to-from)*part
