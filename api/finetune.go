@@ -67,3 +67,19 @@ type DPOJobList struct {
 type SignedURL struct {
 	SignedURL string `json:"signedUrl"`
 }
+
+// Checkpoint is a state of a job's weights.
+type Checkpoint struct {
+	Name           string `json:"name"`
+	CreateTime     Time   `json:"createTime"`
+	UpdateTime     Time   `json:"updateTime"`
+	CheckpointType string `json:"checkpointType"` // CHECKPOINT_TYPE_TRAINING_LORA, CHECKPOINT_TYPE_INFERENCE_LORA
+	Promotable     bool   `json:"promotable"`
+	Model          string `json:"model,omitempty"` // of an INFERENCE_LORA; not of the contract
+}
+
+// CheckpointList answers GET rlorTrainerJobs/{id}/checkpoints.
+type CheckpointList struct {
+	Checkpoints []Checkpoint `json:"checkpoints"`
+	Page
+}

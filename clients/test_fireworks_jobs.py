@@ -109,6 +109,21 @@ def test_preference_job(client, server):
         url = jobs.get_metrics_file_endpoint(dpo_job_id=job).signed_url
         with urllib.request.urlopen(url) as file:  # without a key
             metrics = [json.loads(line) for line in file]
-        assert [m["update"] for m in metrics] == list(range(1, len(metrics) + 1)) and metrics[-1]["pairMargin"] > metrics[0]["pairMargin"]
+        assert [m["update"] for m in metrics] == list(range(1, len(metrics) + 1)) and metrics[-1]["pairMargin"] > metrics[0].get("pairMargin", 0)
         jobs.delete(dpo_job_id=job)
     assert list(jobs.list()) == []
+
+
+def test_answered_steps_survive_kill(client, server):
+    """kill -9 right behind the answers: the next server does what this one promised."""
+    steps = client.reinforcement_fine_tuning_steps
+    dataset(client, server, "kept", scored_rows(6, text="kept"))
+    steps.create(rlor_trainer_job_id="kept", keep_alive=True, training_config=CONFIG, reward_weights=["score"])
+    for n in (1, 2):
+        assert steps.execute(rlor_trainer_job_id="kept", dataset="kept", output_model=f"kept-{n}") == {}
+    server.process.kill()
+    server.process.wait()
+    server.start()
+    assert [model(client, f"kept-{n}").state for n in (1, 2)] == ["READY", "READY"]
+    assert steps.get(rlor_trainer_job_id="kept").state == "JOB_STATE_RUNNING"
+    steps.delete(rlor_trainer_job_id="kept")

@@ -152,6 +152,17 @@ func (c *Control) StepCredentials(ctx context.Context, who Caller, account, id s
 	if err != nil {
 		return nil, err
 	}
+	steps, err := c.Jobs.Steps(ctx, j, stepsShown) // what a trainer reads, its steps read
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range steps {
+		of, err := c.DB.JobCredentials(ctx, account, s.UID)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, of...)
+	}
 	now := c.now()
 	return &api.MintedCredentialList{Credentials: items(all, func(m store.Mint) api.MintedCredential {
 		return api.MintedCredential{ID: m.ID, Connection: m.Connection, Auth: m.Auth, Scope: m.URLPrefix, Access: m.Access,

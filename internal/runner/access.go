@@ -13,7 +13,7 @@ import (
 // of access. The credential is minted (and audited) at first use, and again
 // before it expires while the job holds its lease.
 func (a *attempt) to(prefix objstore.URL, access identity.Access) objstore.Bucket {
-	j := identity.Job{Account: a.job.Account, Kind: string(a.job.Kind), ID: a.job.UID}
+	j := identity.Job{Account: a.job.Account, Kind: purpose(a.job.Kind), ID: a.job.UID}
 	b := identity.Renewing(a.Identity, a.Objects, j, prefix, access, a.stillLeased)
 	a.mu.Lock()
 	a.buckets = append(a.buckets, b)

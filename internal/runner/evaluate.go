@@ -28,7 +28,7 @@ func (s *stepRun) evaluate(trained wire.TrainDone, st broker.State) error {
 	}
 	defer weights.Close()
 	o := s.options("step", weights)
-	o.Level = trained.Level
+	o.Level, o.Precision = s.ran.Level, s.ran.Precision
 	child, err := s.Host.Start(s.ctx, o)
 	if err != nil {
 		return err

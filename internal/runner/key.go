@@ -8,6 +8,7 @@ import (
 	"github.com/firekeep/firekeep/internal/custody"
 	"github.com/firekeep/firekeep/internal/job"
 	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/store"
 )
 
 // underKey ties the attempt to the key of its account: when that is lost, the
@@ -21,7 +22,7 @@ func (a *attempt) underKey() (done func(error) error, err error) {
 		cancel(reason)
 		gone.Wait()
 	})
-	a.ctx = custody.For(ctx, custody.Use{Purpose: string(a.job.Kind), Resource: a.job.Name(), Actor: "runner"})
+	a.ctx = custody.For(ctx, custody.Use{Purpose: purpose(a.job.Kind), Resource: a.job.Name(), Actor: "runner"})
 	done = func(err error) error {
 		release()
 		gone.Done()
@@ -47,4 +48,13 @@ func patience(cause error) int {
 		return math.MaxInt32
 	}
 	return job.MaxTries
+}
+
+// purpose is what trust policies and audit rows call a kind of job: all that train
+// are steps to them.
+func purpose(kind store.JobKind) string {
+	if kind.Trains() {
+		kind = store.JobStep
+	}
+	return string(kind)
 }

@@ -81,7 +81,7 @@ func (s *Server) routes() []route {
 
 // public reports whether a route answers without a key.
 func (r *route) public() bool {
-	return r.Pattern == "/healthz" || r.Pattern == "/readyz" || r.Pattern == tokenPath || r.Pattern == transferPattern || r.Pattern == metricsPattern || strings.Contains(r.Pattern, "/.well-known/")
+	return r.Pattern == "/healthz" || r.Pattern == "/readyz" || r.Pattern == tokenPath || r.Pattern == transferPattern || r.Pattern == jobFilePattern || strings.Contains(r.Pattern, "/.well-known/")
 }
 
 // shapeOf guesses the error shape of a path that has no route.

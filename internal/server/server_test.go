@@ -175,7 +175,7 @@ func TestHTTP(t *testing.T) {
 		{"main/admin", "POST", a + "/dpoJobs", `{"dataset":"d1","trainingConfig":{"baseModel":"base"},"lossConfig":{"dpo":{"beta":0.5}}}`, 400, "lossConfig.dpo.beta"},
 		{"main/admin", "POST", a + "/dpoJobs", `{"dataset":"d1","trainingConfig":{"baseModel":"base"},"loss_config":{"method":"ORPO","dpo":{"beta":0.2}}}`, 400, "belongs to DPO"},
 		{"main/admin", "GET", a + "/dpoJobs/x:getMetricsFileEndpoint", "", 404, "not found"},
-		{"", "GET", "/v1/jobMetrics/AAAA", "", 403, "not valid"},
+		{"", "GET", "/v1/jobFiles/AAAA", "", 403, "not valid"},
 		{"main/admin", "GET", a + "/rlorTrainerJobs/none", "", 404, "not found"},
 		{"main/admin", "DELETE", a + "/rlorTrainerJobs/none", "", 404, "not found"},
 		{"main/admin", "GET", a + "/rlorTrainerJobs/none/metrics?after=x", "", 400, "after"},

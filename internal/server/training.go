@@ -32,7 +32,9 @@ func trainingRoutes(cp func(method, pattern string, h func(*request) error) rout
 		cp("POST", a+"/dpoJobs/{dpo}:cancel", cancelDPOJob),
 		cp("POST", a+"/dpoJobs/{dpo}:resume", resumeDPOJob),
 		cp("GET", a+"/dpoJobs/{dpo}:getMetricsFileEndpoint", dpoMetricsEndpoint),
-		cp("GET", metricsPattern, getMetricsFile),
+		cp("GET", a+"/rlorTrainerJobs/{step}/publicLogs", stepLogEndpoint),
+		cp("GET", a+"/rlorTrainerJobs/{step}/checkpoints", listCheckpoints),
+		cp("GET", jobFilePattern, getJobFile),
 	}
 }
 
@@ -61,7 +63,7 @@ func resumeStep(rq *request) error {
 	return rq.reply(v, err)
 }
 
-const metricsPattern = control.MetricsPath + "{ticket}"
+const jobFilePattern = control.JobFilePath + "{ticket}"
 
 func dpoMetricsEndpoint(rq *request) error {
 	a, id, err := rq.ref("dpo", rft.DPOJobs)
@@ -69,12 +71,35 @@ func dpoMetricsEndpoint(rq *request) error {
 		return err
 	}
 	path, err := rq.s.control.DPOMetricsEndpoint(rq.ctx(), rq.caller, a, id)
+	return rq.signedFile(path, err)
+}
+
+func stepLogEndpoint(rq *request) error {
+	a, id, err := rq.ref("step", rft.Steps)
+	if err != nil {
+		return err
+	}
+	path, err := rq.s.control.StepLogEndpoint(rq.ctx(), rq.caller, a, id)
+	return rq.signedFile(path, err)
+}
+
+// signedFile answers with the URL of a path.
+func (rq *request) signedFile(path string, err error) error {
 	return rq.reply(&api.SignedURL{SignedURL: rq.s.BaseURL(rq.r.Host, rq.r.TLS != nil) + path}, err)
 }
 
-// getMetricsFile sends the metrics that a signed URL stands for.
-func getMetricsFile(rq *request) error {
-	f, err := rq.s.control.OpenMetrics(rq.ctx(), rq.params["ticket"], clientIP(rq.r), clip(rq.r.UserAgent(), 200))
+func listCheckpoints(rq *request) error {
+	a, id, err := rq.ref("step", rft.Steps)
+	if err != nil {
+		return err
+	}
+	v, err := rq.s.control.ListCheckpoints(rq.ctx(), rq.caller, a, id)
+	return rq.reply(v, err)
+}
+
+// getJobFile sends what a signed URL stands for.
+func getJobFile(rq *request) error {
+	f, err := rq.s.control.OpenJobFile(rq.ctx(), rq.params["ticket"], clientIP(rq.r), clip(rq.r.UserAgent(), 200))
 	if err != nil {
 		return err
 	}
@@ -83,7 +108,7 @@ func getMetricsFile(rq *request) error {
 	if err := f.Write(rq.ctx(), &out); err != nil {
 		return err
 	}
-	rq.w.Header().Set("Content-Type", "application/x-ndjson")
+	rq.w.Header().Set("Content-Type", f.ContentType())
 	rq.w.WriteHeader(http.StatusOK)
 	_, err = rq.w.Write(out.Bytes())
 	return err

@@ -29,7 +29,7 @@ func TestDPOMetricsFile(t *testing.T) {
 		t.Helper()
 		status, _, text := f.do(as, "GET", "/v1/accounts/main/dpoJobs/j:getMetricsFileEndpoint", "")
 		var out struct{ SignedURL string }
-		if status != 200 || json.Unmarshal([]byte(text), &out) != nil || !strings.HasPrefix(out.SignedURL, f.http.URL+"/v1/jobMetrics/") {
+		if status != 200 || json.Unmarshal([]byte(text), &out) != nil || !strings.HasPrefix(out.SignedURL, f.http.URL+"/v1/jobFiles/") {
 			t.Fatal(status, text)
 		}
 		return out.SignedURL
@@ -65,5 +65,41 @@ func TestDPOMetricsFile(t *testing.T) {
 	must(t, err)
 	if status, _ := raw(t, "GET", url, ""); status != 404 {
 		t.Errorf("a URL of a deleted job: %d", status)
+	}
+}
+
+// TestStepLogAndCheckpoints: what happened to a step, and what it can go on from.
+func TestStepLogAndCheckpoints(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	_, err := f.db.CreateJob(ctx, store.Job{Account: "main", ID: "j", Kind: store.JobStep, Spec: json.RawMessage(`{}`)}, store.Act{})
+	must(t, err)
+	j, ok, err := f.db.LeaseJob(ctx, "r", []store.JobKind{store.JobStep}, time.Minute)
+	must(t, err)
+	if !ok {
+		t.Fatal("nothing to lease")
+	}
+	must(t, f.db.Report(ctx, j.UID, j.Fence, nil, store.Event{Kind: store.EventMetrics, Update: 1, Data: json.RawMessage(`{"loss":0.25,"rewardMean":0.5}`)},
+		store.Event{Kind: store.EventWarning, Data: json.RawMessage(`{"message":"look here"}`)}))
+	_, err = f.db.AddResumePoint(ctx, j.UID, j.Fence, store.ResumePoint{Update: 1, Mark: json.RawMessage(`{}`), Artifact: "p"}, 2)
+	must(t, err)
+
+	status, _, text := f.do("main/carl", "GET", "/v1/accounts/main/rlorTrainerJobs/j/publicLogs", "")
+	var out struct{ SignedURL string }
+	if status != 200 || json.Unmarshal([]byte(text), &out) != nil {
+		t.Fatal(status, text)
+	}
+	status, text = raw(t, "GET", out.SignedURL, "")
+	for _, want := range []string{"state JOB_STATE_PENDING\n", "metrics update 1: loss 0.25000, reward 0.5000", "warning look here\n", "checkpoint update 1\n"} {
+		if status != 200 || !strings.Contains(text, want) {
+			t.Errorf("%d %s, want %q", status, text, want)
+		}
+	}
+	status, _, text = f.do("main/carl", "GET", "/v1/accounts/main/rlorTrainerJobs/j/checkpoints", "")
+	if status != 200 || strings.Count(text, "CHECKPOINT_TYPE_TRAINING_LORA") != 1 || !strings.Contains(text, `"nextPageToken":""`) {
+		t.Errorf("%d %s", status, text)
+	}
+	if status, _, _ := f.do("main/ina", "GET", "/v1/accounts/main/rlorTrainerJobs/j/publicLogs", ""); status != 403 {
+		t.Errorf("logs for who may not train: %d", status)
 	}
 }

@@ -281,5 +281,12 @@ func (t *tx) unused(ctx context.Context, account, col, name string) error {
 	if err != nil || !ok {
 		return err
 	}
+	if j.Kind == JobTrain { // people know the trainer
+		p, ok, err := jobs.one(ctx, t, "uid = ?", j.Trainer)
+		if err != nil || !ok {
+			return err
+		}
+		return rft.Errorf(rft.KindFailedPrecondition, "%s is in use by a step of %s, which is %s; wait for it, or delete the trainer", name, p.Name(), p.State)
+	}
 	return rft.Errorf(rft.KindFailedPrecondition, "%s is in use by %s, which is %s; cancel it first", name, j.Name(), j.State)
 }

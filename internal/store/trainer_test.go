@@ -58,7 +58,11 @@ func TestTrainerTakesStepsInTurn(t *testing.T) {
 		other := readyDataset(t, db, "other")
 		_, err := db.ExecuteStep(ctx, p.UID, trainStep(other, "m2"), act)
 		wantKind(t, err, rft.KindAlreadyExists)
-		wantKind(t, func() error { _, _, err := db.DeleteDataset(ctx, "main", "d", act); return err }(), rft.KindFailedPrecondition)
+		_, _, err = db.DeleteDataset(ctx, "main", "d", act)
+		wantKind(t, err, rft.KindFailedPrecondition)
+		if !strings.Contains(err.Error(), "a step of accounts/main/rlorTrainerJobs/trainer") {
+			t.Error(err)
+		}
 
 		for i, want := range asked {
 			j := lease(t, db, store.JobTrain)

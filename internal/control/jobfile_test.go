@@ -9,24 +9,24 @@ import (
 	"github.com/firekeep/firekeep/internal/seal"
 )
 
-// FuzzMetricsTicket: what strangers put behind the path of metrics files opens
+// FuzzJobFileTicket: what strangers put behind the path of jobs' files opens
 // nothing that this server did not sign for that purpose.
-func FuzzMetricsTicket(f *testing.F) {
+func FuzzJobFileTicket(f *testing.F) {
 	kek, err := seal.CreateKeyring(filepath.Join(f.TempDir(), "keyring"))
 	if err != nil {
 		f.Fatal(err)
 	}
 	now := time.Now()
 	c := &Control{KEK: kek}
-	path, err := c.sealMetricsTicket(metricsTicket{Account: "main", Kind: "dpo", UID: "u", Key: "k", Expires: now.Add(time.Hour).Unix()})
+	path, err := c.sealJobFileTicket(jobFileTicket{Account: "main", Kind: "dpo", UID: "u", Key: "k", Expires: now.Add(time.Hour).Unix()})
 	if err != nil {
 		f.Fatal(err)
 	}
-	good := path[len(MetricsPath):]
-	if t, err := openMetricsTicket(kek, good, now); err != nil || t.Account != "main" || t.Kind != "dpo" {
+	good := path[len(JobFilePath):]
+	if t, err := openJobFileTicket(kek, good, now); err != nil || t.Account != "main" || t.Kind != "dpo" {
 		f.Fatal(t, err)
 	}
-	if _, err := openMetricsTicket(kek, good, now.Add(time.Hour)); err == nil {
+	if _, err := openJobFileTicket(kek, good, now.Add(time.Hour)); err == nil {
 		f.Fatal("a ticket that is too old opened")
 	}
 	file, err := c.sealTicket(ticket{Method: "GET", Account: "main", UID: "u", Key: "k", Expires: now.Add(time.Hour).Unix()})
@@ -40,7 +40,7 @@ func FuzzMetricsTicket(f *testing.F) {
 		if text == good {
 			return
 		}
-		if got, err := openMetricsTicket(kek, text, now); err == nil || got != (metricsTicket{}) {
+		if got, err := openJobFileTicket(kek, text, now); err == nil || got != (jobFileTicket{}) {
 			t.Errorf("%q opened %+v", text, got)
 		}
 	})
