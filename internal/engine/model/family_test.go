@@ -11,7 +11,7 @@ import (
 
 // TestFamiliesPack: for every family a packed forest gives what its samples
 // give one at a time, forward and backward, with kept and with recomputed
-// activations, and gradients agree with differences of the loss.
+// activations, all at once and in waves, and gradients agree with differences of the loss.
 func TestFamiliesPack(t *testing.T) {
 	for name, cfg := range familyConfigs() {
 		t.Run(name, func(t *testing.T) {
@@ -33,12 +33,21 @@ func TestFamiliesPack(t *testing.T) {
 					}
 				}
 			}
-			w.MaxBytes = 1
-			for i, x := range placedGradients(t, w, [][]*Tree{trees}, a).data {
-				if math.Float32bits(x) != math.Float32bits(want.data[i]) {
-					t.Fatalf("recomputed activations change value %d: %v instead of %v", i, x, want.data[i])
+			for _, how := range []struct {
+				bytes int64
+				wave  int
+			}{{1, 0}, {DefaultMaxBytes, 12}, {1, 12}, {DefaultMaxBytes, 1}} {
+				w.MaxBytes, w.WaveTokens = how.bytes, how.wave
+				if !equalBits(logProbs(t, w, trees, a), packed) {
+					t.Errorf("%+v: log-probs differ", how)
+				}
+				for i, x := range placedGradients(t, w, [][]*Tree{trees}, a).data {
+					if math.Float32bits(x) != math.Float32bits(want.data[i]) {
+						t.Fatalf("%+v changes value %d: %v instead of %v", how, i, x, want.data[i])
+					}
 				}
 			}
+			w.MaxBytes, w.WaveTokens = DefaultMaxBytes, 0
 			slopes(t, w, trees, a)
 		})
 	}

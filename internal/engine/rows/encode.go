@@ -227,7 +227,7 @@ func (x *sampleEncoder) span(full string, turn int) (begin, end int, err error) 
 }
 
 func (x *sampleEncoder) append(text string) {
-	x.ids = append(x.ids, x.tok.Encode(text, false)...)
+	x.ids = append(x.ids, x.tok.EncodeAfter(x.ids, text)...)
 	x.scored = append(x.scored, make([]bool, len(x.ids)-len(x.scored))...)
 }
 

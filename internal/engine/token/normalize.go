@@ -19,21 +19,26 @@ type normalizer struct {
 	Right       bool         `json:"strip_right"`
 }
 
-// parseNormalizer compiles a normalizer; null gives nil.
-func parseNormalizer(raw json.RawMessage) (func(string) string, error) {
+// parseNormalizer compiles a normalizer, and the form of it for a text that goes
+// on behind another: without what Prepend puts before a text. null gives nil.
+func parseNormalizer(raw json.RawMessage) (whole, inside func(string) string, err error) {
 	var n *normalizer
 	if len(raw) > 0 {
 		if err := json.Unmarshal(raw, &n); err != nil {
-			return nil, problem("bad-tokenizer", "normalizer", "is malformed")
+			return nil, nil, problem("bad-tokenizer", "normalizer", "is malformed")
 		}
 	}
 	if n == nil {
-		return nil, nil
+		return nil, nil, nil
 	}
-	return n.build()
+	if whole, err = n.build(true); err != nil {
+		return nil, nil, err
+	}
+	inside, err = n.build(false)
+	return whole, inside, err
 }
 
-func (n *normalizer) build() (func(string) string, error) {
+func (n *normalizer) build(prepend bool) (func(string) string, error) {
 	switch n.Type {
 	case "NFC":
 		return norm.NFC.String, nil
@@ -49,7 +54,7 @@ func (n *normalizer) build() (func(string) string, error) {
 		return n.strip, nil
 	case "Prepend":
 		return func(s string) string {
-			if s == "" {
+			if s == "" || !prepend {
 				return s
 			}
 			return n.Prepend + s
@@ -59,7 +64,7 @@ func (n *normalizer) build() (func(string) string, error) {
 			return func(s string) string { return strings.ReplaceAll(s, *n.Pattern.String, n.Content) }, nil
 		}
 	case "Sequence":
-		return n.sequence()
+		return n.sequence(prepend)
 	}
 	return nil, problem("unsupported-tokenizer", "normalizer", "%.40q is not supported; supported are NFC, NFD, NFKC, NFKD, Lowercase, Strip, Prepend, Replace of a string and Sequence", n.Type)
 }
@@ -74,10 +79,10 @@ func (n *normalizer) strip(s string) string {
 	return s
 }
 
-func (n *normalizer) sequence() (func(string) string, error) {
+func (n *normalizer) sequence(prepend bool) (func(string) string, error) {
 	var all []func(string) string
 	for i := range n.Normalizers {
-		f, err := n.Normalizers[i].build()
+		f, err := n.Normalizers[i].build(prepend)
 		if err != nil {
 			return nil, err
 		}

@@ -8,8 +8,17 @@ import (
 )
 
 // splitter cuts pieces of text into smaller ones. Pieces are UTF-8, not yet in
-// the byte alphabet. first says that the first piece begins the whole text.
-type splitter func(pieces []string, first bool) []string
+// the byte alphabet.
+type splitter func(pieces []string, at place) []string
+
+// place says where the first piece stands.
+type place int
+
+const (
+	begins  place = iota // at the beginning of the text
+	section              // behind an added token
+	inside               // behind other text, without a seam
+)
 
 const splitGPT2 = `'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 
@@ -47,7 +56,7 @@ func (p *preTokenizer) build() (split splitter, byteLevel bool, err error) {
 		return split, true, err
 	case "Digits":
 		individual := p.Individual
-		return func(pieces []string, _ bool) []string { return splitRuns(pieces, unicode.IsNumber, individual) }, false, nil
+		return func(pieces []string, _ place) []string { return splitRuns(pieces, unicode.IsNumber, individual) }, false, nil
 	case "Split":
 		split, err = p.split()
 		return split, false, err
@@ -71,9 +80,9 @@ func (p *preTokenizer) sequence() (splitter, bool, error) {
 		}
 		all, byteLevel = append(all, s), b
 	}
-	return func(pieces []string, first bool) []string {
+	return func(pieces []string, at place) []string {
 		for _, s := range all {
-			pieces = s(pieces, first)
+			pieces = s(pieces, at)
 		}
 		return pieces
 	}, byteLevel, nil
@@ -85,10 +94,10 @@ func (p *preTokenizer) byteLevel() (splitter, error) {
 		return nil, err
 	}
 	prefix, regex := p.AddPrefixSpace != nil && *p.AddPrefixSpace, p.UseRegex == nil || *p.UseRegex
-	return func(pieces []string, _ bool) []string {
+	return func(pieces []string, at place) []string {
 		if prefix {
 			for i, s := range pieces {
-				if !strings.HasPrefix(s, " ") {
+				if !strings.HasPrefix(s, " ") && !(at == inside && i == 0) {
 					pieces[i] = " " + s
 				}
 			}
@@ -120,7 +129,7 @@ func (p *preTokenizer) split() (splitter, error) {
 		return nil, problem("unsupported-tokenizer", "pre_tokenizer", "an inverted split with behaviour %.40q is not supported", p.Behavior)
 	}
 	if p.Invert && p.Behavior == "Removed" { // keep only the matches
-		return func(pieces []string, _ bool) []string {
+		return func(pieces []string, _ place) []string {
 			var out []string
 			for _, s := range pieces {
 				compiled.split(s, func(piece string, matched bool) {
@@ -132,7 +141,7 @@ func (p *preTokenizer) split() (splitter, error) {
 			return out
 		}, nil
 	}
-	return func(pieces []string, _ bool) []string { return splitPattern(pieces, compiled, behave) }, nil
+	return func(pieces []string, _ place) []string { return splitPattern(pieces, compiled, behave) }, nil
 }
 
 func quotePattern(s string) string {
@@ -198,11 +207,11 @@ func (p *preTokenizer) metaspace() (splitter, error) {
 		return nil, problem("unsupported-tokenizer", "pre_tokenizer", "Metaspace's replacement is not supported: %v", err)
 	}
 	cut := p.SplitWords == nil || *p.SplitWords
-	return func(pieces []string, first bool) []string {
+	return func(pieces []string, at place) []string {
 		out := make([]string, len(pieces))
 		for i, s := range pieces {
 			s = strings.ReplaceAll(s, " ", mark)
-			if !strings.HasPrefix(s, mark) && (scheme == "always" || scheme == "first" && first && i == 0) {
+			if !strings.HasPrefix(s, mark) && (scheme == "always" || scheme == "first" && at == begins && i == 0) && !(at == inside && i == 0) {
 				s = mark + s
 			}
 			out[i] = s
@@ -243,7 +252,7 @@ func parsePreTokenizer(raw json.RawMessage) (split splitter, byteLevel bool, err
 		}
 	}
 	if p == nil {
-		return func(pieces []string, _ bool) []string { return pieces }, false, nil
+		return func(pieces []string, _ place) []string { return pieces }, false, nil
 	}
 	return p.build()
 }

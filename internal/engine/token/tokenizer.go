@@ -12,6 +12,7 @@ const MaxTokenizer = 256 << 20
 type Tokenizer struct {
 	bpe        *bpe
 	normalize  func(string) string // nil = none
+	goingOn    func(string) string // normalize behind other text
 	split      splitter
 	raw        trie // added tokens found in the text as it is
 	normalized trie // added tokens found behind normalisation
@@ -21,6 +22,7 @@ type Tokenizer struct {
 	present    []bool
 	special    map[int32]bool
 	added      map[string]int32
+	isAdded    map[int32]bool
 	front      []int32 // what the post-processor puts before
 	back       []int32 // and behind
 	blob       blob
@@ -48,7 +50,7 @@ func New(b []byte) (*Tokenizer, error) {
 	if len(b) > MaxTokenizer {
 		return nil, problem("too-large", "", "%d bytes are more than the %d accepted", len(b), MaxTokenizer)
 	}
-	t := &Tokenizer{special: map[int32]bool{}, added: map[string]int32{}}
+	t := &Tokenizer{special: map[int32]bool{}, added: map[string]int32{}, isAdded: map[int32]bool{}}
 	if json.Unmarshal(b, &t.blob) != nil || t.blob.Tokenizer == nil {
 		t.blob = blob{Tokenizer: b}
 	}
@@ -71,7 +73,7 @@ func New(b []byte) (*Tokenizer, error) {
 	if t.bpe, err = newBPE(file.Model, byteLevel); err != nil {
 		return nil, err
 	}
-	if t.normalize, err = parseNormalizer(file.Normalizer); err != nil {
+	if t.normalize, t.goingOn, err = parseNormalizer(file.Normalizer); err != nil {
 		return nil, err
 	}
 	if t.pieces, err = parseDecoder(file.Decoder, byteLevel); err != nil {
@@ -114,6 +116,7 @@ func (t *Tokenizer) addTokens(vocab map[string]int32, added []addedToken) error 
 		}
 		t.setText(a.ID, content)
 		t.added[a.Content] = a.ID
+		t.isAdded[a.ID] = true
 		if a.Special {
 			t.special[a.ID] = true
 		}
@@ -166,34 +169,51 @@ func (t *Tokenizer) resolveEnds() error {
 // token, mostly), which rendered templates must not have twice.
 func (t *Tokenizer) Encode(text string, special bool) []int32 {
 	out := make([]int32, 0, len(text)/3+8)
-	if special {
-		out = append(out, t.front...)
+	if !special {
+		return t.encode(out, text, begins)
 	}
-	first := true // the piece begins the text
+	return append(t.encode(append(out, t.front...), text, begins), t.back...)
+}
+
+// EncodeAfter returns the ids of text that goes on behind the ids before, as a
+// completion goes on behind its prompt: the space that some tokenisers put before
+// a text is left out, unless before ends with an added token, which they begin
+// anew behind.
+func (t *Tokenizer) EncodeAfter(before []int32, text string) []int32 {
+	at := begins
+	if n := len(before); n > 0 {
+		if at = inside; t.isAdded[before[n-1]] {
+			at = section
+		}
+	}
+	return t.encode(make([]int32, 0, len(text)/3+8), text, at)
+}
+
+// encode appends the ids of text.
+func (t *Tokenizer) encode(out []int32, text string, first place) []int32 {
 	t.raw.cut(text, func(piece string, id int32) {
-		begins := first
-		first = false
+		at := first
+		first = section
 		if id >= 0 {
 			out = append(out, id)
 			return
 		}
-		if t.normalize != nil {
+		if at == inside && t.goingOn != nil {
+			piece = t.goingOn(piece)
+		} else if t.normalize != nil {
 			piece = t.normalize(piece)
 		}
 		t.normalized.cut(piece, func(piece string, id int32) {
 			if id >= 0 {
-				out, begins = append(out, id), false
+				out, at = append(out, id), section
 				return
 			}
-			for _, word := range t.split([]string{piece}, begins) {
+			for _, word := range t.split([]string{piece}, at) {
 				out = t.bpe.encode(out, word)
 			}
-			begins = false
+			at = section
 		})
 	})
-	if special {
-		out = append(out, t.back...)
-	}
 	return out
 }
 
