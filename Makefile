@@ -90,7 +90,7 @@ bench-quick: build weights python-bench
 
 ## profile: where the time of a step goes, with a flame graph, to bench/out/profile
 profile: weights
-	$(PY) bench/profile.py
+	$(PY) bench/profile_step.py
 
 ## bench-security: what sandbox, sealing, signing and audit cost a step, to bench/security.json
 bench-security:
