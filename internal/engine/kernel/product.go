@@ -32,7 +32,8 @@ const (
 	weightDepth = 576
 	farFloats   = 96 << 10
 	// rowBlock is the depth done at a time where rows of b are the depth and are
-	// read in order of memory: as many streams as a prefetcher follows.
+	// read in order of memory: as many streams as a prefetcher follows. Of packed
+	// weights it is a panel, which is one stream.
 	rowBlock = 32
 )
 
@@ -198,7 +199,9 @@ func (s *scratch) copyRows(t *table, a []float32, rs, ks, m, rows, kn int) ([]fl
 // gatherSlab gathers the panels [p0, p1) that are not used in place.
 func (g *product) gatherSlab(s *scratch, p0, p1, k0, kn int) {
 	step := kn
-	if g.kind == rowsAreDepth {
+	// Turning writes whole blocks of 16: beyond a ragged depth, into the next
+	// panel, which must come afterwards.
+	if g.kind == rowsAreDepth || g.kind == weightsTransposed && kn%16 == 0 {
 		step = rowBlock
 	}
 	for k := 0; k < kn; k += step {
