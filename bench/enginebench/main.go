@@ -38,6 +38,7 @@ type options struct {
 	gguf, out, weights, level, precision, profile, class            string
 	groups, samples, prompt, completion, threads, sequences, tokens int
 	context, repeat, micro                                          int
+	int8                                                            bool
 }
 
 func main() {
@@ -57,6 +58,7 @@ func main() {
 	f.IntVar(&o.threads, "threads", runtime.NumCPU(), "threads")
 	f.IntVar(&o.sequences, "sequences", 1, "sequences decoded at once")
 	f.IntVar(&o.context, "context", 256, "prompt tokens of each sequence")
+	f.BoolVar(&o.int8, "int8", false, "decode from weights of one byte")
 	f.IntVar(&o.tokens, "tokens", 64, "tokens decoded per sequence")
 	f.IntVar(&o.repeat, "repeat", 1, "steps measured; the median counts")
 	f.IntVar(&o.micro, "micro", 0, "tokens per micro-batch, 0 = the trainer's default")
@@ -339,7 +341,7 @@ func decode(o *options) (map[string]any, error) {
 		return nil, err
 	}
 	length := o.tokens + 4*o.sequences // the first to start decode while the last are prefilled
-	s := sample.New(kernel.NewPool(o.threads), m, tok, sample.Options{MaxSequences: o.sequences, MaxContext: o.context + length + 8})
+	s := sample.New(kernel.NewPool(o.threads), m, tok, sample.Options{MaxSequences: o.sequences, MaxContext: o.context + length + 8, Int8: o.int8})
 	started, done := 0, 0
 	for i := range o.sequences {
 		prompt := make([]int32, o.context)

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/engine/kernel"
 	"github.com/firekeep/firekeep/internal/engine/model"
 	"github.com/firekeep/firekeep/internal/engine/sample"
 	"github.com/firekeep/firekeep/internal/wire"
@@ -54,7 +55,8 @@ func (w *worker) sample(t wire.SampleTask, weights wire.Weights) (any, error) {
 		return nil, err
 	}
 	s := &sampling{w: w, text: txt, model: m, inbox: make(chan job), live: map[uint64]*answering{}}
-	s.sampler = sample.New(w.pool, m, txt.tokenizer, sample.Options{MaxSequences: t.MaxSequences, MaxContext: t.MaxContext, CacheBytes: t.CacheBytes})
+	s.sampler = sample.New(w.pool, m, txt.tokenizer, sample.Options{MaxSequences: t.MaxSequences, MaxContext: t.MaxContext, CacheBytes: t.CacheBytes,
+		Int8: t.Int8 && kernel.FastInt8()})
 	received := make(chan error, 1)
 	go func() {
 		received <- w.contained(s.receive)

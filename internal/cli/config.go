@@ -109,6 +109,9 @@ type Config struct {
 	// MaxSamplingRequests is how many requests may be in work or wait at one
 	// sampling child; further ones are told to come again. Default 256.
 	MaxSamplingRequests int `json:"maxSamplingRequests"`
+	// SamplingInt8 decodes requests that ask for no log-probs from weights of one
+	// byte, where this host's kernels are faster so.
+	SamplingInt8 bool `json:"samplingInt8"`
 	// CacheBytes is the KV memory of a sampling child. Default 1 GiB.
 	CacheBytes int64 `json:"cacheBytes"`
 

@@ -200,7 +200,7 @@ func (s *service) open(ctx context.Context, enginePath string, l *listeners) (wr
 		Isolation: s.config.Sandbox.level(), Require: s.config.Sandbox.RequireLayers, CPUs: s.config.Cores}
 	s.host = host
 	shares := serving.NewShares(s.config.Cores, s.config.SamplingShare)
-	s.router = serving.NewRouter(host, control.Models{Catalog: cat, Stop: func(account string) { s.router.Stop(account, "") }}, serving.Options{MaxSequences: s.config.MaxSequences, MaxRequests: s.config.MaxSamplingRequests, CacheBytes: s.config.CacheBytes, Shares: shares,
+	s.router = serving.NewRouter(host, control.Models{Catalog: cat, Stop: func(account string) { s.router.Stop(account, "") }}, serving.Options{MaxSequences: s.config.MaxSequences, MaxRequests: s.config.MaxSamplingRequests, Int8: s.config.SamplingInt8, CacheBytes: s.config.CacheBytes, Shares: shares,
 		Level: s.config.KernelLevel, Precision: s.config.precision()})
 	s.onClose(func() { s.router.Close() })
 	if err := s.openIdentity(ctx, kek, s.audit); err != nil {

@@ -57,6 +57,7 @@ type Options struct {
 	MaxSequences int           // completions decoded at once per child (32)
 	MaxContext   int           // tokens of prompt and completion (0 = the model's)
 	CacheBytes   int64         // KV memory per child (1 GiB)
+	Int8         bool          // decode without log-probs from weights of one byte (false)
 	MemoryBytes  int64         // limit of a child without mapped weights (0 = the launcher's)
 	MaxRequests  int           // in work or waiting per child (256)
 	MaxAdapters  int           // loaded at once per child (16)

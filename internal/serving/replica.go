@@ -137,7 +137,7 @@ func (p *replica) launch(s *start) (*broker.Sampler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return child.StartSampling(ctx, wire.SampleTask{MaxSequences: o.MaxSequences, MaxContext: o.MaxContext, CacheBytes: o.CacheBytes})
+	return child.StartSampling(ctx, wire.SampleTask{MaxSequences: o.MaxSequences, MaxContext: o.MaxContext, CacheBytes: o.CacheBytes, Int8: o.Int8})
 }
 
 // close gives back what the child mapped.

@@ -288,6 +288,8 @@ type SampleTask struct {
 	MaxSequences int   `json:"maxSequences"` // sequences decoded at once
 	MaxContext   int   `json:"maxContext"`
 	CacheBytes   int64 `json:"cacheBytes"` // bound of the KV memory
+	// Int8: requests without log-probs may be decoded with weights of one byte.
+	Int8 bool `json:"int8,omitempty"`
 }
 
 // AdapterChange loads (its streams "adapter-config" and "adapter" precede it)

@@ -252,3 +252,148 @@ store:
 done:
 	VZEROUPPER
 	RET
+
+// The same for weights of one byte, which become float32 on their way.
+#define WIDE8(loop, rows) \
+loop: \
+	VPMOVSXBD (R10), Z28; \
+	VPMOVSXBD 16(R10), Z29; \
+	VCVTDQ2PS Z28, Z28; \
+	VCVTDQ2PS Z29, Z29; \
+	PREFETCHT0 (R14); \
+	rows; \
+	ADVANCE(loop)
+
+#define SCALE(n, lo, hi) \
+	VMULPS Z28, lo, lo; \
+	VMULPS Z29, hi, hi; \
+	CMPQ R15, $n; \
+	JEQ  scaled
+
+#define ADDC(n, lo, hi) \
+	VMOVUPS.Z (R13), K1, Z30; \
+	VMOVUPS.Z 64(R13), K2, Z31; \
+	VADDPS Z30, lo, lo; \
+	VADDPS Z31, hi, hi; \
+	CMPQ R15, $n; \
+	JEQ  result; \
+	ADDQ SI, R13
+
+// func few8x512(c *float32, ldc int, a *float32, rs int, b *int8, k, rows int, scale *float32, ahead *int8, step int, mask uint32, acc bool)
+// Distances are in bytes.
+TEXT ·few8x512(SB), NOSPLIT, $0-85
+	MOVQ c+0(FP), DI
+	MOVQ ldc+8(FP), SI
+	MOVQ a+16(FP), AX
+	MOVQ rs+24(FP), BX
+	MOVQ b+32(FP), R10
+	MOVQ k+40(FP), R12
+	MOVQ rows+48(FP), R15
+	MOVQ ahead+64(FP), R14
+	MOVQ step+72(FP), DX
+	MOVL mask+80(FP), R13
+	KMOVW R13, K1
+	SHRL $16, R13
+	KMOVW R13, K2
+	MOVQ $32, R11
+	LEAQ (BX)(BX*2), CX
+	LEAQ (AX)(BX*4), R8
+	ADDQ BX, R8
+	LEAQ (R8)(BX*4), R9
+	ADDQ BX, R9
+	ZERO(Z0, Z1, Z2, Z3)
+	ZERO(Z4, Z5, Z6, Z7)
+	ZERO(Z8, Z9, Z10, Z11)
+	ZERO(Z12, Z13, Z14, Z15)
+	ZERO(Z16, Z17, Z18, Z19)
+	ZERO(Z20, Z21, Z22, Z23)
+	ZERO(Z24, Z25, Z26, Z27)
+	CHOOSE(1, wide1)
+	CHOOSE(14, wide14)
+	CHOOSE(2, wide2)
+	CHOOSE(3, wide3)
+	CHOOSE(4, wide4)
+	CHOOSE(5, wide5)
+	CHOOSE(6, wide6)
+	CHOOSE(7, wide7)
+	CHOOSE(8, wide8)
+	CHOOSE(9, wide9)
+	CHOOSE(10, wide10)
+	CHOOSE(11, wide11)
+	CHOOSE(12, wide12)
+	JMP wide13
+
+	PCALIGN $64
+	WIDE8(wide14, W14)
+	WIDE8(wide13, W13)
+	WIDE8(wide12, W12)
+	WIDE8(wide11, W11)
+	WIDE8(wide10, W10)
+	WIDE8(wide9, W9)
+	WIDE8(wide8, W8)
+	WIDE8(wide7, W7)
+	WIDE8(wide6, W6)
+	WIDE8(wide5, W5)
+	WIDE8(wide4, W4)
+	WIDE8(wide3, W3)
+	WIDE8(wide2, W2)
+	WIDE8(wide1, W1)
+
+store:
+	MOVQ scale+56(FP), R13
+	VMOVUPS (R13), Z28
+	VMOVUPS 64(R13), Z29
+	SCALE(1, Z0, Z1)
+	SCALE(2, Z2, Z3)
+	SCALE(3, Z4, Z5)
+	SCALE(4, Z6, Z7)
+	SCALE(5, Z8, Z9)
+	SCALE(6, Z10, Z11)
+	SCALE(7, Z12, Z13)
+	SCALE(8, Z14, Z15)
+	SCALE(9, Z16, Z17)
+	SCALE(10, Z18, Z19)
+	SCALE(11, Z20, Z21)
+	SCALE(12, Z22, Z23)
+	SCALE(13, Z24, Z25)
+	SCALE(14, Z26, Z27)
+
+scaled:
+	CMPB acc+84(FP), $0
+	JEQ  result
+	MOVQ DI, R13
+	ADDC(1, Z0, Z1)
+	ADDC(2, Z2, Z3)
+	ADDC(3, Z4, Z5)
+	ADDC(4, Z6, Z7)
+	ADDC(5, Z8, Z9)
+	ADDC(6, Z10, Z11)
+	ADDC(7, Z12, Z13)
+	ADDC(8, Z14, Z15)
+	ADDC(9, Z16, Z17)
+	ADDC(10, Z18, Z19)
+	ADDC(11, Z20, Z21)
+	ADDC(12, Z22, Z23)
+	ADDC(13, Z24, Z25)
+	ADDC(14, Z26, Z27)
+
+result:
+	MOVQ DI, R13
+	STOREC(1, Z0, Z1)
+	STOREC(2, Z2, Z3)
+	STOREC(3, Z4, Z5)
+	STOREC(4, Z6, Z7)
+	STOREC(5, Z8, Z9)
+	STOREC(6, Z10, Z11)
+	STOREC(7, Z12, Z13)
+	STOREC(8, Z14, Z15)
+	STOREC(9, Z16, Z17)
+	STOREC(10, Z18, Z19)
+	STOREC(11, Z20, Z21)
+	STOREC(12, Z22, Z23)
+	STOREC(13, Z24, Z25)
+	STOREC(14, Z26, Z27)
+
+done:
+	VZEROUPPER
+	RET

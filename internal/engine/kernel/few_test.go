@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"fmt"
+	"math"
 	"testing"
 )
 
@@ -48,6 +49,47 @@ func TestFewGivesTheBitsOfGemmNN(t *testing.T) {
 					t.Errorf("%dx%dx%d, add %v: not the bits of GemmNN", m, n, k, acc)
 				}
 			}
+		}
+	})
+}
+
+// A product with int8 weights is that with the weights they stand for, and its
+// bits do not depend on the number of rows or the range of panels.
+func TestInt8Panels(t *testing.T) {
+	everyLevel(t, func(t *testing.T, _ Level) {
+		c := check{t: active, state: 3}
+		for _, s := range [][3]int{{1, 64, 40}, {9, 33, 70}, {33, 96, 200}} {
+			m, n, k := s[0], s[1], s[2]
+			plain, x := c.filled(n*k), c.filled(m*k)
+			w := &Packed{N: n, K: k, Data: make([]float32, PackedLen(n, k))}
+			Pack(w.Data, plain.x, n, k)
+			q := Quantize(w)
+			near := &Packed{N: n, K: k, Data: make([]float32, len(w.Data))}
+			for i, b := range q.Data {
+				near.Data[i] = q.Scale[i/(Panel*k)*Panel+i%Panel] * float32(b)
+				if d := math.Abs(float64(near.Data[i] - w.Data[i])); d > 0.5/127+1e-6 {
+					t.Fatalf("weight %d is %g away", i, d)
+				}
+			}
+			panels := (n + Panel - 1) / Panel
+			for _, acc := range []bool{false, true} {
+				got := c.filled(m * n)
+				want, single := got.clone(), got.clone()
+				q.Panels(got.x, n, x.x, k, m, 0, panels, acc)
+				near.Panels(want.x, n, x.x, k, m, 0, panels, acc)
+				c.compare("an int8 product", got, want, chainTolerance(k+3))
+				for i := range m {
+					for p := range panels {
+						q.Panels(single.x[i*n:], n, x.x[i*k:], k, 1, p, p+1, acc)
+					}
+				}
+				if !sameBits(got.all, single.all) {
+					t.Errorf("%dx%dx%d, add %v: bits depend on the company", m, n, k, acc)
+				}
+			}
+		}
+		if c.err != nil {
+			t.Error(c.err)
 		}
 	})
 }

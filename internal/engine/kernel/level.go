@@ -84,8 +84,11 @@ type table struct {
 	max         func(x []float32) float32
 
 	// few is tile for decoding.
-	few  fewFunc
-	bf16 *unitBF16 // nil = none
+	few fewFunc
+	// few8 is few for int8 weights; fastInt8: it beats few on memory's account.
+	few8     few8Func
+	fastInt8 bool
+	bf16     *unitBF16 // nil = none
 }
 
 // permit asks the operating system for what the level needs.
@@ -105,7 +108,7 @@ var goTable = table{
 	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
 	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
 	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo,
-	few:  fewGo,
+	few: fewGo, few8: few8Go,
 	bf16: &goBF16,
 }
 

@@ -106,7 +106,7 @@ func (s *Sampler) settle() {
 		n := len(w.span.tokens)
 		if w.c == nil {
 			w.r.computed += n
-			s.keep(w.r.adapter, w.r.Prompt[:w.r.computed], w.r.trunk)
+			s.keep(w.r.lineage, w.r.Prompt[:w.r.computed], w.r.trunk)
 			if w.r.computed >= w.r.target() {
 				w.r.filling = false
 			}
@@ -265,12 +265,12 @@ func (s *Sampler) keepAnswer(c *completion, finish Finish) {
 	}
 	s.history = append(s.history[:0], c.r.Prompt...)
 	s.history = append(s.history, c.tokens...)
-	s.keep(c.r.adapter, s.history[:c.cached], c.table)
+	s.keep(c.r.lineage, s.history[:c.cached], c.table)
 }
 
 // keep remembers blocks for later requests, unless their adapter is gone.
-func (s *Sampler) keep(a *adapter, tokens []int32, table []*block) {
-	if a == nil || !a.removed {
+func (s *Sampler) keep(a lineage, tokens []int32, table []*block) {
+	if a.adapter == nil || !a.adapter.removed {
 		s.cache.keep(a, tokens, table)
 	}
 }

@@ -11,14 +11,14 @@ import (
 // decoding, a chunk of a prompt otherwise. Its keys and values are written to
 // table, which has room for them.
 type span struct {
-	adapter *adapter // nil = base
-	tokens  []int32
-	pos     int      // position of tokens[0]
-	table   []*block // blocks from position 0
-	shared  int      // leading blocks of table that all spans of the family have
-	family  *request
-	want    int // logits are wanted of tokens[want:]
-	row     int // of tokens[0] in the pass
+	lineage
+	tokens []int32
+	pos    int      // position of tokens[0]
+	table  []*block // blocks from position 0
+	shared int      // leading blocks of table that all spans of the family have
+	family *request
+	want   int // logits are wanted of tokens[want:]
+	row    int // of tokens[0] in the pass
 }
 
 // pass computes spans through the model. Every value is a function of the
@@ -30,6 +30,7 @@ type span struct {
 type pass struct {
 	pool   *kernel.Pool
 	model  *model.Model
+	int8   *int8Weights // nil = none
 	cache  *cache
 	rotary *model.Rotaries
 	team   *kernel.Team
@@ -37,6 +38,7 @@ type pass struct {
 
 	spans    []span
 	rows     int
+	exact    int // leading rows that are computed in full precision
 	runs     []run
 	clusters []cluster
 	position []int32 // of each row
@@ -123,7 +125,7 @@ func (p *pass) compute() {
 func (p *pass) layOut() {
 	c := &p.model.Config
 	p.runs, p.wanted, p.position, p.home = p.runs[:0], p.wanted[:0], p.position[:0], p.home[:0]
-	p.widest = 0
+	p.widest, p.exact = 0, 0
 	grow(&p.x, p.rows*c.Hidden)
 	for i := range p.spans {
 		s := &p.spans[i]
@@ -134,6 +136,9 @@ func (p *pass) layOut() {
 			if s.adapter != nil {
 				p.widest = max(p.widest, s.adapter.widest)
 			}
+		}
+		if s.exact {
+			p.exact = s.row + len(s.tokens)
 		}
 		for j, id := range s.tokens {
 			row, pos := s.row+j, s.pos+j

@@ -6,7 +6,7 @@ import "slices"
 // that begins with the same tokens does not compute them again. It is a tree:
 // below the root of an adapter (the base is one too) each node is a block, found
 // by its 32 tokens behind those of its ancestors. Keys and values are a function
-// of the adapter and these tokens alone, so a shared block changes no answer;
+// of the lineage and these tokens alone, so a shared block changes no answer;
 // tokens are compared, not hashed.
 //
 // The tree holds one reference of each of its blocks. A block that nobody else
@@ -14,7 +14,7 @@ import "slices"
 // use is evicted when memory is short. Whoever uses a block uses its ancestors,
 // so below an idle block all are idle.
 type prefixes struct {
-	roots map[*adapter]*node
+	roots map[lineage]*node
 	// used is the head of a ring of all nodes, the last used first. A parent comes
 	// before its children.
 	used node
@@ -31,7 +31,7 @@ type node struct {
 }
 
 func newPrefixes() *prefixes {
-	p := &prefixes{roots: map[*adapter]*node{}}
+	p := &prefixes{roots: map[lineage]*node{}}
 	p.used.newer, p.used.earlier = &p.used, &p.used
 	return p
 }
@@ -48,7 +48,7 @@ func (n *node) child(tokens []int32) *node {
 
 // find returns the blocks of the longest known start of tokens, at most most of
 // them, with a reference each.
-func (c *cache) find(a *adapter, tokens []int32, most int) []*block {
+func (c *cache) find(a lineage, tokens []int32, most int) []*block {
 	n := c.prefixes.roots[a]
 	if n == nil {
 		return nil
@@ -71,7 +71,7 @@ func (c *cache) find(a *adapter, tokens []int32, most int) []*block {
 // keep takes the full blocks of table, which hold tokens, into the tree. Where
 // the tree has a block with these tokens already, table gets that one in place
 // of its own, so that it holds the ancestors of what it adds.
-func (c *cache) keep(a *adapter, tokens []int32, table []*block) {
+func (c *cache) keep(a lineage, tokens []int32, table []*block) {
 	full := min(len(tokens)/blockTokens, len(table))
 	if full == 0 {
 		return
@@ -152,12 +152,12 @@ func (c *cache) drop(n *node) {
 // forget drops all that was computed with an adapter. What others hold stays
 // theirs.
 func (c *cache) forget(a *adapter) {
-	root := c.prefixes.roots[a]
-	if root == nil {
-		return
+	for from, root := range c.prefixes.roots {
+		if from.adapter == a {
+			delete(c.prefixes.roots, from)
+			c.forgetBelow(root)
+		}
 	}
-	delete(c.prefixes.roots, a)
-	c.forgetBelow(root)
 }
 
 func (c *cache) forgetBelow(n *node) {

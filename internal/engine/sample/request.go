@@ -14,9 +14,9 @@ import (
 // each completion shares the trunk's full blocks and copies the last one.
 type request struct {
 	Request
-	seed      uint64
-	caller    *caller
-	adapter   *adapter
+	seed   uint64
+	caller *caller
+	lineage
 	emit      func(Event)
 	maxTokens int // per completion, resolved
 	drawing   drawing
@@ -108,6 +108,7 @@ func (r *request) target() int {
 func (s *Sampler) accept(q Request, emit func(Event)) (*request, error) {
 	r := &request{Request: q, emit: emit, drawing: drawing{q.Temperature, q.TopP, q.TopK, q.MinP, q.TypicalP}}
 	r.N = max(r.N, 1)
+	r.exact = s.pass.int8 == nil || r.Logprobs
 	refuse := func(rule, key, format string, args ...any) (*request, error) {
 		return nil, &engine.Problem{Rule: rule, Key: key, Message: fmt.Sprintf(format, args...)}
 	}

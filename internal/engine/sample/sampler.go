@@ -34,7 +34,7 @@ type Sampler struct {
 
 	work     []work        // of the pass, parallel to its spans
 	history  []int32       // of a completion that ends
-	order    []*adapter    // of the pass, as they first appear
+	order    []lineage     // of the pass, as they first appear
 	told     [1]Token      // of the event that is being told
 	pieces   []piece       // of the vocabulary
 	begun    []*completion // that begin behind this pass
@@ -57,6 +57,9 @@ func New(pool *kernel.Pool, m *model.Model, tok *token.Tokenizer, o Options) *Sa
 	s := &Sampler{pool: pool, model: m, tok: tok, opts: o, cache: newCache(&m.Config, o.CacheBytes),
 		adapters: map[string]*adapter{}, ends: map[int32]bool{}}
 	s.pass = newPass(pool, m, s.cache, o.MaxContext, s.visited)
+	if o.Int8 {
+		s.pass.int8 = newInt8Weights(m)
+	}
 	s.pieces = make([]piece, m.Config.Vocab)
 	for _, id := range slices.Concat(m.Config.EOS, tok.EndOfTurn()) {
 		s.ends[id] = true

@@ -98,7 +98,7 @@ func (p *planner) continueCompletion(i int, c *completion) {
 	if c.cached+n == c.length() {
 		want = n - 1
 	}
-	p.work = append(p.work, work{r: c.r, c: c, span: span{adapter: c.r.adapter, tokens: tokens, pos: c.cached,
+	p.work = append(p.work, work{r: c.r, c: c, span: span{lineage: c.r.lineage, tokens: tokens, pos: c.cached,
 		table: c.table, shared: c.r.sharedBlocks(), family: c.r, want: want}})
 }
 
@@ -146,7 +146,7 @@ func (p *planner) fillTrunk(i int, r *request) {
 	case end == len(r.Prompt):
 		want = n - 1
 	}
-	p.work = append(p.work, work{r: r, span: span{adapter: r.adapter, tokens: r.Prompt[r.computed:end], pos: r.computed,
+	p.work = append(p.work, work{r: r, span: span{lineage: r.lineage, tokens: r.Prompt[r.computed:end], pos: r.computed,
 		table: r.trunk, shared: blocksFor(end), want: want}})
 }
 
@@ -160,7 +160,7 @@ func (s *Sampler) recall(r *request) bool {
 	if r.unbegun() {
 		most = min(most, (len(r.Prompt)-1)/blockTokens)
 	}
-	r.trunk = s.cache.find(r.adapter, r.Prompt, most)
+	r.trunk = s.cache.find(r.lineage, r.Prompt, most)
 	r.computed = len(r.trunk) * blockTokens
 	if !r.told {
 		r.recalled = r.computed
@@ -249,19 +249,21 @@ func (p *planner) reclaim(i, index int) bool {
 	return false
 }
 
-// orderByAdapter brings spans with the same adapter together, keeping the order
-// of arrival within.
+// orderByAdapter brings spans with the same weights together, those in full
+// precision first, keeping the order of arrival within.
 func (s *Sampler) orderByAdapter() {
 	clear(s.order)
 	s.order = s.order[:0]
-	for i := range s.work {
-		if a := s.work[i].span.adapter; !slices.Contains(s.order, a) {
-			s.order = append(s.order, a)
+	for _, exact := range []bool{true, false} {
+		for i := range s.work {
+			if from := s.work[i].span.lineage; from.exact == exact && !slices.Contains(s.order, from) {
+				s.order = append(s.order, from)
+			}
 		}
 	}
 	if len(s.order) > 1 {
 		slices.SortStableFunc(s.work, func(a, b work) int {
-			return cmp.Compare(slices.Index(s.order, a.span.adapter), slices.Index(s.order, b.span.adapter))
+			return cmp.Compare(slices.Index(s.order, a.span.lineage), slices.Index(s.order, b.span.lineage))
 		})
 	}
 }

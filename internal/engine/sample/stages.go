@@ -105,7 +105,10 @@ func (p *pass) panels(l, target int, x []float32, ldx int, y []float32, ldy, p0,
 		return
 	}
 	w, bias := p.model.Layers[l].Linear[target], p.model.Layers[l].Bias[target]
-	w.Panels(y, ldy, x, ldx, p.rows, p0, p1, acc)
+	w.Panels(y, ldy, x, ldx, p.exact, p0, p1, acc)
+	if p.exact < p.rows {
+		p.int8.linear[l][target].Panels(y[p.exact*ldy:], ldy, x[p.exact*ldx:], ldx, p.rows-p.exact, p0, p1, acc)
+	}
 	if bias != nil {
 		j0, j1 := p0*kernel.Panel, min(p1*kernel.Panel, w.N)
 		for r := range p.rows {
@@ -193,7 +196,14 @@ func (p *pass) head(t *kernel.Team, me int) {
 		}
 		t.Wait()
 		p0, p1 := t.Share(me, panelsOf(p.model.Head))
-		p.model.Head.Panels(p.logits, p.ldV, p.norm, p.ldH, len(rows), p0, p1, false)
+		exact := 0
+		for exact < len(rows) && p.spans[rows[exact].span].exact {
+			exact++
+		}
+		p.model.Head.Panels(p.logits, p.ldV, p.norm, p.ldH, exact, p0, p1, false)
+		if exact < len(rows) {
+			p.int8.head.Panels(p.logits[exact*p.ldV:], p.ldV, p.norm[exact*p.ldH:], p.ldH, len(rows)-exact, p0, p1, false)
+		}
 		t.Wait()
 		for i := lo; i < hi; i++ {
 			p.visit(me, rows[i], p.logits[i*p.ldV:i*p.ldV+c.Vocab])

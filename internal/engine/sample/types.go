@@ -21,6 +21,9 @@ type Options struct {
 	MaxSequences int   // completions decoded at once; 0 = 32
 	MaxContext   int   // prompt and completion in tokens; 0 = the model's positions
 	CacheBytes   int64 // KV memory; 0 = 1 GiB
+	// Int8: requests without log-probs are decoded with weights of one byte, a
+	// quarter of the memory to read; see docs/performance.md for what it costs.
+	Int8 bool
 }
 
 // Request asks for N completions of one prompt.
