@@ -31,7 +31,7 @@ VERSION   := $(shell git -C $(ROOT) describe --always --dirty 2>/dev/null || ech
 ENGINE_BIN := internal/sandbox/embedded/engine.bin
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo test test-fast test-long soak bench bench-quick bench-security profile mutants lint licences vulncheck sbom airgap reproducible clean weights vocabularies doubles postgres strace python-demo python-oracles python-moto python-bench python-clients
+.PHONY: all build demo test test-fast test-long soak bench bench-quick bench-security bench-api profile mutants lint licences vulncheck sbom airgap reproducible clean weights vocabularies doubles postgres strace python-demo python-oracles python-moto python-bench python-clients
 all: build
 
 ## build: bin/firekeep, statically linked, the engine inside
@@ -97,6 +97,10 @@ bench-security:
 	CGO_ENABLED=0 go build -o $(CACHE)/bin/firekeep-engine ./cmd/firekeep-engine
 	CGO_ENABLED=0 go run ./bench/security -engine $(CACHE)/bin/firekeep-engine -json bench/security.json
 
+## bench-api: what the API costs around the engine, and 64 clients during a step, to bench/api.json
+bench-api: build weights
+	$(PY) bench/api.py
+
 ## mutants: break the code on purpose; the tests must turn red
 mutants: weights vocabularies doubles postgres strace python-oracles python-moto python-clients
 	./scripts/mutants
@@ -138,7 +142,7 @@ python-bench: $(STAMP)/bench
 
 # Clients of others pin what the rest pins otherwise: the tests in clients*/ run in
 # a venv of the same name.
-python-clients: $(patsubst requirements/%.txt,$(STAMP)/%,$(wildcard requirements/clients*.txt))
+python-clients: $(patsubst requirements/%.txt,$(STAMP)/%,$(wildcard requirements/clients*.txt)) $(CACHE)/openai-node/node_modules/openai
 $(STAMP)/clients%: requirements/clients%.txt | $(STAMP)/venv
 	test -x $(CACHE)/clients$*-venv/bin/python || $(PY) -m venv $(CACHE)/clients$*-venv
 	.venv/bin/uv pip install -q --python $(CACHE)/clients$*-venv/bin/python -r $<
@@ -156,6 +160,8 @@ $(STAMP)/%: requirements/%.txt | $(STAMP)/venv
 doubles: $(CACHE)/bin/bao $(CACHE)/bin/versitygw $(CACHE)/bin/fake-gcs-server $(FIREKEEP_AZURITE) $(FIREKEEP_NODE_MODULES)/oidc-provider $(CACHE)/bin/runsc
 $(FIREKEEP_NODE_MODULES)/oidc-provider: requirements/oidc/package-lock.json
 	./scripts/install-oidc
+$(CACHE)/openai-node/node_modules/openai: requirements/openai-node/package-lock.json
+	./scripts/install-openai-node
 $(FIREKEEP_AZURITE): requirements/azurite/package-lock.json
 	./scripts/install-azurite
 $(CACHE)/bin/bao: | $(STAMP)/venv

@@ -53,7 +53,7 @@ func createAccount(rq *request) error {
 	if err := rq.decode(&a); err != nil {
 		return err
 	}
-	v, err := rq.s.control.CreateAccount(rq.ctx(), rq.caller, rq.r.URL.Query().Get("accountId"), &a)
+	v, err := rq.s.control.CreateAccount(rq.ctx(), rq.caller, rq.query("accountId"), &a)
 	return rq.reply(v, err)
 }
 

@@ -30,31 +30,26 @@ func (rq *request) auditQuery() (control.AuditQuery, error) {
 	if err != nil {
 		return control.AuditQuery{}, err
 	}
-	v := rq.r.URL.Query()
-	q := control.AuditQuery{ListQuery: list, Email: clip(v.Get("email"), 254), Format: v.Get("format")}
+	q := control.AuditQuery{ListQuery: list, Email: clip(rq.query("email"), 254), Format: rq.query("format")}
 	if q.After, err = rq.after(); err != nil {
 		return q, err
 	}
-	if q.From, err = queryTime("startTime", v.Get("startTime"), v.Get("start_time")); err != nil {
+	if q.From, err = queryTime("startTime", rq.query("startTime")); err != nil {
 		return q, err
 	}
-	q.To, err = queryTime("endTime", v.Get("endTime"), v.Get("end_time"))
+	q.To, err = queryTime("endTime", rq.query("endTime"))
 	return q, err
 }
 
-// queryTime reads a time from the first spelling of a parameter that is there.
-func queryTime(field string, spellings ...string) (time.Time, error) {
-	for _, s := range spellings {
-		if s == "" {
-			continue
-		}
-		t, err := time.Parse(time.RFC3339Nano, s)
-		if err != nil {
-			return t, rft.FieldErrorf(field, "%s: want an RFC 3339 time such as 2026-11-22T00:00:00Z", field)
-		}
+// queryTime reads a time, the zero one where there is none.
+func queryTime(field, s string) (t time.Time, err error) {
+	if s == "" {
 		return t, nil
 	}
-	return time.Time{}, nil
+	if t, err = time.Parse(time.RFC3339Nano, s); err != nil {
+		return t, rft.FieldErrorf(field, "%s: want an RFC 3339 time such as 2026-11-22T00:00:00Z", field)
+	}
+	return t, nil
 }
 
 func listAuditLogs(rq *request) error {

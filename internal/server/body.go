@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"reflect"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,21 @@ import (
 	"github.com/firekeep/firekeep/internal/control"
 	"github.com/firekeep/firekeep/internal/rft"
 )
+
+// use is what a handler read and wrote, by its types. Where a context carries one,
+// handlers fill it in: the OpenAPI document is made of it.
+type use struct {
+	body, answer reflect.Type
+	query        []string
+}
+
+type useKey struct{}
+
+func (rq *request) note(f func(*use)) {
+	if u, ok := rq.ctx().Value(useKey{}).(*use); ok {
+		f(u)
+	}
+}
 
 // readBody reads a request's body, at most limit bytes of it.
 func (rq *request) readBody(limit int64) ([]byte, error) {
@@ -38,6 +54,7 @@ func bodyError(err error, limit int64) error {
 
 // decode reads a control plane body into v; an empty body is {}.
 func (rq *request) decode(v any) error {
+	rq.note(func(u *use) { u.body = reflect.TypeOf(v).Elem() })
 	body, err := rq.readBody(maxBody)
 	if err != nil {
 		return err
@@ -61,6 +78,7 @@ func decodeError(err error) error {
 
 // query returns a query parameter by its camelCase name; snake_case is taken too.
 func (rq *request) query(name string) string {
+	rq.note(func(u *use) { u.query = append(u.query, name) })
 	q := rq.r.URL.Query()
 	if v := q.Get(name); v != "" {
 		return v
@@ -102,6 +120,7 @@ func (rq *request) list() (control.ListQuery, error) {
 
 // reply writes v, reduced to the read mask of the request.
 func (rq *request) reply(v any, err error) error {
+	rq.note(func(u *use) { u.answer = reflect.TypeOf(v) })
 	if err == nil {
 		err = rq.s.control.Logged(rq.ctx(), rq.caller)
 	}
@@ -109,7 +128,7 @@ func (rq *request) reply(v any, err error) error {
 		return err
 	}
 	mask := rq.query("readMask")
-	if mask == "" || mask == "*" || rq.r.Method != http.MethodGet {
+	if mask == "" || mask == "*" || rq.r.Method != http.MethodGet || rq.shape == inference {
 		rq.writeJSON(http.StatusOK, v)
 		return nil
 	}
@@ -141,7 +160,10 @@ func masked(m map[string]json.RawMessage, fields []string) map[string]json.RawMe
 		}
 		return m
 	}
-	keep := map[string]json.RawMessage{"name": m["name"]}
+	keep := map[string]json.RawMessage{}
+	if name, ok := m["name"]; ok {
+		keep["name"] = name
+	}
 	for _, f := range fields {
 		top, _, _ := strings.Cut(strings.TrimSpace(f), ".")
 		for _, spelling := range []string{top, camel(top)} {
@@ -180,6 +202,7 @@ func snake(s string) string {
 
 // done answers {} to an operation without a result.
 func (rq *request) done(err error) error {
+	rq.note(func(u *use) { u.answer = reflect.TypeFor[struct{}]() })
 	if err == nil {
 		err = rq.s.control.Logged(rq.ctx(), rq.caller)
 	}

@@ -97,6 +97,8 @@ func (rq *request) inferenceError(status int, err error) inferenceErrorBody {
 		b.Error.Code = "FORBIDDEN"
 	case http.StatusBadRequest, http.StatusRequestEntityTooLarge:
 		b.Error.Object, b.Error.Type, b.Error.Code = "error", "invalid_request_error", "bad_request"
+	case http.StatusTooManyRequests:
+		b.Error.Object, b.Error.Type, b.Error.Code = "error", "rate_limit_error", "rate_limit_exceeded"
 	default:
 		b.Error.Object, b.Error.Type, b.Error.Code = "error", "server_error", string(rft.KindOf(err))
 	}

@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"reflect"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/firekeep/firekeep/api"
@@ -19,11 +21,12 @@ func complete(rq *request) error { return sample(rq, false) }
 
 // sample serves both inference operations, streaming or not.
 func sample(rq *request, isChat bool) error {
+	var r api.CompletionRequest
+	rq.note(func(u *use) { u.body = reflect.TypeOf(r) })
 	body, err := rq.readBody(maxInference)
 	if err != nil {
 		return err
 	}
-	var r api.CompletionRequest
 	if err := json.Unmarshal(body, &r); err != nil {
 		return inferenceBodyError(err)
 	}
@@ -102,12 +105,33 @@ func (rq *request) whole(ctx context.Context, s *control.Sampling, out *renderin
 // keepAwake writes a space whenever nothing was written for the server's quiet
 // time, until stop is called, which says whether the answer has begun.
 func (rq *request) keepAwake(ctx context.Context) (stop func() (begun bool)) {
+	begun := false
+	rc := http.NewResponseController(rq.w)
+	end := rq.beat(ctx, func() error {
+		if !begun {
+			begun = true
+			rq.w.Header().Set("Content-Type", "application/json")
+			rq.w.WriteHeader(http.StatusOK)
+		}
+		_ = rc.SetWriteDeadline(time.Now().Add(writeStall))
+		if _, err := rq.w.Write([]byte(" ")); err != nil {
+			return err // the request's context ends too
+		}
+		return rc.Flush()
+	})
+	return func() bool {
+		end()
+		return begun
+	}
+}
+
+// beat calls f every quiet time of the server until f fails, ctx ends or stop is
+// called. stop waits for a call that is under way.
+func (rq *request) beat(ctx context.Context, f func() error) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan bool, 1) // a panic of the work leaves nobody to take it
+	done := make(chan struct{})
 	go func() {
-		begun := false
-		defer func() { done <- begun }()
-		rc := http.NewResponseController(rq.w)
+		defer close(done)
 		t := time.NewTicker(rq.s.quiet)
 		defer t.Stop()
 		for {
@@ -116,64 +140,91 @@ func (rq *request) keepAwake(ctx context.Context) (stop func() (begun bool)) {
 				return
 			case <-t.C:
 			}
-			if !begun {
-				begun = true
-				rq.w.Header().Set("Content-Type", "application/json")
-				rq.w.WriteHeader(http.StatusOK)
-			}
-			_ = rc.SetWriteDeadline(time.Now().Add(writeStall))
-			if _, err := rq.w.Write([]byte(" ")); err != nil || rc.Flush() != nil {
-				return // the request's context ends too
+			if f() != nil {
+				return
 			}
 		}
 	}()
-	return func() bool {
+	return func() {
 		cancel()
-		return <-done
+		<-done
 	}
 }
 
-// stream answers with server-sent events. Until the first event the HTTP status
-// is open, so that a request that cannot start fails with its real status.
-func (rq *request) stream(ctx context.Context, s *control.Sampling, out *rendering) error {
-	rc := http.NewResponseController(rq.w)
-	started := false
-	send := func(v any) error {
-		if !started {
-			started = true
-			h := rq.w.Header()
-			h.Set("Content-Type", "text/event-stream")
-			h.Set("X-Accel-Buffering", "no")
-			rq.w.WriteHeader(http.StatusOK)
-		}
-		b, err := api.Marshal(v)
-		if err != nil {
-			return err
-		}
-		_ = rc.SetWriteDeadline(time.Now().Add(writeStall))
-		if _, err = rq.w.Write(append(append([]byte("data: "), b...), "\n\n"...)); err != nil {
-			return rft.Wrap(rft.KindCancelled, err, "the client went away")
-		}
-		return rc.Flush()
+// events writes server-sent events. Nothing is written before the first of them,
+// or before the client was left waiting for the server's quiet time: until then
+// the HTTP status is open.
+type events struct {
+	rq *request
+	rc *http.ResponseController
+
+	mu    sync.Mutex
+	begun bool
+	last  time.Time // something was written
+}
+
+func (o *events) write(text []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.writeLocked(text)
+}
+
+func (o *events) writeLocked(text []byte) error {
+	if !o.begun {
+		o.begun = true
+		h := o.rq.w.Header()
+		h.Set("Content-Type", "text/event-stream")
+		h.Set("X-Accel-Buffering", "no")
+		o.rq.w.WriteHeader(http.StatusOK)
 	}
+	_ = o.rc.SetWriteDeadline(time.Now().Add(writeStall))
+	if _, err := o.rq.w.Write(text); err != nil {
+		return rft.Wrap(rft.KindCancelled, err, "the client went away")
+	}
+	o.last = time.Now()
+	return o.rc.Flush()
+}
+
+func (o *events) send(v any) error {
+	b, err := api.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return o.write(append(append([]byte("data: "), b...), "\n\n"...))
+}
+
+// awake writes a comment, which clients skip, where nothing was written for the
+// server's quiet time.
+func (o *events) awake() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if time.Since(o.last) < o.rq.s.quiet {
+		return nil
+	}
+	return o.writeLocked([]byte(": still here\n\n"))
+}
+
+// stream answers with server-sent events. A request that cannot start fails with
+// its real status; what fails behind it is seen as an event and a cut connection.
+func (rq *request) stream(ctx context.Context, s *control.Sampling, out *rendering) error {
+	o := &events{rq: rq, rc: http.NewResponseController(rq.w), last: time.Now()}
+	stop := rq.beat(ctx, o.awake)
 	err := s.Run(ctx, func(e wire.SampleEvent) error {
 		for _, c := range out.chunk(e) {
-			if err := send(c); err != nil {
+			if err := o.send(c); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	stop()
 	if err != nil {
-		if !started {
+		if !o.begun {
 			return err
 		}
-		return rq.breakStream(send, err)
+		return rq.breakStream(o.send, err)
 	}
-	if _, err := rq.w.Write([]byte("data: [DONE]\n\n")); err != nil {
-		return rft.Wrap(rft.KindCancelled, err, "the client went away")
-	}
-	return rc.Flush()
+	return o.write([]byte("data: [DONE]\n\n"))
 }
 
 // breakStream makes an error behind the status visible: an error event for

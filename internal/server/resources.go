@@ -350,7 +350,7 @@ func stepEvents(rq *request) error {
 }
 
 func (rq *request) after() (int64, error) {
-	s := rq.r.URL.Query().Get("after")
+	s := rq.query("after")
 	if s == "" {
 		return 0, nil
 	}

@@ -19,6 +19,7 @@ func (s *Server) routes() []route {
 	return slices.Concat(accessRoutes(cp), encryptionRoutes(cp), auditRoutes(cp), s.connectionRoutes(cp), provenanceRoutes(cp), trainingRoutes(cp), transferRoutes(cp), resourceRoutes(cp), []route{
 		cp("GET", "/healthz", healthz),
 		cp("GET", "/readyz", readyz),
+		cp("GET", "/openapi.json", openAPI),
 		cp("GET", "/metrics", serveMetrics),
 
 		cp("GET", "/verifyApiKey", verifyKey),
@@ -81,7 +82,7 @@ func (s *Server) routes() []route {
 
 // public reports whether a route answers without a key.
 func (r *route) public() bool {
-	return r.Pattern == "/healthz" || r.Pattern == "/readyz" || r.Pattern == tokenPath || r.Pattern == transferPattern || r.Pattern == jobFilePattern || strings.Contains(r.Pattern, "/.well-known/")
+	return r.Pattern == "/healthz" || r.Pattern == "/readyz" || r.Pattern == "/openapi.json" || r.Pattern == tokenPath || r.Pattern == transferPattern || r.Pattern == jobFilePattern || strings.Contains(r.Pattern, "/.well-known/")
 }
 
 // shapeOf guesses the error shape of a path that has no route.

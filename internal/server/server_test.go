@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"io"
@@ -261,6 +262,8 @@ func TestHTTP(t *testing.T) {
 		{"main/admin", "POST", "/v1/completions", `{"model":"base"}`, 400, "prompt: is required"},
 		{"main/admin", "POST", "/v1/completions", `{"model":"base","prompt":["a","b"],"n":100}`, 400, "more than 128"},
 		{"main/admin", "GET", "/v1/models", "", 200, `"object":"list"`},
+		{"main/admin", "GET", "/v1/models?readMask=x", "", 200, `"object":"list"`},
+		{"main/admin", "GET", a + "/users/admin/apiKeys?readMask=x", "", 200, `[{}]`},
 		{"main/admin", "GET", "/inference/v1/models/accounts/main/models/base", "", 200, `"context_length":64`},
 		{"main/admin", "POST", "/v1/embeddings", `{}`, 501, `"error"`},
 	} {
@@ -297,6 +300,12 @@ func TestRetryAdvice(t *testing.T) {
 	f.do("main/admin", "POST", "/v1/accounts/main/datasets", `{"datasetId":"d"}`)
 	if status, h, _ := f.do("main/admin", "POST", "/v1/accounts/main/datasets", `{"datasetId":"d"}`); status != 409 || h.Get("X-Should-Retry") != "false" {
 		t.Errorf("%d %q", status, h.Get("X-Should-Retry"))
+	}
+	w := httptest.NewRecorder()
+	limited := &request{s: f.srv, w: &answer{ResponseWriter: w}, r: httptest.NewRequest("POST", "/v1/chat/completions", nil), shape: inference, id: "i"}
+	limited.writeError(rft.Wrap(rft.KindResourceExhausted, &serving.Busy{After: 7 * time.Second}, "busy"))
+	if w.Code != 429 || w.Header().Get("Retry-After") != "7" || !strings.Contains(w.Body.String(), `"type":"rate_limit_error","code":"rate_limit_exceeded","message":"busy"`) {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
 	}
 	for advice, err := range map[string]error{
 		"":      rft.Wrap(rft.KindResourceExhausted, &serving.Busy{After: time.Second}, "busy"),
@@ -351,6 +360,41 @@ func TestSlowAnswer(t *testing.T) {
 	spaces, fail = make(chan struct{}), true
 	if body, err := get(); err == nil {
 		t.Errorf("a failed answer ended as if it were whole: %q", body)
+	}
+}
+
+// TestSlowStream: a stream that has nothing to say shows a comment, with which its
+// status is decided; one that speaks shows none.
+func TestSlowStream(t *testing.T) {
+	f := newFixture(t)
+	f.srv.quiet = time.Millisecond
+	seen := make(chan struct{}) // closed by the client when it has seen a comment
+	f.srv.table = newTable([]route{{"GET", "/healthz", inference, func(rq *request) error {
+		o := &events{rq: rq, rc: http.NewResponseController(rq.w), last: time.Now()}
+		stop := rq.beat(rq.ctx(), o.awake)
+		<-seen
+		stop()
+		return o.send(map[string]int{"n": 1})
+	}}})
+	resp, err := http.Get(f.http.URL + "/healthz")
+	must(t, err)
+	defer resp.Body.Close()
+	in := bufio.NewReader(resp.Body)
+	line, err := in.ReadString('\n')
+	if err != nil || !strings.HasPrefix(line, ": ") || resp.Header.Get("Content-Type") != "text/event-stream" {
+		t.Fatalf("%q, %v, %v", line, err, resp.Header)
+	}
+	close(seen)
+	rest, err := io.ReadAll(in)
+	must(t, err)
+	text := strings.ReplaceAll("\n"+string(rest), "\n"+line+"\n", "\n")
+	if strings.TrimSpace(text) != `data: {"n":1}` {
+		t.Errorf("%q", rest)
+	}
+	f.srv.quiet = time.Hour
+	o := &events{rq: &request{s: f.srv}, last: time.Now()}
+	if err := o.awake(); err != nil || o.begun {
+		t.Errorf("a comment right behind an event: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"reflect"
 
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/control"
@@ -40,6 +41,7 @@ type updateOf[T any] func(c *control.Control, ctx context.Context, who control.C
 // updating is the handler of an update.
 func updating[T any](param string, of rft.Collection, update updateOf[T]) func(*request) error {
 	return func(rq *request) error {
+		rq.note(func(u *use) { u.body = reflect.TypeFor[T]() })
 		a, id, err := rq.ref(param, of)
 		if err != nil {
 			return err
