@@ -11,6 +11,7 @@ import (
 
 	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/sandbox"
 	"github.com/firekeep/firekeep/internal/wire"
 )
 
@@ -48,7 +49,15 @@ type Choice struct{ Level, Precision, Reason string }
 // probeTimeout bounds one probe.
 const probeTimeout = 30 * time.Second
 
-// surveys holds Kernels by the digest of the engine: they are the host's.
+// Isolated is the host for children that need at least that isolation: what the
+// processor has is not what every isolation lets through.
+func (h *Host) Isolated(least sandbox.Level) *Host {
+	strict := *h
+	strict.Isolation = sandbox.Strictest(h.Isolation, least)
+	return &strict
+}
+
+// surveys holds Kernels by engine and isolation: they are the machine's.
 var surveys struct {
 	sync.Mutex
 	known map[string]Kernels
@@ -59,7 +68,7 @@ var surveys struct {
 func (h *Host) Kernels(ctx context.Context) (Kernels, error) {
 	surveys.Lock()
 	defer surveys.Unlock()
-	key := h.Engine.SHA256()
+	key := h.Engine.SHA256() + " " + string(h.Isolation)
 	if k, ok := surveys.known[key]; ok {
 		return k, nil
 	}

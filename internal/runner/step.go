@@ -269,13 +269,13 @@ func (s *stepRun) choose() (broker.Choice, error) {
 	if precision == "" {
 		precision = s.Precision
 	}
-	return s.Host.Choose(s.ctx, s.Level, precision)
+	return s.Host.Isolated(s.Isolation).Choose(s.ctx, s.Level, precision)
 }
 
 // warnOfPrecision says when rollouts that this host samples are not computed as
 // the step is.
 func (s *stepRun) warnOfPrecision() error {
-	chats, err := s.Host.Choose(s.ctx, s.Level, s.Precision)
+	chats, err := s.Host.Isolated(s.Isolation).Choose(s.ctx, s.Level, s.Precision)
 	if err != nil || chats.Precision == s.ran.Precision {
 		return err
 	}

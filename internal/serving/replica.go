@@ -128,7 +128,7 @@ func (p *replica) launch(s *start) (*broker.Sampler, error) {
 	}
 	s.base = base
 	o := p.router.opt
-	choice, err := p.router.host.Choose(ctx, o.Level, o.Precision)
+	choice, err := p.router.host.Isolated(base.Isolation).Choose(ctx, o.Level, o.Precision)
 	if err != nil {
 		return nil, err
 	}
