@@ -81,10 +81,12 @@ def test_supervised_job(client, server):
     jobs = client.supervised_fine_tuning_jobs
     rows = "".join(json.dumps({"messages": [{"role": "user", "content": f"Q {i}"}, {"role": "assistant", "content": f"A {i % 3}"}]}) + "\n" for i in range(8))
     dataset(client, server, "chats", rows)
-    made = jobs.create(supervised_fine_tuning_job_id="sft-1", dataset="chats", output_model="sft-out", base_model=BASE, epochs=2, lora_rank=4, learning_rate=1e-3, max_context_length=256)
+    made = jobs.create(supervised_fine_tuning_job_id="sft-1", dataset="chats", output_model="sft-out", base_model=BASE, epochs=2, lora_rank=4, learning_rate=1e-3, max_context_length=256,
+                       evaluation_dataset="chats")
     assert made.name == "accounts/main/supervisedFineTuningJobs/sft-1"
     done = until(lambda: jobs.get(supervised_fine_tuning_job_id="sft-1"), "JOB_STATE_COMPLETED")
     assert done.output_model == "accounts/main/models/sft-out" and done.epochs == 2 and done.job_progress.percent == 100
+    assert done.evaluation_dataset == "accounts/main/datasets/chats" and done.firekeep["evaluation"]["loss"] > 0
     assert [j.name for j in jobs.list()] == [made.name]
     assert model(client, "sft-out").fine_tuning_job == made.name
     with pytest.raises(fireworks.BadRequestError, match="cannot resume"):
