@@ -4,26 +4,28 @@ import "encoding/json"
 
 // Model is a base model or a LoRA checkpoint.
 type Model struct {
-	Name              string             `json:"name"`
-	DisplayName       string             `json:"displayName"`
-	Description       string             `json:"description"`
-	CreateTime        Time               `json:"createTime"`
-	UpdateTime        Time               `json:"updateTime,omitzero"`
-	State             string             `json:"state"` // UPLOADING, READY
-	Status            Status             `json:"status"`
-	Kind              string             `json:"kind"` // HF_BASE_MODEL, HF_PEFT_ADDON, ...
-	BaseModelDetails  *BaseModelDetails  `json:"baseModelDetails,omitempty"`
-	PeftDetails       *PeftDetails       `json:"peftDetails,omitempty"`
-	Public            bool               `json:"public"`
-	ContextLength     int                `json:"contextLength"`
-	SupportsLora      bool               `json:"supportsLora"`
-	SupportsTools     bool               `json:"supportsTools"`
-	ImportedFrom      string             `json:"importedFrom,omitempty"`
-	FineTuningJob     string             `json:"fineTuningJob,omitempty"`
-	DeployedModelRefs []DeployedModelRef `json:"deployedModelRefs,omitempty"`
-	Tunable           bool               `json:"tunable"`
-	RLTunable         bool               `json:"rlTunable"`
-	RLLoraTunable     bool               `json:"rlLoraTunable"`
+	Name             string            `json:"name"`
+	DisplayName      string            `json:"displayName"`
+	Description      string            `json:"description"`
+	CreateTime       Time              `json:"createTime"`
+	UpdateTime       Time              `json:"updateTime,omitzero"`
+	State            string            `json:"state"` // UPLOADING, READY
+	Status           Status            `json:"status"`
+	Kind             string            `json:"kind"` // HF_BASE_MODEL, HF_PEFT_ADDON, ...
+	BaseModelDetails *BaseModelDetails `json:"baseModelDetails,omitempty"`
+	PeftDetails      *PeftDetails      `json:"peftDetails,omitempty"`
+	Public           bool              `json:"public"`
+	ContextLength    int               `json:"contextLength"`
+	SupportsLora     bool              `json:"supportsLora"`
+	// SupportsServerless: it answers by its own name, without a deployment.
+	SupportsServerless bool               `json:"supportsServerless"`
+	SupportsTools      bool               `json:"supportsTools"`
+	ImportedFrom       string             `json:"importedFrom,omitempty"`
+	FineTuningJob      string             `json:"fineTuningJob,omitempty"`
+	DeployedModelRefs  []DeployedModelRef `json:"deployedModelRefs,omitempty"`
+	Tunable            bool               `json:"tunable"`
+	RLTunable          bool               `json:"rlTunable"`
+	RLLoraTunable      bool               `json:"rlLoraTunable"`
 
 	Firekeep *ModelExtension `json:"firekeep,omitempty"`
 }

@@ -111,6 +111,9 @@ func parseFilter(s string) ([]store.Term, error) {
 		if !ok {
 			return nil, bad("want a value behind " + field)
 		}
+		if field == "name" { // rows know the last part only, and are of one account
+			value = value[strings.LastIndexByte(value, '/')+1:]
+		}
 		terms = append(terms, store.Term{Field: snakeCase(field), Op: op, Value: value})
 		in = strings.TrimSpace(rest)
 	}

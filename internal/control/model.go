@@ -186,7 +186,7 @@ func modelName(account, id string) string {
 func wireModel(m store.Model) api.Model {
 	w := api.Model{Name: m.Name(), DisplayName: m.DisplayName, Description: m.Description, CreateTime: api.At(m.Created), UpdateTime: api.At(m.Updated),
 		State: m.State, Status: wireStatus(m.Status), Kind: m.Kind, Public: m.Public, ContextLength: m.ContextLength, ImportedFrom: m.ImportedFrom,
-		FineTuningJob: m.FineTuningJob, Firekeep: &api.ModelExtension{Digest: m.Digest, Bytes: api.Int64(m.Size), HasChatTemplate: m.HasChat, Signed: m.Attestation != ""}}
+		SupportsServerless: m.State == store.StateReady, FineTuningJob: m.FineTuningJob, Firekeep: &api.ModelExtension{Digest: m.Digest, Bytes: api.Int64(m.Size), HasChatTemplate: m.HasChat, Signed: m.Attestation != ""}}
 	if m.Kind == store.KindAdapter {
 		w.PeftDetails = &api.PeftDetails{BaseModel: m.BaseModel, R: m.Rank, TargetModules: m.Targets}
 		w.Firekeep.LoraAlpha = m.Alpha

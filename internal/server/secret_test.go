@@ -80,3 +80,16 @@ func TestSecretsAreBoundToTheirRows(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestSecretsStayInTheirAccount: a list holds the secrets of its account.
+func TestSecretsStayInTheirAccount(t *testing.T) {
+	f := newFixture(t)
+	for _, account := range []string{"main", "acme"} {
+		if status, _, body := f.do(account+"/admin", "POST", "/v1/accounts/"+account+"/secrets", `{"name":"of-`+account+`","keyName":"K"}`); status != 200 {
+			t.Fatal(body)
+		}
+	}
+	if _, _, body := f.do("main/admin", "GET", "/v1/accounts/main/secrets", ""); strings.Contains(body, "of-acme") || !strings.Contains(body, "of-main") {
+		t.Error(body)
+	}
+}

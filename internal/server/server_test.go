@@ -107,6 +107,8 @@ func TestHTTP(t *testing.T) {
 
 		{"main/admin", "GET", a + "/models", "", 200, `"models":[{"name":"accounts/main/models/base"`},
 		{"main/admin", "GET", a + "/models?filter=kind=HF_PEFT_ADDON", "", 200, `"models":[]`},
+		{"main/admin", "GET", a + "/models?filter=supports_serverless%3Dtrue+AND+name%3D%22accounts/main/models/base%22", "", 200, `"totalSize":1`},
+		{"main/admin", "GET", a + "/models?filter=supportsServerless%3Dfalse", "", 200, `"totalSize":0`},
 		{"main/admin", "GET", a + `/models?filter=kind+is`, "", 400, "filter"},
 		{"main/admin", "GET", a + "/models?orderBy=colour", "", 400, "orderBy"},
 		{"main/admin", "GET", a + "/models?pageSize=-1", "", 400, "pageSize"},

@@ -1,11 +1,13 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -152,5 +154,90 @@ func TestTransfersExpire(t *testing.T) {
 	}
 	if status, text := raw(t, "PUT", put, "x"); status != 404 {
 		t.Errorf("a dataset made anew: %d %s", status, text)
+	}
+}
+
+// TestSeveralFiles: the files of an upload are announced together; the last of
+// them queues the validation, in the order of names, and a new announcement makes
+// the URLs of the one before useless.
+func TestSeveralFiles(t *testing.T) {
+	f := newFixture(t)
+	const a = "/v1/accounts/main/datasets"
+	if status, _, text := f.do("main/carl", "POST", a, `{"datasetId":"d"}`); status != 200 {
+		t.Fatal(status, text)
+	}
+	announce := func(files string) map[string]string {
+		t.Helper()
+		status, _, text := f.do("main/carl", "POST", a+"/d:getUploadEndpoint", `{"filenameToSize":`+files+`}`)
+		var out struct {
+			URLs map[string]string `json:"filenameToSignedUrls"`
+		}
+		if status != 200 || json.Unmarshal([]byte(text), &out) != nil {
+			t.Fatal(status, text)
+		}
+		return out.URLs
+	}
+	validations := func() int {
+		p, err := f.db.ListJobs(t.Context(), "main", store.JobValidation, store.ListOptions{})
+		must(t, err)
+		n := 0
+		for _, j := range p.Items {
+			if !j.State.Terminal() {
+				n++
+			}
+		}
+		return n
+	}
+	first := announce(`{"b":"2","a":"1"}`)
+	if again := announce(`{"a":"1","b":"2"}`); len(again) != 2 {
+		t.Errorf("announced twice: %v", again)
+	}
+	if status, text := raw(t, "PUT", first["b"], "bb"); status != 200 {
+		t.Errorf("the same announcement once more: %d %s", status, text)
+	}
+	if n := validations(); n != 0 {
+		t.Errorf("%d validations before the last file", n)
+	}
+	second := announce(`{"a":"1","c":"3"}`)
+	if status, text := raw(t, "PUT", first["a"], "a"); status != 400 || !strings.Contains(text, "announced anew") {
+		t.Errorf("a file of a replaced announcement: %d %s", status, text)
+	}
+	for _, c := range []struct{ file, body string }{{"c", "ccc"}, {"a", "a"}} {
+		if status, text := raw(t, "PUT", second[c.file], c.body); status != 200 {
+			t.Errorf("%s: %d %s", c.file, status, text)
+		}
+	}
+	d, err := f.db.Dataset(t.Context(), "main", "d")
+	must(t, err)
+	_, objects, err := f.db.DatasetByUID(t.Context(), d.UID)
+	must(t, err)
+	if len(objects) != 2 || objects[0].Pin.Size != 1 || objects[1].Pin.Size != 3 || !d.Uploaded || validations() != 1 {
+		t.Errorf("%+v, uploaded %v, %d validations", objects, d.Uploaded, validations())
+	}
+	for _, file := range f.world.Files() {
+		b, err := os.ReadFile(file)
+		must(t, err)
+		if bytes.Contains(b, []byte("ccc")) {
+			t.Errorf("%s holds the rows in the clear", file)
+		}
+	}
+}
+
+// TestDownloadsAskThePolicy: an adapter leaves by URL where it may leave at all.
+func TestDownloadsAskThePolicy(t *testing.T) {
+	f := newFixture(t)
+	_, err := f.db.CreateModel(t.Context(), store.Model{Account: "main", ID: "lora", Kind: store.KindAdapter, State: store.StateReady, Status: store.OK(), BaseModel: "accounts/main/models/base"}, nil, store.Act{})
+	must(t, err)
+	const path = "/v1/accounts/main/models/lora:getDownloadEndpoint"
+	for policy, want := range map[string]string{`{"destinations":["s3://ours/"]}`: "does not allow exports", `{"destinations":["s3://ours/"],"requireApproval":true}`: "does not allow exports"} {
+		if status, _, text := f.do("main/admin", "PUT", "/v1/accounts/main/modelPolicy", policy); status != 200 {
+			t.Fatal(status, text)
+		}
+		if status, _, text := f.do("main/admin", "GET", path, ""); status < 400 || !strings.Contains(text, want) {
+			t.Errorf("under %s: %d %s", policy, status, text)
+		}
+	}
+	if status, _, _ := f.do("main/carl", "GET", path, ""); status != 403 {
+		t.Errorf("a contributor: %d", status)
 	}
 }

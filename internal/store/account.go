@@ -22,7 +22,7 @@ var users = table[User]{
 		return []field{{"uid", &u.UID}, {"account", &u.Account}, {"id", &u.ID}, {"display_name", &u.DisplayName}, {"email", &u.Email}, {"role", &u.Role},
 			{"permission_preset", &u.PermissionPreset}, {"service_account", &u.ServiceAccount}, {"created", &u.Created}, {"updated", &u.Updated}}
 	},
-	filter: columns{"email": "email", "role": "role", "display_name": "display_name", "service_account": "service_account#"},
+	filter: columns{"name": "id", "email": "email", "role": "role", "display_name": "display_name", "service_account": "service_account#"},
 }
 
 var apiKeys = table[APIKey]{

@@ -24,7 +24,7 @@ var datasets = table[Dataset]{
 			{"uploaded", &d.Uploaded}, {"format", &d.Format}, {"state", &d.State}, {"status_code", &d.Status.Code}, {"status_message", &d.Status.Message},
 			{"counts", &d.Counts}, {"index_key", &d.Index}, {"index_digest", &d.IndexDigest}, {"created_by", &d.CreatedBy}, {"created", &d.Created}, {"updated", &d.Updated}}
 	},
-	filter: columns{"state": "state", "display_name": "display_name", "format": "format", "external_url": "external_url", "created_by": "created_by",
+	filter: columns{"name": "id", "state": "state", "display_name": "display_name", "format": "format", "external_url": "external_url", "created_by": "created_by",
 		"create_time": "created@", "update_time": "updated@"},
 }
 

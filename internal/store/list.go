@@ -36,7 +36,8 @@ type Page[T any] struct {
 }
 
 // columns says how a table can be filtered and ordered: field -> column, with
-// the suffix "#" for integers and "@" for times.
+// the suffix "#" for integers and "@" for times. A field that is true of every row
+// is the column "1#".
 type columns map[string]string
 
 // listing is a list query in the making.

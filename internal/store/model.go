@@ -18,7 +18,7 @@ var models = table[Model]{
 			{"attestation_digest", &m.AttestationDigest}, {"size", &m.Size}, {"fine_tuning_job", &m.FineTuningJob}, {"job_uid", &m.JobUID},
 			{"imported_from", &m.ImportedFrom}, {"public", &m.Public}, {"created_by", &m.CreatedBy}, {"created", &m.Created}, {"updated", &m.Updated}}
 	},
-	filter: columns{"state": "state", "kind": "kind", "display_name": "display_name", "base_model": "base_model", "peft_details.base_model": "base_model",
+	filter: columns{"name": "id", "supports_serverless": "1#", "state": "state", "kind": "kind", "display_name": "display_name", "base_model": "base_model", "peft_details.base_model": "base_model",
 		"fine_tuning_job": "fine_tuning_job", "public": "public#", "created_by": "created_by", "create_time": "created@", "update_time": "updated@"},
 }
 
