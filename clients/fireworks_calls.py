@@ -40,8 +40,8 @@ class Calls:
         text = self.wait(raw.text())
         parsed = self.wait(raw.parse())
         if isinstance(parsed, BaseModel):
-            type(parsed).model_validate_json(text, strict=True)
-            unknown = set(extras(parsed)) - OURS
+            strict = type(parsed).model_validate_json(text, strict=True)
+            unknown = set(extras(strict)) - OURS
             assert not unknown, f"{path}: fields that the client does not know: {sorted(unknown)}"
         else:
             assert json.loads(text) == {}, f"{path}: {text}"
