@@ -30,7 +30,7 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-GGUF = os.environ.get("FIREKEEP_DEMO_GGUF", str(ROOT / ".cache/demo/SmolLM2-135M-Instruct.Q4_1.gguf"))
+GGUF = str(Path(os.environ.get("FIREKEEP_DEMO_GGUF", ROOT / ".cache/demo/SmolLM2-135M-Instruct.Q4_1.gguf")).resolve())
 BINARY = os.environ.get("FIREKEEP_BINARY", str(ROOT / "bin/firekeep"))
 BASE = "accounts/fireworks/models/bench"
 ACCOUNT = "/v1/accounts/main/"
@@ -43,7 +43,7 @@ class Server:
             self.port = s.getsockname()[1]
         home = work / "home"
         home.mkdir(mode=0o700)
-        (home / "config.json").write_text(json.dumps({"fileRoots": [str(work), str(Path(GGUF).resolve().parent)]}))
+        (home / "config.json").write_text(json.dumps({"fileRoots": [str(work), str(Path(GGUF).parent)]}))
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = open(work / "serve.log", "ab")
         self.process = subprocess.Popen([BINARY, "serve", "--home", home, "--listen", f"127.0.0.1:{self.port}"], stdout=self.log, stderr=self.log,

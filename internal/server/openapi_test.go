@@ -212,16 +212,19 @@ func parametersOf(r route, u *use) []object {
 		schema := stringSchema
 		switch name {
 		case "pageSize", "after":
-			schema = object{"type": "integer", "minimum": 0}
+			schema = orEmpty(object{"type": "integer", "minimum": 0})
 		case "readMask":
 			schema = object{"type": "string", "description": "Fields to answer, by comma; what is not named is left out, required or not."}
 		case "startTime", "endTime":
-			schema = object{"type": "string", "format": "date-time"}
+			schema = orEmpty(object{"type": "string", "format": "date-time"})
 		}
 		out = append(out, object{"name": name, "in": "query", "schema": schema})
 	}
 	return out
 }
+
+// orEmpty: an empty parameter is one that is not there.
+func orEmpty(s object) object { return object{"anyOf": []any{s, object{"const": ""}}} }
 
 // tagOf is the collection that a path is about.
 func tagOf(pattern string) string {

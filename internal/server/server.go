@@ -220,7 +220,9 @@ func (s *Server) serve(rq *request, rt *route, allow []string) error {
 
 // unmatched answers for paths that are not there.
 func (s *Server) unmatched(rq *request, allow []string) error {
-	if reason, known := unsupported(rq.r.Method, rq.r.URL.EscapedPath()); known {
+	path := rq.r.URL.EscapedPath()
+	listed, _, _ := contract.find(rq.r.Method, path)
+	if reason, known := unsupported(rq.r.Method, path); known && (listed != nil || len(allow) == 0) {
 		return rft.Errorf(rft.KindUnimplemented, "%s", reason)
 	}
 	if len(allow) > 0 {
