@@ -8,8 +8,9 @@ import time
 from fireworks import AsyncFireworks, Fireworks
 from fireworks._models import BaseModel
 
-# What this server adds to resources of the contract; clients keep it as extras.
-OURS = {"firekeep", "totalSize", "scope", "kind", "replaces"}
+# What this server adds to resources of the contract, and what the published
+# contract has and this client does not know; it keeps them as extras.
+OURS = {"firekeep", "totalSize", "scope", "kind", "replaces", "createdBy", "rlLoraTunable", "loraAlpha", "loraTargetModules"}
 
 
 class Calls:

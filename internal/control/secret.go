@@ -146,5 +146,5 @@ func secretName(account, id string) string { return store.Secret{Account: accoun
 
 // wireSecret shows everything but the value: the row has it sealed only.
 func wireSecret(s store.Secret) api.Secret {
-	return api.Secret{Name: s.Name(), KeyName: s.KeyName, CreateTime: api.At(s.Created), UpdateTime: api.At(s.Updated)}
+	return api.Secret{Name: s.Name(), KeyName: s.KeyName}
 }
