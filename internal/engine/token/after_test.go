@@ -33,3 +33,17 @@ func TestEncodeAfter(t *testing.T) {
 		}
 	}
 }
+
+// TestByteRuns: a run of byte tokens that is no UTF-8 reads as U+FFFD for every
+// byte, as in Hugging Face's ByteFallback, streamed or whole.
+func TestByteRuns(t *testing.T) {
+	tok, err := token.New([]byte(piecesTokenizer))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for want, ids := range map[string][]int32{"aüb": {1, 6, 7, 2}, "a\uFFFD\uFFFD\uFFFDb": {1, 6, 6, 7, 2}, "ü\n": {6, 7, 8}, "\uFFFD": {6}} {
+		if got := tok.Decode(ids, false); got != want {
+			t.Errorf("%v: %q instead of %q", ids, got, want)
+		}
+	}
+}
