@@ -188,7 +188,7 @@ func wireModel(m store.Model) api.Model {
 		State: m.State, Status: wireStatus(m.Status), Kind: m.Kind, Public: m.Public, ContextLength: m.ContextLength, ImportedFrom: m.ImportedFrom,
 		SupportsServerless: m.State == store.StateReady, FineTuningJob: m.FineTuningJob, Firekeep: &api.ModelExtension{Digest: m.Digest, Bytes: api.Int64(m.Size), HasChatTemplate: m.HasChat, Signed: m.Attestation != ""}}
 	if m.Kind == store.KindAdapter {
-		w.PeftDetails = &api.PeftDetails{BaseModel: m.BaseModel, R: m.Rank, TargetModules: m.Targets}
+		w.PeftDetails = &api.PeftDetails{BaseModel: m.BaseModel, R: m.Rank, TargetModules: append([]string{}, m.Targets...)} // never null: clients want a list
 		w.Firekeep.LoraAlpha = m.Alpha
 		w.RLTunable, w.RLLoraTunable = true, true
 		return w
