@@ -2,6 +2,7 @@ package train
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/firekeep/firekeep/internal/engine/kernel"
@@ -41,7 +42,23 @@ func inBF16(t *testing.T, small bool, f func(t *testing.T)) {
 	}
 }
 
+// rounded is s with weights of its own in bfloat16: other tests share s.
 func (s subject) rounded() subject {
+	m, own := *s.model, map[*kernel.Packed]*kernel.Packed{}
+	clone := func(w *kernel.Packed) *kernel.Packed {
+		if own[w] == nil && w != nil {
+			c := *w
+			own[w] = &c
+		}
+		return own[w]
+	}
+	m.Embed, m.Head, m.Layers = clone(m.Embed), clone(m.Head), slices.Clone(m.Layers)
+	for l := range m.Layers {
+		for i := range m.Layers[l].Linear {
+			m.Layers[l].Linear[i] = clone(m.Layers[l].Linear[i])
+		}
+	}
+	s.model = &m
 	s.model.UseBF16(kernel.NewPool(2), make([]uint16, s.model.BF16Missing()))
 	return s
 }
