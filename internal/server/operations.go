@@ -50,8 +50,6 @@ var reasons = map[string]string{
 	"leaderboards":   noUserCode, "mcpServers": noUserCode, "batchJobs": notYet,
 	"checkpoints":        "a step writes its checkpoint as a model of its own, trainingConfig.outputModel: there is nothing to promote",
 	"batchInferenceJobs": "not yet: send the requests yourself, many at a time (firekeep.rollouts does), and write the answers to your bucket",
-	"GET /v1/accounts/{account}/rlorTrainerJobs/{rlorTrainerJob}/checkpoints": "a step's checkpoint is the model that its trainingConfig.outputModel names",
-	"GET /v1/accounts/{account}/rlorTrainerJobs/{rlorTrainerJob}/publicLogs":  "GET rlorTrainerJobs/{id}/events has the history of a step, /metrics its numbers",
 	"PeftMergeJobs": "adapters are merged by the deployment that serves them: load the model with replaceMergedAddon on a deployment with enableHotReloadLatestAddon",
 
 	"GET /v1/accounts/{account}/deployments/{deployment}/ledger":             noFleet,
