@@ -129,9 +129,12 @@ class LLM:
             (config if camel in _TRAINING_FIELDS else own)[camel] = value
         dataset.sync(self.client)
         body: dict[str, Any] = {"dataset": dataset.name(self.client), "trainingConfig": config}
+        wire_method = loss_method if loss_method in _WIRE_LOSSES else None
+        if loss_method is not None and wire_method is None:
+            own["lossMethod"] = loss_method
         if own:
             body["firekeep"] = own
-        loss = {k: v for k, v in {"method": loss_method, "klBeta": kl_beta}.items() if v is not None}
+        loss = {k: v for k, v in {"method": wire_method, "klBeta": kl_beta}.items() if v is not None}
         if dpo_beta is not None:
             loss["dpo"] = {"beta": dpo_beta}
         if orpo_lambda is not None:
@@ -166,6 +169,9 @@ _TRAINING_FIELDS = {
     "loraDropout", "loraTargetModules",
 }
 
+
+# Losses that the wire contract has a name for; the others go into `firekeep.lossMethod`.
+_WIRE_LOSSES = {"GRPO", "DAPO", "GSPO_TOKEN", "DPO", "ORPO"}
 
 # Fields of Firekeep's own, in the `firekeep` object.
 _OWN_FIELDS = {

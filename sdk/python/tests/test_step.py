@@ -112,4 +112,4 @@ def test_what_would_be_ignored_is_refused(server, client):
 
 def test_fields_are_those_of_the_api():
     extension = (ROOT / "api/step.go").read_text().split("type StepExtension struct")[1].split("// Output only")[0]
-    assert _OWN_FIELDS | {"loraAlpha", "loraTargetModules"} == set(re.findall(r'json:"(\w+)', extension))
+    assert _OWN_FIELDS | {"loraAlpha", "loraTargetModules", "lossMethod"} == set(re.findall(r'json:"(\w+)', extension))
