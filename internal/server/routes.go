@@ -87,11 +87,22 @@ func (r *route) public() bool {
 
 // shapeOf guesses the error shape of a path that has no route.
 func shapeOf(path string) errorShape {
-	switch segmentsOf(path)[len(segmentsOf(path))-1] {
+	segments := segmentsOf(path)
+	if isServedModel(path) {
+		return inference
+	}
+	switch segments[len(segments)-1] {
 	case "embeddings", "messages", "responses", "rerank", "completions":
 		return inference
 	}
 	return controlPlane
+}
+
+// isServedModel: models as clients for chat know them; an account's own are under
+// its path.
+func isServedModel(path string) bool {
+	segments := segmentsOf(path)
+	return len(segments) > 1 && segments[0] == "v1" && segments[1] == "models"
 }
 
 func healthz(rq *request) error {

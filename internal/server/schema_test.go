@@ -30,8 +30,8 @@ var (
 
 // own are the types that write and read themselves: what is sent, what is answered.
 var own = map[reflect.Type][2]object{
-	reflect.TypeFor[api.Int64](): {{"anyOf": []any{object{"type": "integer", "format": "int64", "minimum": -1 << 53, "maximum": 1 << 53}, wholeString}}, wholeString},
-	reflect.TypeFor[api.Time](): {orEmpty(object{"type": "string", "format": "date-time"}), orEmpty(object{"type": "string", "format": "date-time"})},
+	reflect.TypeFor[api.Int64]():    {{"anyOf": []any{object{"type": "integer", "format": "int64", "minimum": -1 << 53, "maximum": 1 << 53}, wholeString}}, wholeString},
+	reflect.TypeFor[api.Time]():     {orEmpty(object{"type": "string", "format": "date-time"}), orEmpty(object{"type": "string", "format": "date-time"})},
 	reflect.TypeFor[api.Duration](): {{"type": "string", "pattern": "^[0-9]{1,9}(\\.[0-9]{1,9})?s$"}, {"type": "string", "pattern": "^-?[0-9]+(\\.[0-9]+)?s$"}},
 	reflect.TypeFor[api.Content](): {{"anyOf": []any{stringSchema, anyList(object{"type": "object", "required": []string{"type", "text"},
 		"properties": object{"type": object{"const": "text"}, "text": stringSchema}})}}, stringSchema},

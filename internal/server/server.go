@@ -229,7 +229,9 @@ func (s *Server) unmatched(rq *request, allow []string) error {
 		rq.w.Header().Set("Allow", strings.Join(allow, ", "))
 		return &statusError{http.StatusMethodNotAllowed, rft.Errorf(rft.KindUnimplemented, "method not allowed here; use %s", strings.Join(allow, " or "))}
 	}
-	rq.shape = controlPlane // "model not found" would send its reader the wrong way
+	if !isServedModel(path) {
+		rq.shape = controlPlane // "model not found" would send its reader the wrong way
+	}
 	return rft.Errorf(rft.KindNotFound, "path not found; inference is under /v1/ and /inference/v1/, everything else under /v1/accounts/")
 }
 

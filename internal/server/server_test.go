@@ -102,6 +102,7 @@ func TestHTTP(t *testing.T) {
 		{"acme/admin", "DELETE", a + "/datasets/nothing", "", 404, "not found"},
 		{"main/admin", "GET", "/v1/nonsense", "", 404, "not found"},
 		{"main/admin", "PATCH", a, "", 405, "use DELETE or GET"},
+		{"main/admin", "GET", "/v1/models/a:b", "", 404, `"error":{`},
 		{"main/admin", "GET", a + "/billing/summary", "", 501, `"code":12`},
 		{"main/admin", "POST", a + "/rlorTrainerJobs/x:resume", "", 404, "rlorTrainerJobs/x not found"},
 
