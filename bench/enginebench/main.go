@@ -192,7 +192,7 @@ func synthetic(o *options, vocab int) []*rows.Encoded {
 		}
 		g := &rows.Encoded{Line: int64(len(groups) + 1)}
 		for i := range o.samples {
-			s := rows.EncodedSample{IDs: slices.Clone(prompt), Scored: make([]bool, o.prompt+o.completion), Prompt: o.prompt, Reward: float64(i % 2)}
+			s := rows.EncodedSample{IDs: slices.Clone(prompt), Scored: make([]bool, o.prompt+o.completion), Prompt: o.prompt, Reward: float64((len(groups) + i) % 2)}
 			for t := range o.completion {
 				s.IDs = append(s.IDs, next())
 				s.Scored[o.prompt+t] = true
@@ -223,11 +223,14 @@ func step(o *options) (map[string]any, error) {
 	groups := synthetic(o, m.Config.Vocab)
 	spec := engine.DefaultSpec("GRPO")
 	spec.LoraRank, spec.LoraAlpha, spec.LearningRate, spec.BatchSize = 16, 32, 1e-5, 1<<30
+	if o.samples == 1 { // nothing to compare a sample with in its group: every group would be dead
+		spec.Baseline = "batch"
+	}
 	var seconds []float64
 	tokens := int64(0)
 	for i := range o.repeat + 1 { // the first, on one group, warms up
 		use := groups
-		if i == 0 {
+		if i == 0 && o.samples > 1 {
 			use = groups[:1]
 		}
 		t, err := train.New(pool, m, spec, train.Options{BaseName: "bench", GroupsPerEpoch: int64(len(use)), MicroTokens: o.micro})
