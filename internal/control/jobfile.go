@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -57,35 +56,16 @@ func (c *Control) jobFile(ctx context.Context, who Caller, t jobType, account, i
 	if err != nil {
 		return "", err
 	}
-	return c.sealJobFileTicket(jobFileTicket{Account: account, Kind: t.kind, ID: id, UID: j.UID, Key: who.KeyID, Log: log, Expires: c.now().Add(downloadLife).Unix()})
+	return sealTicket(c.KEK, JobFilePath, jobFilePurpose, jobFileTicket{Account: account, Kind: t.kind, ID: id, UID: j.UID, Key: who.KeyID, Log: log, Expires: c.now().Add(downloadLife).Unix()})
 }
 
-func (c *Control) sealJobFileTicket(t jobFileTicket) (string, error) {
-	raw, err := json.Marshal(t)
-	if err != nil {
-		return "", err
-	}
-	sealed, err := c.KEK.Encrypt(raw, jobFilePurpose)
-	if err != nil {
-		return "", rft.Wrap(rft.KindInternal, err, "the URL cannot be signed")
-	}
-	return JobFilePath + base64.RawURLEncoding.EncodeToString(sealed), nil
-}
-
-// openJobFileTicket reads a ticket back. What is not ours, and what is too old, get
-// the same answer.
+// openJobFileTicket reads a ticket back, if it is not too old.
 func openJobFileTicket(kek seal.KEK, text string, now time.Time) (t jobFileTicket, err error) {
-	refused := rft.Errorf(rft.KindPermissionDenied, "this URL is not valid, or no longer; ask for a new one")
-	if len(text) > maxTicket {
-		return t, refused
+	if err := openTicket(kek, jobFilePurpose, text, &t); err != nil {
+		return jobFileTicket{}, err
 	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil {
-		return t, refused
-	}
-	raw, err := kek.Decrypt(sealed, jobFilePurpose)
-	if err != nil || json.Unmarshal(raw, &t) != nil || now.Unix() >= t.Expires {
-		return jobFileTicket{}, refused
+	if now.Unix() >= t.Expires {
+		return jobFileTicket{}, errTicket()
 	}
 	return t, nil
 }

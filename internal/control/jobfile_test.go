@@ -18,7 +18,7 @@ func FuzzJobFileTicket(f *testing.F) {
 	}
 	now := time.Now()
 	c := &Control{KEK: kek}
-	path, err := c.sealJobFileTicket(jobFileTicket{Account: "main", Kind: "dpo", UID: "u", Key: "k", Expires: now.Add(time.Hour).Unix()})
+	path, err := sealTicket(c.KEK, JobFilePath, jobFilePurpose, jobFileTicket{Account: "main", Kind: "dpo", UID: "u", Key: "k", Expires: now.Add(time.Hour).Unix()})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -29,7 +29,7 @@ func FuzzJobFileTicket(f *testing.F) {
 	if _, err := openJobFileTicket(kek, good, now.Add(time.Hour)); err == nil {
 		f.Fatal("a ticket that is too old opened")
 	}
-	file, err := c.sealTicket(ticket{Method: "GET", Account: "main", UID: "u", Key: "k", Expires: now.Add(time.Hour).Unix()})
+	file, err := c.sealTransfer(ticket{Method: "GET", Account: "main", UID: "u", Key: "k", Expires: now.Add(time.Hour).Unix()})
 	if err != nil {
 		f.Fatal(err)
 	}

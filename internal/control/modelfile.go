@@ -110,7 +110,7 @@ func (c *Control) ModelDownloadEndpoint(ctx context.Context, who Caller, account
 	out := map[string]string{}
 	for _, file := range []string{catalog.FileConfig, catalog.FileAdapter} {
 		t.File = file
-		if out[file], err = c.sealTicket(t); err != nil {
+		if out[file], err = c.sealTransfer(t); err != nil {
 			return nil, err
 		}
 	}

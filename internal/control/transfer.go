@@ -2,8 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/base64"
-	"encoding/json"
 	"io"
 	"maps"
 	"net/http"
@@ -55,36 +53,17 @@ type ticket struct {
 // ticketPurpose binds sealed tickets to what they are for.
 var ticketPurpose = []byte("firekeep/transfer/1")
 
-// maxTicket bounds what strangers can have opened.
-const maxTicket = 2048
-
-func (c *Control) sealTicket(t ticket) (string, error) {
-	raw, err := json.Marshal(t)
-	if err != nil {
-		return "", err
-	}
-	sealed, err := c.KEK.Encrypt(raw, ticketPurpose)
-	if err != nil {
-		return "", rft.Wrap(rft.KindInternal, err, "the URL cannot be signed")
-	}
-	return TransferPath + base64.RawURLEncoding.EncodeToString(sealed), nil
+func (c *Control) sealTransfer(t ticket) (string, error) {
+	return sealTicket(c.KEK, TransferPath, ticketPurpose, t)
 }
 
-// openTicket reads a ticket back. What is not ours, and what is too old, get the
-// same answer.
-func openTicket(kek seal.KEK, text, method string, now time.Time) (ticket, error) {
-	var t ticket
-	refused := rft.Errorf(rft.KindPermissionDenied, "this URL is not valid, or no longer; ask for a new one")
-	if len(text) > maxTicket {
-		return t, refused
+// openTransferTicket reads a ticket for a method back, if it is not too old.
+func openTransferTicket(kek seal.KEK, text, method string, now time.Time) (t ticket, err error) {
+	if err := openTicket(kek, ticketPurpose, text, &t); err != nil {
+		return ticket{}, err
 	}
-	sealed, err := base64.RawURLEncoding.Strict().DecodeString(text)
-	if err != nil {
-		return t, refused
-	}
-	raw, err := kek.Decrypt(sealed, ticketPurpose)
-	if err != nil || json.Unmarshal(raw, &t) != nil || now.Unix() >= t.Expires || t.Method != method {
-		return ticket{}, refused
+	if now.Unix() >= t.Expires || t.Method != method {
+		return ticket{}, errTicket()
 	}
 	return t, nil
 }
@@ -136,7 +115,7 @@ func (c *Control) announce(ctx context.Context, who Caller, of ticket, name stri
 	of.Method, of.Key, of.Expires = http.MethodPut, who.KeyID, c.now().Add(uploadLife).Unix()
 	for _, f := range have {
 		of.File, of.Size, of.Batch = f.Name, f.Size, f.Batch
-		if out[f.Name], err = c.sealTicket(of); err != nil {
+		if out[f.Name], err = c.sealTransfer(of); err != nil {
 			return nil, err
 		}
 	}
@@ -212,13 +191,13 @@ func (c *Control) DownloadEndpoint(ctx context.Context, who Caller, account, id 
 	for _, f := range files {
 		if slices.ContainsFunc(objects, func(o store.Object) bool { return o.Key == f.Key }) {
 			t.File = f.Name
-			if out[f.Name], err = c.sealTicket(t); err != nil {
+			if out[f.Name], err = c.sealTransfer(t); err != nil {
 				return nil, err
 			}
 		}
 	}
 	if len(out) == 0 {
-		out[d.ID+".jsonl"], err = c.sealTicket(t)
+		out[d.ID+".jsonl"], err = c.sealTransfer(t)
 	}
 	return out, err
 }
@@ -236,7 +215,7 @@ type Transfer struct {
 
 // Transfer opens a signed URL and authorises its use.
 func (c *Control) Transfer(ctx context.Context, method, text, clientIP, userAgent string) (*Transfer, error) {
-	t, err := openTicket(c.KEK, text, method, c.now())
+	t, err := openTransferTicket(c.KEK, text, method, c.now())
 	if err != nil {
 		return nil, err
 	}

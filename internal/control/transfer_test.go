@@ -18,12 +18,12 @@ func FuzzTicket(f *testing.F) {
 	}
 	now := time.Now()
 	c := &Control{KEK: kek}
-	path, err := c.sealTicket(ticket{Method: "PUT", Account: "main", UID: "u", Key: "k", Size: 1, Expires: now.Add(time.Hour).Unix()})
+	path, err := c.sealTransfer(ticket{Method: "PUT", Account: "main", UID: "u", Key: "k", Size: 1, Expires: now.Add(time.Hour).Unix()})
 	if err != nil {
 		f.Fatal(err)
 	}
 	good := path[len(TransferPath):]
-	if t, err := openTicket(kek, good, "PUT", now); err != nil || t.Account != "main" || t.Size != 1 {
+	if t, err := openTransferTicket(kek, good, "PUT", now); err != nil || t.Account != "main" || t.Size != 1 {
 		f.Fatal(t, err)
 	}
 	f.Add(good, "GET")
@@ -33,7 +33,7 @@ func FuzzTicket(f *testing.F) {
 		if text == good && method == "PUT" {
 			return
 		}
-		if got, err := openTicket(kek, text, method, now); err == nil || got != (ticket{}) {
+		if got, err := openTransferTicket(kek, text, method, now); err == nil || got != (ticket{}) {
 			t.Errorf("%q opened %+v", text, got)
 		}
 	})
