@@ -29,6 +29,7 @@ GGUF_SHA  := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 VERSION   := $(shell git -C $(ROOT) describe --always --dirty 2>/dev/null || echo unknown)
 
 ENGINE_BIN := internal/sandbox/embedded/engine.bin
+STAGE_BIN  := internal/sandbox/embedded/stage.bin
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
 .PHONY: all build demo test test-fast test-long soak bench bench-quick bench-security bench-api profile mutants lint licences vulncheck sbom airgap reproducible clean weights vocabularies doubles postgres strace python-demo python-oracles python-moto python-bench python-clients
@@ -38,6 +39,7 @@ all: build
 build:
 	@mkdir -p bin
 	CGO_ENABLED=0 go build -buildvcs=false -ldflags '$(LDFLAGS)' -o $(ENGINE_BIN) ./cmd/firekeep-engine
+	CGO_ENABLED=0 go build -buildvcs=false -ldflags '$(LDFLAGS)' -o $(STAGE_BIN) ./cmd/firekeep-stage
 	CGO_ENABLED=0 go build -buildvcs=false -ldflags '$(LDFLAGS)' -tags embedengine -o bin/firekeep ./cmd/firekeep
 
 ## demo: the main job on real weights, under 10 minutes after downloads and builds
@@ -94,8 +96,8 @@ profile: weights
 
 ## bench-security: what sandbox, sealing, signing and audit cost a step, to bench/security.json
 bench-security:
-	CGO_ENABLED=0 go build -o $(CACHE)/bin/firekeep-engine ./cmd/firekeep-engine
-	CGO_ENABLED=0 go run ./bench/security -engine $(CACHE)/bin/firekeep-engine -json bench/security.json
+	CGO_ENABLED=0 go build -o $(CACHE)/bin/ ./cmd/firekeep-engine ./cmd/firekeep-stage
+	CGO_ENABLED=0 go run ./bench/security -engine $(CACHE)/bin/firekeep-engine -stage $(CACHE)/bin/firekeep-stage -json bench/security.json
 
 ## bench-api: what the API costs around the engine, and 64 clients during a step, to bench/api.json
 bench-api: build weights
@@ -111,7 +113,7 @@ lint: licences vulncheck
 	GOARCH=arm64 go vet ./internal/engine/...
 
 clean:
-	rm -rf bin dist $(ENGINE_BIN) demo/out bench/out
+	rm -rf bin dist $(ENGINE_BIN) $(STAGE_BIN) demo/out bench/out
 
 # --- what a fresh machine lacks ------------------------------------------------
 

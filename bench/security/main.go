@@ -3,7 +3,7 @@
 // checkpoint and waiting for the audit log, with the real parts on a home of its
 // own. Their sum is held against a step of 30 seconds.
 //
-//	security -engine PATH [-adapter BYTES] [-points N] [-home DIR] [-json FILE]
+//	security -engine PATH -stage PATH [-adapter BYTES] [-points N] [-home DIR] [-json FILE]
 package main
 
 import (
@@ -37,15 +37,16 @@ const (
 )
 
 type options struct {
-	engine, home, json string
-	adapter            int
-	points             int
+	engine, stage, home, json string
+	adapter                   int
+	points                    int
 }
 
 func main() {
 	sandbox.Init()
 	var o options
 	flag.StringVar(&o.engine, "engine", "bin/firekeep-engine", "engine program")
+	flag.StringVar(&o.stage, "stage", "bin/firekeep-stage", "program that prepares children, as the product has it inside")
 	flag.StringVar(&o.home, "home", "", "directory for the home; default a temporary one, which may be memory")
 	flag.StringVar(&o.json, "json", "", "file for the results")
 	flag.IntVar(&o.adapter, "adapter", 19_500_000, "bytes of the adapter; the optimiser's state has twice as many")
@@ -203,7 +204,12 @@ func (h *home) starts(ctx context.Context, o options, r *result) error {
 		return err
 	}
 	defer program.Close()
-	host := &broker.Host{Launcher: sandbox.New(), Engine: program, Build: "bench"}
+	stage, err := sandbox.OpenProgram(o.stage)
+	if err != nil {
+		return err
+	}
+	defer stage.Close()
+	host := &broker.Host{Launcher: sandbox.NewWith(sandbox.Options{Stage: stage}), Engine: program, Build: "bench"}
 	var hello []float64
 	r.SandboxStart, err = measure(21, func(int) (time.Duration, error) {
 		begun := time.Now()

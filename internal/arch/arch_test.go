@@ -24,7 +24,7 @@ var floors = map[string]int{
 	"internal/control": 7,
 	"internal/server":  8, "internal/runner": 8, "internal/backup": 8,
 	"internal/cli": 9,
-	"cmd/firekeep": 10, "cmd/firekeep-engine": 10,
+	"cmd/firekeep": 10, "cmd/firekeep-engine": 10, "cmd/firekeep-stage": 10,
 	"internal/arch": 11, "internal/e2e": 11, "bench": 11, "scripts": 11,
 }
 
@@ -123,6 +123,25 @@ func TestEngineRooms(t *testing.T) {
 				t.Errorf("engine room %s imports %s", from, to)
 			}
 		}
+	}
+}
+
+// TestStageIsSmall: whatever the stage links, every child waits for.
+func TestStageIsSmall(t *testing.T) {
+	may := []string{"cmd/firekeep-stage", "internal/rft", "internal/sandbox", "internal/sandbox/seccomp"}
+	n := 0
+	for _, dep := range goList(t, "-deps", "./cmd/firekeep-stage") {
+		own, ours := strings.CutPrefix(dep, module)
+		foreign := strings.Contains(dep, ".") && strings.Contains(dep, "/") && !strings.HasPrefix(dep, "golang.org/x/") && !strings.HasPrefix(dep, "crypto/") && !strings.HasPrefix(dep, "vendor/")
+		if ours && !slices.Contains(may, own) || !ours && foreign || dep == "net/http" || dep == "crypto/tls" {
+			t.Errorf("cmd/firekeep-stage links %s: every start of a child initialises it", dep)
+		}
+		if ours {
+			n++
+		}
+	}
+	if n != len(may) {
+		t.Errorf("cmd/firekeep-stage links %d packages of ours, want %d: this test looks at the wrong program", n, len(may))
 	}
 }
 

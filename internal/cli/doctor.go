@@ -68,7 +68,14 @@ func (c *doctorCmd) Run(a *app) error {
 		return err
 	}
 	policy := config.Sandbox
-	layers := sandbox.Probe(ctx, policy.options())
+	options := policy.options()
+	if options.Stage, err = embedded.Stage(); err != nil {
+		return err
+	}
+	if options.Stage != nil {
+		defer options.Stage.Close()
+	}
+	layers := sandbox.Probe(ctx, options)
 	d := diagnosis{Version: a.Version, Host: runtime.GOOS + "/" + runtime.GOARCH, Cores: runtime.NumCPU(), Level: policy.level()}
 	for _, l := range layers {
 		d.Sandbox = append(d.Sandbox, layerReport{l, l.Advice()})
@@ -94,12 +101,12 @@ func (c *doctorCmd) Run(a *app) error {
 
 func probeEngine(ctx context.Context, path, version string, config Config) (*engineReport, error) {
 	policy := config.Sandbox
-	program, err := embedded.Engine(path)
+	program, launcher, free, err := policy.programs(path)
 	if err != nil {
 		return nil, err
 	}
-	defer program.Close()
-	host := &broker.Host{Launcher: sandbox.NewWith(policy.options()), Engine: program, Build: version, Isolation: policy.level(), Require: policy.RequireLayers}
+	defer free()
+	host := &broker.Host{Launcher: launcher, Engine: program, Build: version, Isolation: policy.level(), Require: policy.RequireLayers}
 	child, err := host.Start(ctx, broker.Options{Name: "import", Threads: 1})
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/sandbox"
+	"github.com/firekeep/firekeep/internal/sandbox/embedded"
 )
 
 // SandboxConfig is what every engine child must have. Jobs and deployments are
@@ -38,6 +39,24 @@ func (c SandboxConfig) check() (field, why string) {
 }
 
 func (c SandboxConfig) options() sandbox.Options { return sandbox.Options{GVisor: c.GVisor} }
+
+// programs are the engine and the launcher of its children. close frees both.
+func (c SandboxConfig) programs(enginePath string) (engine *sandbox.Program, launcher sandbox.Launcher, close func(), err error) {
+	if engine, err = embedded.Engine(enginePath); err != nil {
+		return nil, nil, nil, err
+	}
+	o := c.options()
+	if o.Stage, err = embedded.Stage(); err != nil {
+		engine.Close()
+		return nil, nil, nil, err
+	}
+	return engine, sandbox.NewWith(o), func() {
+		engine.Close()
+		if o.Stage != nil {
+			o.Stage.Close()
+		}
+	}, nil
+}
 
 func (c SandboxConfig) level() sandbox.Level {
 	level, _ := sandbox.ParseLevel(c.Isolation) // checked with the config

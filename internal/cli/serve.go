@@ -28,7 +28,6 @@ import (
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/runner"
 	"github.com/firekeep/firekeep/internal/sandbox"
-	"github.com/firekeep/firekeep/internal/sandbox/embedded"
 	"github.com/firekeep/firekeep/internal/seal"
 	"github.com/firekeep/firekeep/internal/server"
 	"github.com/firekeep/firekeep/internal/server/rpc"
@@ -192,11 +191,13 @@ func (s *service) open(ctx context.Context, enginePath string, l *listeners) (wr
 	if err := publishSigningKey(ctx, cat.SigningKeys(), s.home); err != nil {
 		return "", err
 	}
-	if s.engine, err = embedded.Engine(enginePath); err != nil {
+	program, launcher, free, err := s.config.Sandbox.programs(enginePath)
+	if err != nil {
 		return "", err
 	}
-	s.onClose(func() { s.engine.Close() })
-	host := &broker.Host{Launcher: sandbox.NewWith(s.config.Sandbox.options()), Engine: s.engine, Build: s.version, Log: s.log,
+	s.engine = program
+	s.onClose(free)
+	host := &broker.Host{Launcher: launcher, Engine: s.engine, Build: s.version, Log: s.log,
 		Isolation: s.config.Sandbox.level(), Require: s.config.Sandbox.RequireLayers, CPUs: s.config.Cores}
 	s.host = host
 	shares := serving.NewShares(s.config.Cores, s.config.SamplingShare)

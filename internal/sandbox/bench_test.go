@@ -13,7 +13,7 @@ import (
 // BenchmarkStart is the whole life of a child that ends at once, through every
 // layer; "start-ms" is the part until its program runs.
 func BenchmarkStart(b *testing.B) {
-	launcher := sandbox.New()
+	launcher := product()
 	ready := 0.0
 	for b.Loop() {
 		p, err := launcher.Start(context.Background(), sandbox.Spec{Name: "bench", Program: probe, Args: []string{"probe", "hello"}, Limits: sandbox.Limits{MemoryBytes: 1 << 30, CPUs: 2}})

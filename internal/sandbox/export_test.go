@@ -3,8 +3,8 @@
 package sandbox
 
 // Without is a launcher that leaves layers out.
-func Without(layers ...string) Launcher {
-	l := New().(*linux)
+func Without(stage *Program, layers ...string) Launcher {
+	l := NewWith(Options{Stage: stage}).(*linux)
 	l.without = layers
 	return l
 }

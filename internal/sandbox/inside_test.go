@@ -76,7 +76,7 @@ func TestLayersAlone(t *testing.T) {
 		{"seccomp,landlock,no nested namespaces", "cloneuser", "ok"},
 	}
 	for _, tt := range tests {
-		out, exit := tryWith(t, sandbox.Without(strings.Split(tt.without, ",")...), sandbox.Spec{}, strings.Fields(tt.act)...)
+		out, exit := tryWith(t, sandbox.Without(preparer, strings.Split(tt.without, ",")...), sandbox.Spec{}, strings.Fields(tt.act)...)
 		if !strings.HasSuffix(out, tt.want) || !exit.OK() {
 			t.Errorf("without %s, %s: %q, want %q; %+v", tt.without, tt.act, out, tt.want, exit)
 		}

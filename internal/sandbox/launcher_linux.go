@@ -34,12 +34,13 @@ func New() Launcher { return NewWith(Options{}) }
 
 // NewWith returns the launcher of this host with what o adds.
 func NewWith(o Options) Launcher {
-	return &linux{cgroups: newCgroups(), gvisor: newGVisor(o.GVisor)}
+	return &linux{cgroups: newCgroups(), gvisor: newGVisor(o.GVisor), stage: o.Stage}
 }
 
 type linux struct {
 	cgroups *cgroups
 	gvisor  *gvisor
+	stage   *Program
 	// without names layers to leave out, so that tests can show what the others
 	// hold back on their own. Nothing in the product sets it.
 	without []string
@@ -106,8 +107,8 @@ func (s Spec) check() error {
 	return nil
 }
 
-// spawn starts this executable again, in its new namespaces, as the preparing
-// child. It waits for its orders on the returned pipe.
+// spawn starts the stage, or this executable again, in its new namespaces as
+// the preparing child. It waits for its orders on the returned pipe.
 func (l *linux) spawn(s Spec) (orders, status *os.File, _ *process, _ error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
@@ -127,9 +128,14 @@ func (l *linux) spawn(s Spec) (orders, status *os.File, _ *process, _ error) {
 	files := []*os.File{orElse(s.Stdin, null), orElse(s.Stdout, null), orElse(s.Stderr, null)}
 	files = append(files, s.Files...)
 	files = append(files, ordersR, statusW, s.Program.file)
+	executable := "/proc/self/exe"
+	if l.stage != nil { // its descriptor is behind the program's and closes with the program's start
+		executable = "/proc/self/fd/" + strconv.Itoa(len(files))
+		files = append(files, l.stage.file)
+	}
 	attr := &os.ProcAttr{Dir: "/", Env: []string{}, Files: files, Sys: namespaces(os.Geteuid(), os.Getegid())}
 	proc, err := onLauncherThread(func() (*os.Process, error) {
-		return os.StartProcess("/proc/self/exe", []string{initName, strconv.Itoa(len(s.Files))}, attr)
+		return os.StartProcess(executable, []string{initName, strconv.Itoa(len(s.Files))}, attr)
 	})
 	if err != nil {
 		closeAll(ordersW, statusR)

@@ -35,7 +35,7 @@ func waiting(t *testing.T, s sandbox.Spec) (p sandbox.Process, stop func()) {
 		t.Fatal(err)
 	}
 	s.Name, s.Program, s.Args, s.Stdin, s.Stdout = "test", probe, []string{"probe", "wait"}, inR, outW
-	p, err = sandbox.New().Start(context.Background(), s)
+	p, err = product().Start(context.Background(), s)
 	inR.Close()
 	outW.Close()
 	if err != nil {
@@ -185,7 +185,7 @@ func TestMemoryLimit(t *testing.T) {
 	for _, l := range []struct {
 		name     string
 		launcher sandbox.Launcher
-	}{{"host", sandbox.New()}, {"rlimit", sandbox.Without("cgroup")}} {
+	}{{"host", product()}, {"rlimit", sandbox.Without(preparer, "cgroup")}} {
 		t.Run(l.name, func(t *testing.T) {
 			out, exit := tryWith(t, l.launcher, sandbox.Spec{Limits: sandbox.Limits{MemoryBytes: 256 << 20}}, "memory")
 			if exit.OK() || strings.Contains(out, "blocks") || exit.MaxRSS > 400<<20 {
@@ -199,7 +199,7 @@ func TestMemoryLimit(t *testing.T) {
 }
 
 func TestThreadLimit(t *testing.T) {
-	for _, l := range []sandbox.Launcher{sandbox.New(), sandbox.Without("cgroup")} {
+	for _, l := range []sandbox.Launcher{product(), sandbox.Without(preparer, "cgroup")} {
 		out, exit := tryWith(t, l, sandbox.Spec{Limits: sandbox.Limits{Threads: 64}}, "threads")
 		if exit.OK() || !strings.Contains(out, "failed to create new OS thread") {
 			t.Errorf("%.200q, %+v", out, exit)
@@ -221,7 +221,7 @@ func TestRefused(t *testing.T) {
 		{"zero byte", sandbox.Spec{Program: probe, Args: []string{"a\x00b"}}, rft.KindInternal, "zero byte"},
 	}
 	for _, tt := range tests {
-		p, err := sandbox.New().Start(context.Background(), tt.spec)
+		p, err := product().Start(context.Background(), tt.spec)
 		if p != nil || rft.KindOf(err) != tt.kind || !strings.Contains(err.Error(), tt.text) {
 			t.Errorf("%s: %v, %v", tt.name, p, err)
 		}
@@ -231,12 +231,12 @@ func TestRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer junk.Close()
-	if _, err := sandbox.New().Start(context.Background(), sandbox.Spec{Program: junk, Args: []string{"junk"}}); rft.KindOf(err) != rft.KindInternal {
+	if _, err := product().Start(context.Background(), sandbox.Spec{Program: junk, Args: []string{"junk"}}); rft.KindOf(err) != rft.KindInternal {
 		t.Errorf("junk: %v", err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := sandbox.New().Start(ctx, sandbox.Spec{Program: probe, Args: []string{"probe", "wait"}}); rft.KindOf(err) != rft.KindCancelled {
+	if _, err := product().Start(ctx, sandbox.Spec{Program: probe, Args: []string{"probe", "wait"}}); rft.KindOf(err) != rft.KindCancelled {
 		t.Errorf("cancelled: %v", err)
 	}
 }
@@ -264,7 +264,7 @@ func TestEveryLayer(t *testing.T) {
 			t.Errorf("the probe does not know %q", layer)
 			continue
 		}
-		p, err := sandbox.New().Start(context.Background(), sandbox.Spec{Name: "test", Program: probe, Args: []string{"probe", "hello"}, Require: []string{layer}})
+		p, err := product().Start(context.Background(), sandbox.Spec{Name: "test", Program: probe, Args: []string{"probe", "hello"}, Require: []string{layer}})
 		if err == nil {
 			p.Wait()
 		}
@@ -297,7 +297,7 @@ func parent() {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	p, err := sandbox.New().Start(context.Background(), sandbox.Spec{Name: "orphan", Program: probe, Args: []string{"probe", "spin"}})
+	p, err := product().Start(context.Background(), sandbox.Spec{Name: "orphan", Program: probe, Args: []string{"probe", "spin"}})
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)

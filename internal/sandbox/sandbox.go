@@ -52,6 +52,9 @@ func Strictest(a, b Level) Level {
 type Options struct {
 	// GVisor is the path of runsc, "" = none.
 	GVisor string
+	// Stage is cmd/firekeep-stage, which prepares children faster than this
+	// executable started again, which does it when Stage is nil.
+	Stage *Program
 }
 
 // Limits bound a child. Zero means the launcher's default.

@@ -16,8 +16,11 @@ import (
 )
 
 // probe is the program that tries to escape; probePath is where it lies.
+// preparer is the program that prepares it, as in the product; the tests of other
+// packages let their own executable do that.
 var (
 	probe     *sandbox.Program
+	preparer  *sandbox.Program
 	probePath = os.Getenv("FIREKEEP_TEST_PROBE")
 )
 
@@ -39,14 +42,21 @@ func run(m *testing.M) int {
 		defer os.RemoveAll(dir)
 	}
 	var err error
-	if probe, err = sandbox.OpenProgram(probePath); err != nil {
+	probe, err = sandbox.OpenProgram(probePath)
+	if err == nil {
+		preparer, err = sandbox.OpenProgram(filepath.Join(filepath.Dir(probePath), "stage"))
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
 }
 
-// buildProbe compiles the probe to a place that every user may read.
+// product is the launcher as the product has it.
+func product() sandbox.Launcher { return sandbox.NewWith(sandbox.Options{Stage: preparer}) }
+
+// buildProbe compiles the probe and the stage to a place that every user may read.
 func buildProbe() (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "firekeep-sandbox"); err != nil {
 		return "", err
@@ -55,10 +65,12 @@ func buildProbe() (dir string, err error) {
 		return dir, err
 	}
 	probePath = filepath.Join(dir, "probe")
-	build := exec.Command("go", "build", "-o", probePath, "./testdata/probe")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return dir, fmt.Errorf("%w\n%s", err, out)
+	for path, source := range map[string]string{probePath: "./testdata/probe", filepath.Join(dir, "stage"): "../../cmd/firekeep-stage"} {
+		build := exec.Command("go", "build", "-o", path, source)
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return dir, fmt.Errorf("%w\n%s", err, out)
+		}
 	}
 	return dir, nil
 }
@@ -66,7 +78,7 @@ func buildProbe() (dir string, err error) {
 // try runs one act of the probe under the host's launcher.
 func try(t *testing.T, s sandbox.Spec, act ...string) (string, sandbox.Exit) {
 	t.Helper()
-	return tryWith(t, sandbox.New(), s, act...)
+	return tryWith(t, product(), s, act...)
 }
 
 // tryWith runs one act and returns what the probe printed, on both outputs.

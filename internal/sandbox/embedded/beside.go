@@ -4,6 +4,6 @@ package embedded
 
 import "github.com/firekeep/firekeep/internal/sandbox"
 
-var engine []byte
+var engine, stage []byte
 
-func fromMemory() (*sandbox.Program, error) { panic("no engine inside this build") }
+func fromMemory(string, []byte) (*sandbox.Program, error) { panic("no program inside this build") }

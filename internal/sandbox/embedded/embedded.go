@@ -1,5 +1,6 @@
-// Package embedded finds the engine program: inside this executable when it was
-// built with the tag embedengine, otherwise in the file firekeep-engine beside it.
+// Package embedded finds the programs of children: inside this executable when
+// it was built with the tag embedengine, otherwise the engine in the file
+// firekeep-engine beside it.
 package embedded
 
 import (
@@ -17,7 +18,7 @@ const fileName = "firekeep-engine"
 // share it. path, when not "", is an operator's choice and overrides both.
 func Engine(path string) (*sandbox.Program, error) {
 	if path == "" && len(engine) > 0 {
-		return fromMemory()
+		return fromMemory(fileName, engine)
 	}
 	if path == "" {
 		self, err := os.Executable()
@@ -31,4 +32,13 @@ func Engine(path string) (*sandbox.Program, error) {
 		return nil, rft.Wrap(rft.KindFailedPrecondition, err, "engine: cannot load %s; build it with `make build` or put it beside firekeep", path)
 	}
 	return p, nil
+}
+
+// Stage loads the program that prepares children. It is nil in a build without
+// programs inside, which prepares them itself.
+func Stage() (*sandbox.Program, error) {
+	if len(stage) == 0 {
+		return nil, nil
+	}
+	return fromMemory("firekeep-stage", stage)
 }

@@ -10,15 +10,19 @@ import (
 	"github.com/firekeep/firekeep/internal/sandbox"
 )
 
-// engine is cmd/firekeep-engine as `make build` compiled it.
-//
-//go:embed engine.bin
-var engine []byte
+// engine is cmd/firekeep-engine as `make build` compiled it, stage is
+// cmd/firekeep-stage.
+var (
+	//go:embed engine.bin
+	engine []byte
+	//go:embed stage.bin
+	stage []byte
+)
 
-func fromMemory() (*sandbox.Program, error) {
-	p, err := sandbox.LoadProgram(fileName, bytes.NewReader(engine))
+func fromMemory(name string, program []byte) (*sandbox.Program, error) {
+	p, err := sandbox.LoadProgram(name, bytes.NewReader(program))
 	if err != nil {
-		return nil, rft.Wrap(rft.KindFailedPrecondition, err, "engine: cannot load the embedded program")
+		return nil, rft.Wrap(rft.KindFailedPrecondition, err, "engine: cannot load the embedded program %s", name)
 	}
 	return p, nil
 }
