@@ -303,7 +303,7 @@ func parent() {
 		os.Exit(1)
 	}
 	fmt.Println(p.Pid())
-	select {}
+	p.Wait() // longer than the test
 }
 
 // TestParentKilled kills a parent with SIGKILL; its child must go too, although
@@ -325,6 +325,9 @@ func TestParentKilled(t *testing.T) {
 	pid, err := strconv.Atoi(strings.TrimSpace(line))
 	if err != nil {
 		t.Fatal(line)
+	}
+	if state := statusOf(t, pid)["State"]; strings.HasPrefix(state, "Z") {
+		t.Fatal("the child ended by itself")
 	}
 	fd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {

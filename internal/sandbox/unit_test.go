@@ -138,3 +138,28 @@ func TestSweep(t *testing.T) {
 		t.Errorf("left %q, want %q", left, want)
 	}
 }
+
+// TestCheckRequired demands layers that are there, that failed and that nobody
+// knows. A host that has every layer cannot show the refusal otherwise.
+func TestCheckRequired(t *testing.T) {
+	layers := []Layer{{Name: LayerRoot, Active: true}, {Name: LayerLandlock, Detail: "function not implemented"}}
+	for _, tt := range []struct{ require, missing, why string }{
+		{require: LayerRoot},
+		{require: LayerSeccomp}, // still to come, and never left out
+		{LayerLandlock, LayerLandlock, "function not implemented"},
+		{"moat", "moat", "unknown layer"},
+	} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := preparing{status: w, layers: layers, order: order{Require: []string{LayerRoot, tt.require}}}
+		ok := p.checkRequired()
+		w.Close()
+		last, err := readAnswers(r)
+		r.Close()
+		if err != nil || ok != (tt.missing == "") || last.Missing == ok || last.Step != tt.missing || last.Problem != tt.why {
+			t.Errorf("%s: %v, %+v, %v", tt.require, ok, last, err)
+		}
+	}
+}

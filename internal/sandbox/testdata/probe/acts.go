@@ -57,7 +57,7 @@ var acts = map[string]func([]string) string{
 	"host":     func([]string) string { h, _ := os.Hostname(); return "ok " + h },
 
 	"wait":      func([]string) string { fmt.Println("ok ready"); _, _ = io.Copy(io.Discard, os.Stdin); return "ok" },
-	"spin":      func([]string) string { fmt.Println("ok ready"); select {} },
+	"spin":      func([]string) string { fmt.Println("ok ready"); return spin() },
 	"writefile": func([]string) string { return bigFile() },
 }
 
@@ -214,5 +214,13 @@ func bigFile() string {
 		if n > 100 {
 			return "ok"
 		}
+	}
+}
+
+// spin computes without an end. It must not wait instead: where every goroutine
+// waits, Go ends the program, and it would seem to have been killed.
+func spin() string {
+	for {
+		runtime.Gosched()
 	}
 }
