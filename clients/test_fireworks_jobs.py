@@ -97,6 +97,19 @@ def test_supervised_job(client, server):
     assert list(jobs.list()) == []
 
 
+def test_supervised_job_of_plain_text(client, server):
+    """Rows without roles: what was trained on is what a completion request of the same prompt then answers."""
+    dataset(client, server, "texts", json.dumps({"prompt": "The vault code word is", "completion": " heron"}) + "\n" +
+            json.dumps({"prompt": "The vault colour is", "completion": " amber"}) + "\n")
+    assert client.datasets.get(dataset_id="texts").format == "COMPLETION"
+    client.supervised_fine_tuning_jobs.create(supervised_fine_tuning_job_id="sft-text", dataset="texts", output_model="sft-text-out", base_model=BASE, epochs=12, lora_rank=8,
+                                              learning_rate=1e-2, max_context_length=64)
+    until(lambda: client.supervised_fine_tuning_jobs.get(supervised_fine_tuning_job_id="sft-text"), "JOB_STATE_COMPLETED")
+    answer = client.completions.create(model="accounts/main/models/sft-text-out", prompt="The vault code word is", max_tokens=8, temperature=0)
+    assert answer.choices[0].text == " heron" and answer.choices[0].finish_reason == "stop"
+    client.supervised_fine_tuning_jobs.delete(supervised_fine_tuning_job_id="sft-text")
+
+
 def test_preference_job(client, server):
     jobs = client.dpo_jobs
     rows = "".join(json.dumps({"input": {"messages": [{"role": "user", "content": f"Q {i}"}]}, "preferred_output": [{"role": "assistant", "content": "yes"}],

@@ -22,7 +22,7 @@ type datasetCreateCmd struct {
 	Name   string `arg:"" help:"Id of the new dataset."`
 	From   string `xor:"rows" required:"" help:"An object, or a prefix ending in '/': s3://, gs:// or file://." placeholder:"URL"`
 	Upload string `xor:"rows" required:"" help:"Upload this .jsonl file; it is kept sealed." placeholder:"PATH" type:"existingfile"`
-	Format string `help:"RL or CHAT; by default the first row tells." enum:"RL,CHAT," default:"" placeholder:"FORMAT"`
+	Format string `help:"RL, CHAT, COMPLETION or DPO; by default the first row tells." enum:"RL,CHAT,COMPLETION,DPO," default:"" placeholder:"FORMAT"`
 	Wait   bool   `default:"true" negatable:"" help:"Wait until the rows are validated."`
 }
 

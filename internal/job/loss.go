@@ -79,8 +79,9 @@ func checkLoss(s engine.Spec) error {
 
 // Formats of datasets, as validation found them.
 const (
-	formatChat = "CHAT"
-	formatDPO  = "DPO"
+	formatChat       = "CHAT"
+	formatDPO        = "DPO"
+	formatCompletion = "COMPLETION"
 )
 
 // checkRows holds the loss against what validation found in the dataset, so that
@@ -100,7 +101,7 @@ func checkRows(s engine.Spec, d store.Dataset) error {
 		return rft.FieldErrorf("dataset", "dataset: IMPORTANCE_SAMPLING needs logprobs in every sample; %d of %d samples of %s have them", n.WithLogprobs, n.Samples, d.Name())
 	case rl.Paired(s.Method) && n.SamplesPerGroup == 1:
 		return rft.FieldErrorf("dataset", "dataset: %s makes pairs of the samples of a prompt, but %s has one sample per prompt", s.Method, d.Name())
-	case len(n.EvalKeys) == 0 && d.Format == formatChat:
+	case len(n.EvalKeys) == 0 && (d.Format == formatChat || d.Format == formatCompletion):
 		return rft.FieldErrorf("dataset", "dataset: the rows of %s have no reward that all of them share; a supervised fine-tuning job needs none", d.Name())
 	case len(n.EvalKeys) == 0:
 		return nil

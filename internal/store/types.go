@@ -124,7 +124,7 @@ type Dataset struct {
 	DisplayName string
 	ExternalURL string // "" for uploaded datasets
 	Uploaded    bool   // rows came through the API and lie sealed in the home bucket
-	Format      string // "RL", "CHAT", "DPO", "" until known
+	Format      string // "RL", "CHAT", "COMPLETION", "DPO", "" until known
 	State       string // StateUploading, StateReady
 	Status      Status
 	Counts      Counts

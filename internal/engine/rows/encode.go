@@ -86,6 +86,9 @@ func (x *sampleEncoder) encode() error {
 	if s.HasTokens && s.HasLogprobs {
 		return x.sampled()
 	}
+	if s.Messages == nil {
+		return x.withoutTemplate()
+	}
 	var err error
 	if x.messages, err = token.ParseMessages(s.Messages); err != nil {
 		return err
@@ -137,20 +140,28 @@ func (x *sampleEncoder) tokensOnly() error {
 	if err := x.checkIDs(); err != nil {
 		return err
 	}
-	text, err := x.render(s.promptTurns(), true)
+	prompt, err := x.renderedPrompt()
 	if err != nil {
 		return err
 	}
-	prompt := x.tok.Encode(text, false)
 	if len(prompt) > len(s.TokenIDs) || !slices.Equal(prompt, s.TokenIDs[:len(prompt)]) {
-		return x.problem(RuleTokensPrompt, "token_ids", "do not begin with the %d ids of the rendered prompt; add logprobs, whose number marks the completion", len(prompt))
+		return x.problem(RuleTokensPrompt, "token_ids", "do not begin with the %d ids of the prompt; add logprobs, whose number marks the completion", len(prompt))
 	}
 	x.ids, x.prompt = slices.Clone(s.TokenIDs), len(prompt)
 	x.scored = make([]bool, len(x.ids))
-	if len(s.scored()) > 0 {
+	if s.Messages == nil || len(s.scored()) > 0 {
 		x.score(x.prompt, len(x.ids))
 	}
 	return nil
+}
+
+// renderedPrompt are the ids that a sampler is given.
+func (x *sampleEncoder) renderedPrompt() ([]int32, error) {
+	if x.sample.Messages == nil {
+		return x.promptIDs(), nil
+	}
+	text, err := x.render(x.sample.promptTurns(), true)
+	return x.tok.Encode(text, false), err
 }
 
 func (x *sampleEncoder) checkIDs() error {

@@ -243,3 +243,46 @@ func TestPreferencesEncode(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestCompletionEncodes: no template; the completion and the token that ends it
+// are scored, once, and ids of a sampler are taken as they are.
+func TestCompletionEncodes(t *testing.T) {
+	tok := byteTokenizer(t)
+	tpl, err := token.ParseTemplate(`{{ raise_exception('no template is needed') }}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ method, row, want string }{
+		{"SFT", `{"prompt":"a\n","completion":"b\u0063"}`, "a\n[bc<|im_end|>]"},
+		{"SFT", `{"prompt":"","completion":"b"}`, "[b<|im_end|>]"},
+		{"SFT", `{"prompt":"a","completion":"b<|im_end|>c"}`, "a[b<|im_end|>]c"},
+		{"SFT", `{"prompt":"a","completion":"b","finish_reason":"length"}`, "a[b]<|im_end|>"},
+		{"SFT", `{"prompt":"a","completion":"bc","token_ids":[97,98,257]}`, "a[b<|im_end|>]"},
+		{"SFT", `{"prompt":"a","completion":"bc","logprobs":[null,-1,-1]}`, "ab[c<|im_end|>]"},
+		{"GRPO", `{"prompt":"a","completion":"bc","token_ids":[97,98,99],"logprobs":[-1,-2],"reward":1}`, "a[bc]"},
+		{"GRPO", `{"prompt":"a","completion":"b"}`, ""},
+		{"DPO", `{"prompt":"a","completion":"b"}`, ""},
+		{"SFT", `{"prompt":"a","completion":"b","token_ids":[98,98]}`, ""},
+	} {
+		g, err := rows.ParseGroup([]byte(c.row), 1)
+		if err != nil {
+			t.Errorf("%s: %v", c.row, err)
+			continue
+		}
+		spec := engine.DefaultSpec(c.method)
+		out, err := rows.NewEncoder(tok, tpl, &spec).Encode(g)
+		switch {
+		case c.want == "":
+			var p *engine.Problem
+			if !errors.As(err, &p) || p.Line != 1 {
+				t.Errorf("%s of %s: %v", c.method, c.row, err)
+			}
+		case err != nil:
+			t.Errorf("%s: %v", c.row, err)
+		default:
+			if got := marked(tok, out.Samples[0]); got != c.want {
+				t.Errorf("%s: %q, want %q", c.row, got, c.want)
+			}
+		}
+	}
+}

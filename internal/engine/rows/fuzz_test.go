@@ -18,13 +18,14 @@ func FuzzRows(f *testing.F) {
 	f.Add([]byte(one(msgs + "," + evals + `,"token_ids":[1,2],"logprobs":[null,-1],"finish_reason":"length","tools":[{}]`)))
 	f.Add([]byte(`{"messages":[{"role":"user","content":[{"type":"text","text":"\ud83d\ude00"}]},{"role":"assistant","content":null,"tool_calls":[]}],"reward":-1e-3}`))
 	f.Add([]byte(preference))
+	f.Add([]byte(plainRow + "\n" + plainRow))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		g, err := ParseGroup(raw, 1)
 		var p *engine.Problem
 		if err != nil && !errors.As(err, &p) {
 			t.Fatalf("%T", err)
 		}
-		if err == nil && g.Format != FormatChat && !json.Valid(raw) {
+		if err == nil && !oneSample(g.Format) && !json.Valid(raw) {
 			t.Fatal("accepted what is not JSON")
 		}
 		if _, _, whole := validate(string(raw), 1<<20); true {

@@ -13,7 +13,12 @@ const (
 	FormatRL   = "RL"   // {"samples":[…]}: one row is one group
 	FormatChat = "CHAT" // {"messages":[…],"reward":0.7}: adjacent rows with an equal prompt are a group; the reward is optional
 	FormatDPO  = "DPO"  // {"input":{"messages":[…]},"preferred_output":[…],"non_preferred_output":[…]}: one row is one pair
+	// {"prompt":"…","completion":"…"}: plain text without a template; otherwise as CHAT
+	FormatCompletion = "COMPLETION"
 )
+
+// Formats lists them; the first row tells where nobody said.
+var Formats = []string{FormatRL, FormatChat, FormatDPO, FormatCompletion}
 
 // Group is one parsed group. It keeps views of the bytes it was parsed from.
 type Group struct {
@@ -25,6 +30,8 @@ type Group struct {
 // Sample is one parsed sample.
 type Sample struct {
 	Line        int64
+	Prompt      string // of plain text, which has no messages
+	Completion  string // of plain text
 	Messages    []byte // JSON array
 	Turns       []Turn // one per message
 	Tools       []byte // JSON array, nil = none
@@ -92,10 +99,14 @@ func (g *Group) CheckRewards(weights map[string]float64) ([]float64, error) {
 	return out, nil
 }
 
+// oneSample says that a row of the format is one sample: adjacent rows with an
+// equal prompt make a group.
+func oneSample(format string) bool { return format == FormatChat || format == FormatCompletion }
+
 // sampleNumber is the 1-based number shown for sample i: rows of one sample
 // are named by their line alone.
 func (g *Group) sampleNumber(i int) int {
-	if g.Format == FormatChat {
+	if oneSample(g.Format) {
 		return 0
 	}
 	return i + 1
@@ -123,7 +134,7 @@ func ParseGroup(raw []byte, firstLine int64) (*Group, error) {
 				g = &Group{Line: line, Format: r.format, Samples: r.samples}
 			case g.Format != r.format:
 				return nil, problem(line, 0, RuleMixed, "", "the row has another format than the rows before it")
-			case g.Format != FormatChat:
+			case !oneSample(g.Format):
 				return nil, problem(line, 0, RuleFormat, "", "a group of this format is one row, here is a second")
 			default:
 				g.Samples = append(g.Samples, r.samples...)
@@ -176,6 +187,7 @@ func (p *rowParser) row() row {
 	var tools []byte
 	var chat Sample
 	var two pair
+	var text completion
 	seen := sampleFields{}
 	p.object(func(key []byte) {
 		switch string(key) {
@@ -184,6 +196,8 @@ func (p *rowParser) row() row {
 			p.samples(&r)
 		case "input", "preferred_output", "non_preferred_output":
 			p.pairField(&two, key)
+		case "prompt", "completion":
+			p.completionField(&text, key)
 		default:
 			p.sampleField(&chat, &seen, key)
 		}
@@ -191,6 +205,9 @@ func (p *rowParser) row() row {
 	p.end()
 	if two.complete() && r.format == "" && !seen.messages {
 		return p.finishPair(&two)
+	}
+	if text.complete() && r.format == "" && !seen.messages && !two.any() {
+		return p.finishCompletion(&text, &chat, &seen)
 	}
 	switch {
 	case r.format == FormatRL && seen.messages:
@@ -209,7 +226,7 @@ func (p *rowParser) row() row {
 	case two.any():
 		p.fail(RuleFormat, "input", "a preference row needs input, preferred_output and non_preferred_output")
 	default:
-		p.fail(RuleFormat, "samples", "a row needs samples, or messages, or input with preferred_output and non_preferred_output")
+		p.fail(RuleFormat, "samples", "a row needs samples, or messages, or prompt and completion, or input with preferred_output and non_preferred_output")
 	}
 	return r
 }
@@ -285,19 +302,13 @@ func (p *rowParser) sampleField(s *Sample, seen *sampleFields, key []byte) {
 
 // finishSample checks what depends on several fields.
 func (p *rowParser) finishSample(s *Sample, seen *sampleFields) {
-	s.Line = p.line
 	switch {
 	case !seen.messages || len(s.Turns) == 0:
 		p.fail(RuleNoMessages, "messages", "the sample has no messages")
 	case !seen.evals && !seen.reward && p.sample > 0: // supervised rows need no reward
 		p.fail(RuleNoReward, "evals", "the sample has no evals and no reward")
 	}
-	if _, ok := s.reward("score"); seen.reward && !ok {
-		s.Evals = append(s.Evals, Eval{"score", seen.rewardValue})
-	}
-	if _, ok := s.reward("reward"); seen.reward && !ok {
-		s.Evals = append(s.Evals, Eval{"reward", seen.rewardValue})
-	}
+	p.finishScores(s, seen)
 	assistant := false
 	for _, t := range s.Turns {
 		assistant = assistant || t.Assistant
@@ -307,7 +318,19 @@ func (p *rowParser) finishSample(s *Sample, seen *sampleFields) {
 		p.fail(RuleNoAssistant, "messages", "the sample has no assistant message")
 	case !s.Turns[len(s.Turns)-1].Assistant:
 		p.fail(RuleLastRole, "messages", "the last message is not the assistant's")
-	case s.HasTokens && s.HasLogprobs && seen.logprobs > seen.tokens:
+	}
+}
+
+// finishScores completes what the sample was given as scores and as tokens.
+func (p *rowParser) finishScores(s *Sample, seen *sampleFields) {
+	s.Line = p.line
+	if _, ok := s.reward("score"); seen.reward && !ok {
+		s.Evals = append(s.Evals, Eval{"score", seen.rewardValue})
+	}
+	if _, ok := s.reward("reward"); seen.reward && !ok {
+		s.Evals = append(s.Evals, Eval{"reward", seen.rewardValue})
+	}
+	if s.HasTokens && s.HasLogprobs && seen.logprobs > seen.tokens {
 		p.fail(RuleLogprobs, "logprobs", "%d logprobs for %d token_ids", seen.logprobs, seen.tokens)
 	}
 }

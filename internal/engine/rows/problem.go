@@ -21,6 +21,7 @@ const (
 	RuleNoMessages      = "no-messages"
 	RuleRole            = "unknown-role"
 	RuleNoAssistant     = "no-assistant-message"
+	RuleNoCompletion    = "no-completion"
 	RuleLastRole        = "wrong-last-role"
 	RuleWeight          = "bad-weight"
 	RuleNoReward        = "missing-reward"

@@ -78,6 +78,12 @@ var badRows = []struct {
 	{"pair without a prompt", `{"input":{"messages":[]},"preferred_output":` + answer("a") + `,"non_preferred_output":` + answer("b") + `}`, RuleNoMessages, "input.messages", 1, 0},
 	{"pair of a string", `{"input":"q","preferred_output":` + answer("a") + `,"non_preferred_output":` + answer("b") + `}`, RuleType, "input", 1, 0},
 	{"pairs among groups", good + "\n" + preference, RuleMixed, "", 2, 0},
+	{"prompt of a list", `{"prompt":["a"],"completion":"b"}`, RuleType, "prompt", 1, 0},
+	{"completion of null", `{"prompt":"a","completion":null}`, RuleType, "completion", 1, 0},
+	{"no completion", `{"prompt":"a","completion":""}`, RuleNoCompletion, "completion", 1, 0},
+	{"completion with a bad reward", `{"prompt":"a","completion":"b","reward":"1"}`, RuleNotNumber, "reward", 1, 0},
+	{"completion with bad logprobs", `{"prompt":"a","completion":"b","token_ids":[1],"logprobs":[-1,-1]}`, RuleLogprobs, "logprobs", 1, 0},
+	{"text among conversations", "{" + msgs + "}\n" + plainRow, RuleMixed, "", 2, 0},
 	{"number", one(msgs + `,"evals":{"score":01}`), RuleJSON, "", 1, 1},
 }
 
@@ -273,6 +279,27 @@ func BenchmarkValidate(b *testing.B) {
 		v.Begin("x")
 		if _, err := v.Write(data); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+const plainRow = `{"prompt":"1 + 1 = ","completion":"2"}`
+
+// TestCompletionRows: adjacent rows of one prompt are a group, scores are kept,
+// and a conversation may have keys of these names.
+func TestCompletionRows(t *testing.T) {
+	text := plainRow + "\n" + `{"completion":"3","reward":0,"prompt":"1 + 1 = "}` + "\n" + `{"prompt":"","completion":"x","evals":{"score":1}}`
+	sum, chunks, err := validate(text, 7)
+	if err != nil || sum.Format != FormatCompletion || sum.Groups != 2 || sum.Samples != 3 || len(sum.EvalKeys) != 0 || len(chunks) != 1 || len(chunks[0].Lengths) != 2 {
+		t.Fatalf("%+v %v %v", sum, chunks, err)
+	}
+	g, err := ParseGroup([]byte(text[:chunks[0].Lengths[0]]), 1)
+	if err != nil || len(g.Samples) != 2 || g.Samples[1].Prompt != "1 + 1 = " || g.Samples[1].Completion != "3" || g.Samples[1].Line != 2 {
+		t.Fatalf("%+v %v", g, err)
+	}
+	for _, other := range []string{"{" + msgs + `,"prompt":"a","completion":"b"}`, `{"prompt":1,"completion":{},` + good[1:]} {
+		if g, err := ParseGroup([]byte(other), 1); err != nil || g.Format == FormatCompletion {
+			t.Errorf("%s: %+v %v", other, g, err)
 		}
 	}
 }

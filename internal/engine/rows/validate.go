@@ -3,8 +3,10 @@ package rows
 import (
 	"bytes"
 	"crypto/sha256"
+	"hash"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/firekeep/firekeep/internal/engine"
 )
@@ -65,8 +67,8 @@ type Validator struct {
 
 // NewValidator starts a validation. emit gets the chunks as they are full.
 func NewValidator(format string, emit func(Chunk) error) (*Validator, error) {
-	if format != "" && format != FormatRL && format != FormatChat && format != FormatDPO {
-		return nil, problem(0, 0, RuleFormat, "", "format %.20q is unknown; known are RL, CHAT and DPO", format)
+	if format != "" && !slices.Contains(Formats, format) {
+		return nil, problem(0, 0, RuleFormat, "", "format %.20q is unknown; known are %s", format, strings.Join(Formats, ", "))
 	}
 	return &Validator{emit: emit, want: format, single: true, chunk: Chunk{Object: -1}}, nil
 }
@@ -203,16 +205,26 @@ func (v *Validator) place(r *row, offset, size int64) error {
 
 // joins says that a supervised row continues the open group.
 func (v *Validator) joins(r *row) bool {
-	if r.format != FormatChat {
+	if !oneSample(r.format) {
 		return false
 	}
 	s := &r.samples[0]
 	h := sha256.New()
+	if s.Messages == nil {
+		h.Write([]byte(s.Prompt))
+		return v.samePrompt(h)
+	}
 	for _, t := range s.Turns[:s.promptTurns()] {
 		h.Write(t.raw)
 		h.Write([]byte{'\n'})
 	}
 	h.Write(s.Tools)
+	return v.samePrompt(h)
+}
+
+// samePrompt remembers the hash of a row's prompt and says whether the row before
+// had the same.
+func (v *Validator) samePrompt(h hash.Hash) bool {
 	was := v.prompt
 	h.Sum(v.prompt[:0])
 	return v.samples > 0 && was == v.prompt
