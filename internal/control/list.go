@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/base64"
 	"strconv"
@@ -27,22 +28,10 @@ const bindLen = 8
 // token of one list or of another query is refused.
 func (q ListQuery) options(scope, defaultOrder string) (store.ListOptions, error) {
 	o := store.ListOptions{Limit: q.PageSize}
-	order := q.OrderBy
-	if order == "" {
-		order = defaultOrder
-	}
-	first, _, _ := strings.Cut(order, ",")
-	fields := strings.Fields(first)
-	switch {
-	case len(fields) == 2 && strings.EqualFold(fields[1], "desc"):
-		o.Desc = true
-	case len(fields) > 2 || (len(fields) == 2 && !strings.EqualFold(fields[1], "asc")):
-		return o, rft.FieldErrorf("orderBy", `orderBy: want a field, or a field and " desc"`)
-	}
-	if len(fields) > 0 {
-		o.OrderBy = snakeCase(fields[0])
-	}
 	var err error
+	if o.OrderBy, err = parseOrder(cmp.Or(q.OrderBy, defaultOrder)); err != nil {
+		return o, err
+	}
 	if o.Filter, err = parseFilter(q.Filter); err != nil {
 		return o, err
 	}
@@ -54,6 +43,21 @@ func (q ListQuery) options(scope, defaultOrder string) (store.ListOptions, error
 		o.After = string(raw[bindLen:])
 	}
 	return o, nil
+}
+
+// parseOrder reads fields in commas, each with " desc" behind it or without.
+func parseOrder(s string) (by []store.Order, err error) {
+	if strings.TrimSpace(s) == "" {
+		return nil, nil
+	}
+	for key := range strings.SplitSeq(s, ",") {
+		words := strings.Fields(key)
+		if len(words) == 0 || len(words) > 2 || len(words) == 2 && !strings.EqualFold(words[1], "desc") && !strings.EqualFold(words[1], "asc") {
+			return nil, rft.FieldErrorf("orderBy", `orderBy: want fields with commas between them, each a name, or a name and " desc"`)
+		}
+		by = append(by, store.Order{Field: snakeCase(words[0]), Desc: len(words) == 2 && strings.EqualFold(words[1], "desc")})
+	}
+	return by, nil
 }
 
 // binding is a digest of everything that must not change between two pages.
@@ -78,82 +82,6 @@ func items[R, W any](rows []R, wire func(R) W) []W {
 		out = append(out, wire(r))
 	}
 	return out
-}
-
-// parseFilter reads the subset of AIP-160 that clients use: comparisons joined
-// by AND. Identifiers may be camelCase or snake_case; values bare or in double
-// quotes.
-func parseFilter(s string) ([]store.Term, error) {
-	bad := func(why string) error { return rft.FieldErrorf("filter", "filter: %s", why) }
-	if len(s) > 4096 {
-		return nil, bad("is longer than 4096 bytes")
-	}
-	var terms []store.Term
-	in := strings.TrimSpace(s)
-	for in != "" {
-		if len(terms) > 0 {
-			rest, ok := cutWord(in, "AND")
-			if !ok {
-				return nil, bad("want AND between two comparisons")
-			}
-			in = rest
-		}
-		field := in[:span(in, func(r rune) bool { return unicode.IsLetter(r) || unicode.IsDigit(r) || r == '_' || r == '.' })]
-		if field == "" {
-			return nil, bad("want the name of a field")
-		}
-		in = strings.TrimSpace(in[len(field):])
-		op := operator(in)
-		if op == "" {
-			return nil, bad("want one of = != < <= > >= : behind " + field)
-		}
-		value, rest, ok := filterValue(strings.TrimSpace(in[len(op):]))
-		if !ok {
-			return nil, bad("want a value behind " + field)
-		}
-		if field == "name" { // rows know the last part only, and are of one account
-			value = value[strings.LastIndexByte(value, '/')+1:]
-		}
-		terms = append(terms, store.Term{Field: snakeCase(field), Op: op, Value: value})
-		in = strings.TrimSpace(rest)
-	}
-	return terms, nil
-}
-
-func cutWord(s, word string) (string, bool) {
-	rest, ok := strings.CutPrefix(s, word)
-	if !ok || rest == "" || rest[0] != ' ' {
-		return "", false
-	}
-	return strings.TrimSpace(rest), true
-}
-
-func operator(s string) string {
-	for _, op := range []string{"!=", "<=", ">=", "=", "<", ">", ":"} {
-		if strings.HasPrefix(s, op) {
-			return op
-		}
-	}
-	return ""
-}
-
-// filterValue cuts a value off the front of s.
-func filterValue(s string) (value, rest string, ok bool) {
-	if !strings.HasPrefix(s, `"`) {
-		n := span(s, func(r rune) bool { return !unicode.IsSpace(r) && r != '(' && r != ')' && r != '"' })
-		return s[:n], s[n:], n > 0
-	}
-	var b strings.Builder
-	for i := 1; i < len(s); i++ {
-		switch {
-		case s[i] == '"':
-			return b.String(), s[i+1:], true
-		case s[i] == '\\' && i+1 < len(s):
-			i++
-		}
-		b.WriteByte(s[i])
-	}
-	return "", "", false
 }
 
 // span is the length of the longest prefix of s whose runes satisfy in.

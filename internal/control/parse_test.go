@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 
 	"github.com/firekeep/firekeep/internal/rft"
@@ -17,13 +18,18 @@ func TestParseFilter(t *testing.T) {
 		`displayName = "a \"b\" c" AND base_model!="m"`:     {{Field: "display_name", Op: "=", Value: `a "b" c`}, {Field: "base_model", Op: "!=", Value: "m"}},
 		`createTime >= 2026-01-02T03:04:05Z AND name : x`:   {{Field: "create_time", Op: ">=", Value: "2026-01-02T03:04:05Z"}, {Field: "name", Op: ":", Value: "x"}},
 		`peftDetails.baseModel="accounts/fireworks/models"`: {{Field: "peft_details.base_model", Op: "=", Value: "accounts/fireworks/models"}},
+		`a=1 AND (b=2 OR NOT c=3)`:                          {{Field: "a", Op: "=", Value: "1"}, {Any: [][]store.Term{{{Field: "b", Op: "=", Value: "2"}}, {{Field: "c", Op: "=", Value: "3", Not: true}}}}},
+		`a=1 OR b=2 AND -c=3`:                               {{Any: [][]store.Term{{{Field: "a", Op: "=", Value: "1"}}, {{Field: "b", Op: "=", Value: "2"}}}}, {Field: "c", Op: "=", Value: "3", Not: true}},
+		`NOT(a=1 AND b=2)`:                                  {{Any: [][]store.Term{{{Field: "a", Op: "=", Value: "1"}, {Field: "b", Op: "=", Value: "2"}}}, Not: true}},
+		`NOT (NOT a=1)`:                                     {{Field: "a", Op: "=", Value: "1"}},
 	} {
 		got, err := parseFilter(in)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: %v %v, want %v", in, got, err, want)
 		}
 	}
-	for _, in := range []string{`state`, `=x`, `state=`, `a=1 b=2`, `a=1 AND`, `a=1 OR b=2`, `a="open`, `(a=1)`, `a=1 ANDb=2`} {
+	for _, in := range []string{`state`, `=x`, `state=`, `a=1 b=2`, `a=1 AND`, `a=1 OR`, `a="open`, `(a=1`, `a=1)`, `()`, `NOT`, `a=1 ANDb=2`, `a=1 AND OR b=2`,
+		strings.Repeat("(", 10) + "a=1" + strings.Repeat(")", 10), strings.Repeat("a=1 AND ", 64) + "a=1"} {
 		if got, err := parseFilter(in); rft.KindOf(err) != rft.KindInvalidArgument {
 			t.Errorf("%s: %v %v", in, got, err)
 		}
@@ -33,7 +39,7 @@ func TestParseFilter(t *testing.T) {
 // FuzzParseFilter: a filter that is read holds no empty field and no unknown
 // operator, and nothing panics.
 func FuzzParseFilter(f *testing.F) {
-	for _, s := range []string{`state=READY`, `a = "b\"c" AND d<=1`, `a:"\`, `äö=1`, `a="b`} {
+	for _, s := range []string{`state=READY`, `a = "b\"c" AND d<=1`, `a:"\`, `NOT (a=1 OR -b:*) AND c!="x*"`, `äö=1`, `a="b`} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -41,12 +47,34 @@ func FuzzParseFilter(f *testing.F) {
 		if err != nil {
 			return
 		}
-		for _, term := range terms {
-			if term.Field == "" || operator(term.Op) != term.Op {
-				t.Errorf("%q: %+v", s, term)
-			}
-		}
+		checkTerms(t, s, terms)
 	})
+}
+
+func checkTerms(t *testing.T, s string, terms []store.Term) {
+	for _, term := range terms {
+		if term.Any == nil && (term.Field == "" || operator(term.Op) != term.Op) {
+			t.Errorf("%q: %+v", s, term)
+		}
+		for _, list := range term.Any {
+			if len(list) == 0 {
+				t.Errorf("%q: an empty list", s)
+			}
+			checkTerms(t, s, list)
+		}
+	}
+}
+
+func TestParseOrder(t *testing.T) {
+	got, err := parseOrder(" createTime desc, name,baseModel ASC")
+	if want := []store.Order{{Field: "create_time", Desc: true}, {Field: "name"}, {Field: "base_model"}}; err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%v %v, want %v", got, err, want)
+	}
+	for _, bad := range []string{",", "a,", "a b", "a desc b"} {
+		if got, err := parseOrder(bad); rft.KindOf(err) != rft.KindInvalidArgument {
+			t.Errorf("%q: %v %v", bad, got, err)
+		}
+	}
 }
 
 func TestRewardWeights(t *testing.T) {

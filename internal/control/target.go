@@ -134,7 +134,7 @@ func (c *Control) deploymentModel(ctx context.Context, n rft.Name) (store.Model,
 		return store.Model{}, err
 	}
 	if d.EnableHotReload {
-		p, err := c.DB.ListDeployedModels(ctx, n.Account, store.ListOptions{Limit: 1, OrderBy: "create_time", Desc: true,
+		p, err := c.DB.ListDeployedModels(ctx, n.Account, store.ListOptions{Limit: 1, OrderBy: []store.Order{{Field: "create_time", Desc: true}},
 			Filter: []store.Term{{Field: "deployment", Op: "=", Value: d.Name()}}})
 		if err != nil {
 			return store.Model{}, err

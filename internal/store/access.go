@@ -173,7 +173,7 @@ func (db *DB) ListIdentityProviders(ctx context.Context, account string, o ListO
 	}
 	l.and("account = ?", account)
 	err = db.read(ctx, func(t *tx) error {
-		p, err = providers.page(ctx, t, l, o.After, func(i IdentityProvider) (string, time.Time, time.Time) { return i.ID, i.Created, i.Updated })
+		p, err = providers.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err
@@ -288,7 +288,7 @@ var reviews = table[AccessReview]{
 		return []field{{"uid", &r.UID}, {"account", &r.Account}, {"id", &r.ID}, {"digest", &r.Digest}, {"content", &r.Content},
 			{"signed_by", &r.SignedBy}, {"comment", &r.Comment}, {"created", &r.Created}}
 	},
-	filter: columns{"signed_by": "signed_by", "digest": "digest", "create_time": "created@"},
+	filter: columns{"signed_by": "signed_by", "digest": "digest", "create_time": "created@", "update_time": "created@"},
 }
 
 // CreateAccessReview keeps a review that was signed off.
@@ -305,16 +305,13 @@ func (db *DB) CreateAccessReview(ctx context.Context, r AccessReview, act Act) (
 
 // ListAccessReviews lists the reviews that were signed off.
 func (db *DB) ListAccessReviews(ctx context.Context, account string, o ListOptions) (p Page[AccessReview], err error) {
-	if o.OrderBy == "update_time" {
-		o.OrderBy = "create_time" // reviews do not change
-	}
 	l, err := newListing(o, reviews.filter)
 	if err != nil {
 		return p, err
 	}
 	l.and("account = ?", account)
 	err = db.read(ctx, func(t *tx) error {
-		p, err = reviews.page(ctx, t, l, o.After, func(r AccessReview) (string, time.Time, time.Time) { return r.ID, r.Created, r.Created })
+		p, err = reviews.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err

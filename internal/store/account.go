@@ -32,7 +32,7 @@ var apiKeys = table[APIKey]{
 			{"hash", &k.Hash}, {"annotations", &k.Annotations}, {"kind", &k.Kind}, {"scope", &k.Scope}, {"replaces", &k.Replaces}, {"created_by", &k.CreatedBy},
 			{"created", &k.Created}, {"expires", &k.Expires}, {"last_used", &k.LastUsed}}
 	},
-	filter: columns{"display_name": "display_name", "prefix": "prefix", "kind": "kind"},
+	filter: columns{"display_name": "display_name", "prefix": "prefix", "kind": "kind", "update_time": "created@"},
 }
 
 // CreateAccount adds an account. UID and times are set here, as in every Create.
@@ -67,7 +67,7 @@ func (db *DB) ListAccounts(ctx context.Context, o ListOptions) (p Page[Account],
 		return p, err
 	}
 	err = db.read(ctx, func(t *tx) error {
-		p, err = accounts.page(ctx, t, l, o.After, func(a Account) (string, time.Time, time.Time) { return a.ID, a.Created, a.Updated })
+		p, err = accounts.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err
@@ -120,7 +120,7 @@ func (db *DB) ListUsers(ctx context.Context, account string, o ListOptions) (p P
 	}
 	l.and("account = ?", account)
 	err = db.read(ctx, func(t *tx) error {
-		p, err = users.page(ctx, t, l, o.After, func(u User) (string, time.Time, time.Time) { return u.ID, u.Created, u.Updated })
+		p, err = users.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err
@@ -165,16 +165,13 @@ func (db *DB) APIKeyByHash(ctx context.Context, hash []byte) (k APIKey, u User, 
 
 // ListAPIKeys lists the keys of a user.
 func (db *DB) ListAPIKeys(ctx context.Context, account, user string, o ListOptions) (p Page[APIKey], err error) {
-	if o.OrderBy == "update_time" {
-		o.OrderBy = "create_time" // keys do not change
-	}
 	l, err := newListing(o, apiKeys.filter)
 	if err != nil {
 		return p, err
 	}
 	l.and("account = ? AND user_id = ?", account, user)
 	err = db.read(ctx, func(t *tx) error {
-		p, err = apiKeys.page(ctx, t, l, o.After, func(k APIKey) (string, time.Time, time.Time) { return k.ID, k.Created, k.Created })
+		p, err = apiKeys.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base32"
+	"slices"
 	"strings"
 	"time"
 
@@ -26,7 +27,7 @@ var audits = table[AuditRow]{
 	},
 	filter: columns{"actor": "actor", "email": "actor", "principal": "actor", "principal_id": "actor_id", "method": "method", "event_type": "method",
 		"action": "method", "message": "method", "resource": "resource", "api_key_id": "api_key_id", "result": "result", "decision": "decision",
-		"policy": "policy", "client_ip": "client_ip"},
+		"policy": "policy", "client_ip": "client_ip", "create_time": "at@"},
 }
 
 // audit writes the audit row of a mutation into its transaction.
@@ -80,20 +81,15 @@ func (db *DB) AuditChanged() <-chan struct{} {
 type AuditRange struct{ From, To time.Time }
 
 // ListAudit returns rows of an account ("" = all), newest first unless
-// o.Desc is false and o.OrderBy is "create_time". o.After is a Page.Next.
+// o.OrderBy is ascending "create_time". o.After is a Page.Next.
 func (db *DB) ListAudit(ctx context.Context, account string, r AuditRange, o ListOptions) (p Page[AuditRow], err error) {
-	ascending := o.OrderBy == "create_time" && !o.Desc
-	o.OrderBy, o.Desc = "", !ascending
-	for i, t := range o.Filter {
-		if t.Field == "target_api_key_id" { // the key that an act made or revoked is the end of its resource's name
-			o.Filter[i] = Term{Field: "resource", Op: ":", Value: "/apiKeys/" + t.Value}
-		}
-	}
+	ascending := len(o.OrderBy) == 1 && o.OrderBy[0] == Order{Field: "create_time"}
+	o.OrderBy, o.Filter = nil, ofTargetKey(o.Filter)
 	l, err := newListing(o, audits.filter)
 	if err != nil {
 		return p, err
 	}
-	l.order, l.id, l.number = "seq", "seq", true
+	l.keys = []orderKey{{"seq", true, !ascending}}
 	if account != "" {
 		l.and("account = ?", account)
 	}
@@ -104,12 +100,28 @@ func (db *DB) ListAudit(ctx context.Context, account string, r AuditRange, o Lis
 		l.and("at < ?", r.To.UnixMicro())
 	}
 	err = db.read(ctx, func(t *tx) error {
-		p, err = audits.page(ctx, t, l, o.After, func(a AuditRow) (string, time.Time, time.Time) {
-			return formatSeq(a.Seq), a.Time, a.Time
-		})
+		p, err = audits.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err
+}
+
+// ofTargetKey replaces comparisons with target_api_key_id: the key that an act
+// made or revoked is the end of its resource's name.
+func ofTargetKey(terms []Term) []Term {
+	out := slices.Clone(terms)
+	for i, t := range out {
+		if t.Field == "target_api_key_id" {
+			out[i] = Term{Field: "resource", Op: ":", Value: "/apiKeys/" + t.Value, Not: t.Not != (t.Op == "!=")}
+		}
+		if t.Any != nil {
+			out[i].Any = make([][]Term, len(t.Any))
+			for j, list := range t.Any {
+				out[i].Any[j] = ofTargetKey(list)
+			}
+		}
+	}
+	return out
 }
 
 // AuditFrom returns rows in order, beginning with number seq.

@@ -136,18 +136,23 @@ func TestAuditFilters(t *testing.T) {
 		one.Method, one.Resource, one.ActorID, one.Decision = "DeleteApiKey", "accounts/main/users/ann/apiKeys/k9", "accounts/main/users/ann", store.DecisionAllow
 		must(db.AppendAudit(ctx, one, "OK"))
 		must(db.AppendAudit(ctx, act, "PERMISSION_DENIED"))
-		for filter, want := range map[store.Term]int{
-			{Field: "target_api_key_id", Op: "=", Value: "k9"}:                 1,
-			{Field: "event_type", Op: "=", Value: "DeleteApiKey"}:              1,
-			{Field: "principal_id", Op: "=", Value: "accounts/main/users/ann"}: 1,
-			{Field: "decision", Op: "=", Value: store.DecisionDeny}:            1,
-			{Field: "result", Op: "=", Value: "PERMISSION_DENIED"}:             1,
-			{Field: "resource", Op: ":", Value: "/apikeys/"}:                   1,
-			{Field: "resource", Op: ":", Value: "nothing"}:                     0,
+		for _, f := range []struct {
+			term store.Term
+			want int
+		}{
+			{store.Term{Field: "target_api_key_id", Op: "=", Value: "k9"}, 1},
+			{store.Term{Field: "target_api_key_id", Op: "!=", Value: "k9"}, 1},
+			{store.Term{Any: [][]store.Term{{{Field: "target_api_key_id", Op: "=", Value: "k9"}}, {{Field: "result", Op: "=", Value: "PERMISSION_DENIED"}}}}, 2},
+			{store.Term{Field: "event_type", Op: "=", Value: "DeleteApiKey"}, 1},
+			{store.Term{Field: "principal_id", Op: "=", Value: "accounts/main/users/ann"}, 1},
+			{store.Term{Field: "decision", Op: "=", Value: store.DecisionDeny}, 1},
+			{store.Term{Field: "result", Op: "=", Value: "PERMISSION_DENIED"}, 1},
+			{store.Term{Field: "resource", Op: ":", Value: "/apikeys/"}, 1},
+			{store.Term{Field: "resource", Op: ":", Value: "nothing"}, 0},
 		} {
-			p, err := db.ListAudit(ctx, "main", store.AuditRange{}, store.ListOptions{Filter: []store.Term{filter}})
-			if err != nil || len(p.Items) != want {
-				t.Errorf("%v: %d rows, %v", filter, len(p.Items), err)
+			p, err := db.ListAudit(ctx, "main", store.AuditRange{}, store.ListOptions{Filter: []store.Term{f.term}})
+			if err != nil || len(p.Items) != f.want {
+				t.Errorf("%v: %d rows, %v", f.term, len(p.Items), err)
 			}
 		}
 	})

@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"time"
 
 	"github.com/firekeep/firekeep/internal/rft"
 )
@@ -68,7 +67,7 @@ func (db *DB) ListConnections(ctx context.Context, account string, o ListOptions
 	}
 	l.and("account = ?", account)
 	err = db.read(ctx, func(t *tx) error {
-		p, err = connections.page(ctx, t, l, o.After, func(c Connection) (string, time.Time, time.Time) { return c.ID, c.Created, c.Updated })
+		p, err = connections.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err
@@ -182,7 +181,7 @@ func (db *DB) ListDatasets(ctx context.Context, account string, o ListOptions) (
 	}
 	l.and("account = ?", account)
 	err = db.read(ctx, func(t *tx) error {
-		p, err = datasets.page(ctx, t, l, o.After, func(d Dataset) (string, time.Time, time.Time) { return d.ID, d.Created, d.Updated })
+		p, err = datasets.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err

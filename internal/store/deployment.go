@@ -79,7 +79,7 @@ func (db *DB) listDeployments(ctx context.Context, account string, o ListOptions
 	l.and("account = ?", account)
 	l.and(which, args...)
 	err = db.read(ctx, func(t *tx) error {
-		p, err = deployments.page(ctx, t, l, o.After, func(d Deployment) (string, time.Time, time.Time) { return d.ID, d.Created, d.Updated })
+		p, err = deployments.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err
@@ -192,7 +192,7 @@ func (db *DB) ListDeployedModels(ctx context.Context, account string, o ListOpti
 	}
 	l.and("account = ?", account)
 	err = db.read(ctx, func(t *tx) error {
-		p, err = deployedModels.page(ctx, t, l, o.After, func(d DeployedModel) (string, time.Time, time.Time) { return d.ID, d.Created, d.Updated })
+		p, err = deployedModels.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err

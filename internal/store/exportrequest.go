@@ -49,7 +49,7 @@ var exportRequests = table[ExportRequest]{
 			{"destination", &r.Destination}, {"state", &r.State}, {"requested_by", &r.RequestedBy}, {"decided_by", &r.DecidedBy}, {"reason", &r.Reason},
 			{"created", &r.Created}, {"expires", &r.Expires}, {"decided", &r.Decided}}
 	},
-	filter: columns{"state": "state", "model": "model", "requested_by": "requested_by", "create_time": "created@"},
+	filter: columns{"state": "state", "model": "model", "requested_by": "requested_by", "create_time": "created@", "update_time": "created@"},
 }
 
 func exportRequestName(account, id string) string {
@@ -84,16 +84,13 @@ func (db *DB) ExportRequest(ctx context.Context, account, id string) (r ExportRe
 
 // ListExportRequests lists the requests of an account.
 func (db *DB) ListExportRequests(ctx context.Context, account string, o ListOptions) (p Page[ExportRequest], err error) {
-	if o.OrderBy == "update_time" {
-		o.OrderBy = "create_time"
-	}
 	l, err := newListing(o, exportRequests.filter)
 	if err != nil {
 		return p, err
 	}
 	l.and("account = ?", account)
 	err = db.read(ctx, func(t *tx) error {
-		p, err = exportRequests.page(ctx, t, l, o.After, func(r ExportRequest) (string, time.Time, time.Time) { return r.ID, r.Created, r.Created })
+		p, err = exportRequests.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err

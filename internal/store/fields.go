@@ -232,8 +232,8 @@ func (d table[T]) all(ctx context.Context, t *tx, tail string, args ...any) ([]T
 	return out, rows.Err()
 }
 
-// page reads one page of a list; key gives what the cursor is made of.
-func (d table[T]) page(ctx context.Context, t *tx, l *listing, after string, key func(T) (id string, created, updated time.Time)) (Page[T], error) {
+// page reads one page of a list.
+func (d table[T]) page(ctx context.Context, t *tx, l *listing, after string) (Page[T], error) {
 	var p Page[T]
 	if err := t.row(ctx, "SELECT COUNT(*) FROM "+d.name+l.condition(), l.args...).Scan(&p.Total); err != nil {
 		return p, err
@@ -247,7 +247,7 @@ func (d table[T]) page(ctx context.Context, t *tx, l *listing, after string, key
 	}
 	if len(p.Items) > l.limit {
 		p.Items = p.Items[:l.limit]
-		p.Next = l.next(key(p.Items[l.limit-1]))
+		p.Next, err = l.next(d.fields(&p.Items[l.limit-1]))
 	}
-	return p, nil
+	return p, err
 }

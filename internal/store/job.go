@@ -143,7 +143,7 @@ func (db *DB) ListJobs(ctx context.Context, account string, kind JobKind, o List
 	}
 	l.and("account = ? AND kind = ?", account, string(kind))
 	err = db.read(ctx, func(t *tx) error {
-		p, err = jobs.page(ctx, t, l, o.After, func(j Job) (string, time.Time, time.Time) { return j.ID, j.Created, j.Updated })
+		p, err = jobs.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err

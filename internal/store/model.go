@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"time"
 
 	"github.com/firekeep/firekeep/internal/rft"
 )
@@ -83,7 +82,7 @@ func (db *DB) ListModels(ctx context.Context, account string, o ListOptions) (p 
 	}
 	l.and("account = ? AND state <> ?", account, StateReserved)
 	err = db.read(ctx, func(t *tx) error {
-		p, err = models.page(ctx, t, l, o.After, func(m Model) (string, time.Time, time.Time) { return m.ID, m.Created, m.Updated })
+		p, err = models.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err

@@ -70,7 +70,7 @@ func (db *DB) ListSecrets(ctx context.Context, account string, o ListOptions) (p
 	}
 	l.and("account = ?", account)
 	err = db.read(ctx, func(t *tx) error {
-		p, err = secrets.page(ctx, t, l, o.After, func(s Secret) (string, time.Time, time.Time) { return s.ID, s.Created, s.Updated })
+		p, err = secrets.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err

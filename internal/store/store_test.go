@@ -145,6 +145,9 @@ func TestListPagesFiltersOrders(t *testing.T) {
 			}
 			must(db.CreateDataset(ctx, store.Dataset{Account: "main", ID: id, DisplayName: "Set 100%_" + id, Format: format, State: store.StateReady}, nil, act))
 		}
+		// What follows must not show it, whatever the filter and the cursor.
+		must(db.CreateAccount(ctx, store.Account{ID: "other"}, act))
+		must(db.CreateDataset(ctx, store.Dataset{Account: "other", ID: "d3", DisplayName: "Set 100%_d3", Format: "RL", State: store.StateReady}, nil, act))
 		walk := func(o store.ListOptions) (ids []string) {
 			o.Limit = 3
 			for {
@@ -161,16 +164,23 @@ func TestListPagesFiltersOrders(t *testing.T) {
 				o.After = p.Next
 			}
 		}
-		if got := walk(store.ListOptions{OrderBy: "create_time"}); !slices.Equal(got, want) {
+		if got := walk(store.ListOptions{OrderBy: []store.Order{{Field: "create_time"}}}); !slices.Equal(got, want) {
 			t.Errorf("by time: %v, want %v", got, want)
 		}
 		slices.Reverse(want)
-		if got := walk(store.ListOptions{OrderBy: "create_time", Desc: true}); !slices.Equal(got, want) {
+		if got := walk(store.ListOptions{OrderBy: []store.Order{{Field: "create_time", Desc: true}}}); !slices.Equal(got, want) {
 			t.Errorf("by time, descending: %v, want %v", got, want)
 		}
 		if got := walk(store.ListOptions{}); !slices.IsSorted(got) || len(got) != 7 {
 			t.Errorf("by name: %v", got)
 		}
+		if got, want := walk(store.ListOptions{OrderBy: []store.Order{{Field: "format"}, {Field: "create_time", Desc: true}}}), []string{"d1", "d2", "d3", "d4", "d5", "d6", "d0"}; !slices.Equal(got, want) {
+			t.Errorf("by format and time: %v, want %v", got, want)
+		}
+		if got, want := walk(store.ListOptions{OrderBy: []store.Order{{Field: "format", Desc: true}}}), []string{"d6", "d5", "d4", "d0", "d3", "d2", "d1"}; !slices.Equal(got, want) {
+			t.Errorf("by format and name, descending: %v, want %v", got, want)
+		}
+		term := func(field, op, value string) store.Term { return store.Term{Field: field, Op: op, Value: value} }
 		for _, f := range []struct {
 			term store.Term
 			n    int
@@ -182,13 +192,19 @@ func TestListPagesFiltersOrders(t *testing.T) {
 			{store.Term{Field: "display_name", Op: ":", Value: "100x"}, 0},
 			{store.Term{Field: "create_time", Op: ">", Value: c.now().Add(-2500 * time.Millisecond).Format(time.RFC3339Nano)}, 3},
 			{store.Term{Field: "display_name", Op: "=", Value: "'; DROP TABLE datasets; --"}, 0},
+			{store.Term{Field: "display_name", Op: "=", Value: "Set 100%_d*"}, 7},
+			{store.Term{Field: "display_name", Op: "!=", Value: "*_d3"}, 6},
+			{store.Term{Field: "external_url", Op: ":", Value: "*"}, 0},
+			{store.Term{Field: "external_url", Op: ":", Value: "*", Not: true}, 7},
+			{store.Term{Any: [][]store.Term{{term("name", "=", "d3")}, {term("format", "=", "RL"), term("name", "!=", "d0")}}}, 4},
+			{store.Term{Any: [][]store.Term{{term("name", "=", "d3")}, {term("name", "=", "d2")}}, Not: true}, 5},
 		} {
 			p, err := db.ListDatasets(ctx, "main", store.ListOptions{Filter: []store.Term{f.term}})
 			if err != nil || p.Total != f.n || len(p.Items) != f.n {
 				t.Errorf("%+v: %d of %d, %v; want %d", f.term, len(p.Items), p.Total, err, f.n)
 			}
 		}
-		for _, o := range []store.ListOptions{{OrderBy: "size"}, {After: "???"}, {After: "bm9wZQ"}, {Limit: -1},
+		for _, o := range []store.ListOptions{{OrderBy: []store.Order{{Field: "size"}}}, {OrderBy: make([]store.Order, 9)}, {Filter: []store.Term{{Any: [][]store.Term{{{Field: "sealed", Op: "=", Value: "x"}}}}}}, {After: "???"}, {After: "bm9wZQ"}, {Limit: -1},
 			{Filter: []store.Term{{Field: "sealed", Op: "=", Value: "x"}}}, {Filter: []store.Term{{Field: "state", Op: "~", Value: "x"}}},
 			{Filter: []store.Term{{Field: "create_time", Op: ">", Value: "yesterday"}}}} {
 			_, err := db.ListDatasets(ctx, "main", o)

@@ -194,7 +194,7 @@ func (db *DB) ListRoles(ctx context.Context, account string, o ListOptions) (p P
 	}
 	l.and("account = ?", account)
 	err = db.read(ctx, func(t *tx) error {
-		p, err = roles.page(ctx, t, l, o.After, func(r Role) (string, time.Time, time.Time) { return r.ID, r.Created, r.Updated })
+		p, err = roles.page(ctx, t, l, o.After)
 		return err
 	})
 	return p, err
