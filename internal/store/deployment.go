@@ -160,8 +160,8 @@ func (db *DB) UndeleteDeployment(ctx context.Context, account, id string, act Ac
 // loaded there. With replace, the other models of the deployment go.
 func (db *DB) CreateDeployedModel(ctx context.Context, d DeployedModel, replace bool, act Act) (DeployedModel, error) {
 	err := db.write(ctx, func(t *tx) error {
-		if replace {
-			if _, err := t.exec(ctx, "DELETE FROM deployed_models WHERE deployment = ? AND model <> ?", d.Deployment, d.Model); err != nil {
+		if replace && d.Deployment != "" { // "" is no deployment, and is everybody's
+			if _, err := t.exec(ctx, "DELETE FROM deployed_models WHERE account = ? AND deployment = ? AND model <> ?", d.Account, d.Deployment, d.Model); err != nil {
 				return err
 			}
 		}

@@ -316,6 +316,24 @@ func TestOneLeasePerJob(t *testing.T) {
 	})
 }
 
+// replacesNothing: a load that replaces, but names no deployment, takes nobody's
+// loads away that name none either.
+func replacesNothing(t *testing.T, db *store.DB) {
+	t.Helper()
+	must(db.CreateAccount(t.Context(), store.Account{ID: "other"}, act))
+	for i, d := range []store.DeployedModel{{Account: "main", ID: "own", Model: "accounts/main/models/a"}, {Account: "other", ID: "theirs", Model: "accounts/other/models/b"}} {
+		must(db.CreateDeployedModel(t.Context(), d, i > 0, act))
+	}
+	if _, err := db.DeployedModel(t.Context(), "main", "own"); err != nil {
+		t.Errorf("another account's load replaced ours: %v", err)
+	}
+	for _, d := range [][2]string{{"main", "own"}, {"other", "theirs"}} {
+		if err := db.DeleteDeployedModel(t.Context(), d[0], d[1], act); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestDeployments(t *testing.T) {
 	both(t, func(t *testing.T, db *store.DB, c *clock) {
 		ctx := t.Context()
@@ -334,6 +352,7 @@ func TestDeployments(t *testing.T) {
 		if p.Total != 1 || p.Items[0].ID != "y" {
 			t.Errorf("after a replacing load: %+v", p.Items)
 		}
+		replacesNothing(t, db)
 		if got := must(db.UpdateDeployment(ctx, "main", "dep", act, func(d *store.Deployment) error { d.MaxReplicas, d.UID = 3, "no"; return nil })); got.MaxReplicas != 3 || got.UID != dep.UID {
 			t.Errorf("%+v", got)
 		}
