@@ -223,6 +223,9 @@ type Completion struct {
 	Usage          *Usage            `json:"usage,omitempty"`
 	PromptTokenIDs []int32           `json:"prompt_token_ids,omitempty"`
 	PerfMetrics    map[string]string `json:"perf_metrics,omitempty"`
+	// SystemFingerprint is the digest of the checkpoint that answered, or of the
+	// base's weights; the header Firekeep-Checkpoint says it too.
+	SystemFingerprint string `json:"system_fingerprint,omitempty"`
 }
 
 // Choice is one completion. Message is set in a chat answer, Delta in a chat

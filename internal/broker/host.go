@@ -105,6 +105,9 @@ func (h *Host) log() *slog.Logger {
 	return h.Log
 }
 
+// can says whether the engine has a capability.
+func (c *Child) can(capability string) bool { return slices.Contains(c.hello.Capabilities, capability) }
+
 // Hello is what the engine said about itself: build, capabilities, levels.
 func (c *Child) Hello() wire.Hello {
 	h := c.hello

@@ -84,7 +84,7 @@ func TestSamplerRefusesAndCancels(t *testing.T) {
 	if err := s.Generate(t.Context(), refused, nil); rft.KindOf(err) != rft.KindInvalidArgument {
 		t.Errorf("unknown adapter: %v", err)
 	}
-	if err := s.Load(t.Context(), "sha256:bad", []byte(`{}`), nil); rft.KindOf(err) != rft.KindInvalidArgument {
+	if _, err := s.Load(t.Context(), "sha256:bad", []byte(`{}`), nil, 0); rft.KindOf(err) != rft.KindInvalidArgument {
 		t.Errorf("bad adapter: %v", err)
 	}
 	stop := errors.New("enough")

@@ -51,7 +51,7 @@ func (c *Child) StartSampling(ctx context.Context, task wire.SampleTask) (*Sampl
 	if err := c.sendTask(ctx, wire.Task{Kind: "sample", Sample: &task}); err != nil {
 		return nil, s.startFailed(ctx, err)
 	}
-	if err := s.awaitAck(ctx, ""); err != nil {
+	if _, err := s.awaitAck(ctx, ""); err != nil {
 		return nil, s.startFailed(ctx, err)
 	}
 	return s, nil
@@ -80,50 +80,59 @@ func (s *Sampler) Close() error {
 }
 
 // Load makes an adapter available to requests under id, the checkpoint's digest.
-func (s *Sampler) Load(ctx context.Context, id string, config, tensors []byte) error {
+// It returns the log-probs of the first tokens of the canary under it, without
+// that of the very first: they are the engine's word, for the caller to compare.
+func (s *Sampler) Load(ctx context.Context, id string, config, tensors []byte, tokens int) ([]float64, error) {
+	if tokens > 0 && !s.child.can(wire.CapabilityCanary) {
+		return nil, rft.Errorf(rft.KindFailedPrecondition, "this engine cannot compute the canary that its checkpoint records")
+	}
 	s.loading.Lock()
 	defer s.loading.Unlock()
 	if err := s.child.sendBytes(ctx, "adapter-config", config); err != nil {
-		return s.failed(ctx, err)
+		return nil, s.failed(ctx, err)
 	}
 	if err := s.child.sendBytes(ctx, "adapter", tensors); err != nil {
-		return s.failed(ctx, err)
+		return nil, s.failed(ctx, err)
 	}
-	return s.change(ctx, wire.AdapterChange{ID: id})
+	return s.change(ctx, wire.AdapterChange{ID: id, Canary: tokens})
 }
+
+// Computes says on which kernel level and in which precision.
+func (s *Sampler) Computes() (level, precision string) { return s.child.Level(), s.child.precision() }
 
 // Unload drops an adapter; requests that use it still finish.
 func (s *Sampler) Unload(ctx context.Context, id string) error {
 	s.loading.Lock()
 	defer s.loading.Unlock()
-	return s.change(ctx, wire.AdapterChange{ID: id, Unload: true})
+	_, err := s.change(ctx, wire.AdapterChange{ID: id, Unload: true})
+	return err
 }
 
-func (s *Sampler) change(ctx context.Context, m wire.AdapterChange) error {
+func (s *Sampler) change(ctx context.Context, m wire.AdapterChange) ([]float64, error) {
 	if err := sending(s.child.conn.Send(ctx, m)); err != nil {
-		return s.failed(ctx, err)
+		return nil, s.failed(ctx, err)
 	}
 	return s.awaitAck(ctx, m.ID)
 }
 
 // awaitAck waits for the answer to an AdapterChange. When ctx ends first the
 // pairing of changes and answers is lost, so the child is given up.
-func (s *Sampler) awaitAck(ctx context.Context, id string) error {
+func (s *Sampler) awaitAck(ctx context.Context, id string) ([]float64, error) {
 	select {
 	case a := <-s.acks:
 		switch {
 		case a.ID != id:
 			s.child.Close()
-			return rft.Errorf(rft.KindInternal, "the engine answered for another adapter")
+			return nil, rft.Errorf(rft.KindInternal, "the engine answered for another adapter")
 		case a.Error != "":
-			return rft.Errorf(rft.KindInvalidArgument, "%s", clip(a.Error))
+			return nil, rft.Errorf(rft.KindInvalidArgument, "%s", clip(a.Error))
 		}
-		return nil
+		return a.Canary, nil
 	case <-s.ended:
-		return s.err
+		return nil, s.err
 	case <-ctx.Done():
 		s.child.Close()
-		return contextError(ctx)
+		return nil, contextError(ctx)
 	}
 }
 

@@ -31,7 +31,7 @@ type State struct {
 }
 
 // TrainInput is what a step starts from. Task's HasAdapter and HasMoments are
-// set from the blobs; Threads and Level come from Options.
+// set from the blobs, Canary from what the engine can; Threads and Level come from Options.
 type TrainInput struct {
 	Task wire.TrainTask
 	// Model is the base's architecture: it bounds what the child may send.
@@ -75,6 +75,9 @@ type TrainSink struct {
 func (c *Child) Train(ctx context.Context, in TrainInput, sink TrainSink) (wire.TrainDone, State, error) {
 	in.Task.HasAdapter, in.Task.HasMoments = in.Adapter != nil, in.Optimizer != nil
 	in.Task.HasOriginal = in.Original != nil
+	if !in.Task.Evaluate && c.can(wire.CapabilityCanary) {
+		in.Task.Canary = engine.CanaryTokens
+	}
 	t := &training{sink: sink, limits: stateLimits(in.Model, in.Task.Spec)}
 	s := &session{child: c, task: wire.Task{Kind: "train", Train: &in.Task}, handle: t.handle}
 	s.feed = func(ctx context.Context) error {
@@ -91,7 +94,18 @@ func (c *Child) Train(ctx context.Context, in TrainInput, sink TrainSink) (wire.
 	if !ok {
 		return wire.TrainDone{}, State{}, rft.Errorf(rft.KindInternal, "the engine finished without sending the adapter")
 	}
+	if err := checkCanary(done.Canary, in.Task.Canary); err != nil {
+		return wire.TrainDone{}, State{}, err
+	}
 	return done, state, nil
+}
+
+// checkCanary refuses a canary that was not asked for or cannot be one.
+func checkCanary(c *engine.Canary, asked int) error {
+	if c == nil || c.Sequence == engine.CanarySequence && len(c.Logprobs) > 0 && c.Tokens() <= asked && engine.LogProbs(c.Logprobs) {
+		return nil
+	}
+	return rft.Errorf(rft.KindInternal, "the engine reported a canary that cannot be")
 }
 
 func (c *Child) sendState(ctx context.Context, in TrainInput) error {

@@ -90,7 +90,7 @@ func WeightsSubject(digest string) []provenance.Resource {
 func (c *Catalog) Checkpoint(ctx context.Context, m store.Model) (*Artifact, error) {
 	a, err := c.checkpoint(ctx, m)
 	if err != nil {
-		return nil, c.refuse(ctx, m, err)
+		return nil, c.RefuseLoad(ctx, m, err)
 	}
 	return a, nil
 }
@@ -124,7 +124,7 @@ func (c *Catalog) checkWeights(ctx context.Context, m store.Model) error {
 		err = covers(signed.Checked, signedWeights, strings.TrimPrefix(m.Digest, "sha256:"))
 	}
 	if err != nil {
-		return c.refuse(ctx, m, err)
+		return c.RefuseLoad(ctx, m, err)
 	}
 	return nil
 }
@@ -193,9 +193,9 @@ func (c *Catalog) Attestation(ctx context.Context, m store.Model) (*Attested, er
 	return out, nil
 }
 
-// refuse names the model in the reason and writes it to the audit log. Failures
+// RefuseLoad names the model in the reason and writes it to the audit log. Failures
 // of storage and of keys are no verdict about the model and pass as they are.
-func (c *Catalog) refuse(ctx context.Context, m store.Model, reason error) error {
+func (c *Catalog) RefuseLoad(ctx context.Context, m store.Model, reason error) error {
 	kind := rft.KindOf(reason)
 	if kind != rft.KindDataLoss && kind != rft.KindFailedPrecondition || custody.IsRefusal(reason) || custody.IsOutage(reason) {
 		return reason

@@ -151,6 +151,11 @@ func (c *Catalog) Adapter(ctx context.Context, m store.Model) (config, tensors [
 	if err != nil {
 		return nil, nil, err
 	}
+	return a.Adapter(ctx)
+}
+
+// Adapter reads the files of an adapter.
+func (a *Artifact) Adapter(ctx context.Context) (config, tensors []byte, err error) {
 	if config, err = a.Read(ctx, FileConfig); err != nil {
 		return nil, nil, err
 	}

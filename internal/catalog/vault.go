@@ -10,6 +10,7 @@ import (
 	"io"
 
 	"github.com/firekeep/firekeep/internal/custody"
+	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/objstore"
 	"github.com/firekeep/firekeep/internal/rft"
 )
@@ -56,9 +57,12 @@ type Manifest struct {
 	Job     string `json:"job,omitempty"`
 	Base    string `json:"base"` // digest of the base's prepared weights
 	// Level and Precision say what computed it.
-	Level     string         `json:"level,omitempty"`
-	Precision string         `json:"precision,omitempty"`
-	Files     []ManifestFile `json:"files"`
+	Level     string `json:"level,omitempty"`
+	Precision string `json:"precision,omitempty"`
+	// Canary is what the trainer's final adapter said; nil in manifests of imports
+	// and of older programs.
+	Canary *engine.Canary `json:"canary,omitempty"`
+	Files  []ManifestFile `json:"files"`
 }
 
 // ManifestFile is one file of an artefact, before sealing.

@@ -76,7 +76,7 @@ func Run(ctx context.Context, rw io.ReadWriteCloser, o Options) error {
 }
 
 func (w *worker) hello(build string) wire.Hello {
-	h := wire.Hello{Peer: "firekeep-engine", Build: build, Capabilities: []string{"probe", "import", "validate", "train", "sample"}}
+	h := wire.Hello{Peer: "firekeep-engine", Build: build, Capabilities: []string{"probe", "import", "validate", "train", "sample", wire.CapabilityCanary}}
 	for _, l := range w.levels {
 		h.Levels = append(h.Levels, l.String())
 	}

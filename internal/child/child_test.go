@@ -30,7 +30,7 @@ func broker(t *testing.T) (*wire.Conn, chan error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if hello.Level != "go" || hello.Build != "test" || len(hello.Capabilities) != 5 {
+	if hello.Level != "go" || hello.Build != "test" || len(hello.Capabilities) != 6 {
 		t.Fatalf("hello %+v", hello)
 	}
 	return c, ended

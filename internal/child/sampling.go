@@ -26,7 +26,8 @@ type sampling struct {
 	// early holds cancels that overtook their request.
 	early []uint64
 	live  map[uint64]*answering
-	err   error // of sending
+	tried *wire.Ack // an adapter's, not sent yet
+	err   error     // of sending
 }
 
 // answering is a request in work.
@@ -87,8 +88,21 @@ func (s *sampling) run() error {
 		s.revoke()
 		s.w.followThreads()
 		busy = s.sampler.Step()
+		s.told()
 	}
 	return s.err
+}
+
+// told answers for an adapter that was tried in the pass that is over.
+func (s *sampling) told() {
+	if s.tried == nil {
+		return
+	}
+	if s.tried.Error != "" {
+		s.sampler.RemoveAdapter(s.tried.ID)
+	}
+	s.send(*s.tried)
+	s.tried = nil
 }
 
 // drain takes every job that waits.
@@ -149,12 +163,51 @@ func (s *sampling) change(j job) {
 	case j.change.Unload:
 		s.sampler.RemoveAdapter(j.change.ID)
 	default:
-		err = s.sampler.AddAdapter(j.change.ID, j.adapter)
+		if err = s.sampler.AddAdapter(j.change.ID, j.adapter); err == nil && j.change.Canary > 0 {
+			err = s.try(j.change)
+			if err == nil {
+				return // the ack comes with the canary
+			}
+		}
 	}
 	if err != nil {
 		ack.Error = fault(0, err).Message
 	}
 	s.send(ack)
+}
+
+// canaryRequest is the id of the request that tries an adapter. The broker's
+// count from 1 and are JSON numbers, so none of them reaches it.
+const canaryRequest = math.MaxUint64
+
+// try scores the canary under an adapter that was just added, as a request among
+// the others: nothing that is decoded waits for it, and it takes the way that
+// every answer takes. The ack follows when it is computed.
+func (s *sampling) try(c *wire.AdapterChange) error {
+	ack := wire.Ack{ID: c.ID}
+	n := min(c.Canary, s.model.Config.MaxPositions)
+	q := sample.Request{ID: canaryRequest, Adapter: c.ID, Prompt: engine.CanaryIDs(s.model.Config.Vocab, n), MaxTokens: -1, TopP: 1, Echo: true, Logprobs: true}
+	err := s.sampler.Submit(q, func(e sample.Event) {
+		for _, t := range e.Tokens {
+			ack.Canary = append(ack.Canary, finite(t.Logprob))
+		}
+		switch {
+		case e.Finish == "":
+			return
+		case e.Finish == sample.FinishFailed || len(ack.Canary) != n:
+			ack.Error, ack.Canary = "the adapter's log-probs cannot be computed", nil
+			if e.Problem != nil {
+				ack.Error = e.Problem.Message
+			}
+		default:
+			ack.Canary = ack.Canary[1:] // nothing stands before the first
+		}
+		s.tried = &ack
+	})
+	if err != nil {
+		s.sampler.RemoveAdapter(c.ID)
+	}
+	return err
 }
 
 // send keeps the first error: the connection is gone then, and so is the task.

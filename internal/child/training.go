@@ -40,8 +40,12 @@ func (w *worker) train(t wire.TrainTask, weights wire.Weights) (any, error) {
 	if err := s.sendState(); err != nil {
 		return nil, err
 	}
+	canary, err := trainer.Canary(w.ctx, t.Canary)
+	if err != nil {
+		return nil, err
+	}
 	return wire.TrainDone{Updates: result.Updates, Samples: result.Samples, Tokens: result.Tokens, NoSignal: result.NoSignal,
-		Message: result.Message, Level: kernel.Active().String(), Precision: w.precision(), Report: result.Report}, nil
+		Message: result.Message, Level: kernel.Active().String(), Precision: w.precision(), Report: result.Report, Canary: canary}, nil
 }
 
 // onThreads lets a task that runs take thread counts as they come.

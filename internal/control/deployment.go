@@ -248,7 +248,9 @@ func (c *Control) GetDeployedModel(ctx context.Context, who Caller, account, id 
 	return &w, nil
 }
 
-// CreateDeployedModel loads a model on a deployment of its base.
+// CreateDeployedModel loads a model on a deployment of its base. The row, which
+// says DEPLOYED and with replace takes the place of the one before, is written
+// behind the load: until an adapter is proven, what was live stays live.
 func (c *Control) CreateDeployedModel(ctx context.Context, who Caller, account string, d *api.DeployedModel, replace bool) (*api.DeployedModel, error) {
 	if err := c.allow(ctx, who, authz.CreateDeployedModel, account, rft.AccountName(account)); err != nil {
 		return nil, err
@@ -288,8 +290,12 @@ func (c *Control) CreateDeployedModel(ctx context.Context, who Caller, account s
 	if err != nil {
 		return nil, err
 	}
+	status, err := c.load(ctx, account, m)
+	if err != nil {
+		return nil, err
+	}
 	row := store.DeployedModel{Account: account, ID: id, DisplayName: d.DisplayName, Description: d.Description, Model: m.Name(), Deployment: deployment,
-		Default: true, Public: d.Public, Serverless: deployment == "", State: "DEPLOYED", Status: store.OK(), CreatedBy: who.Name}
+		Default: true, Public: d.Public, Serverless: deployment == "", State: "DEPLOYED", Status: status, CreatedBy: who.Name}
 	made, err := c.DB.CreateDeployedModel(ctx, row, replace, who.act("CreateDeployedModel", deployedName(account, id), "model", m.Name(), "deployment", deployment))
 	if err != nil {
 		return nil, err

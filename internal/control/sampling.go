@@ -46,6 +46,10 @@ type Sampling struct {
 	explain func(context.Context, error) error
 }
 
+// Checkpoint is the digest of what answers: an adapter's checkpoint, a base's
+// prepared weights.
+func (s *Sampling) Checkpoint() string { return s.target.Checkpoint() }
+
 // Run samples and calls yield for every event, from one goroutine at a time.
 // Event.Index counts over all choices. An error of yield, and the end of ctx,
 // cancel the work in the engine.

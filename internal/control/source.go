@@ -62,8 +62,23 @@ func (m Models) OpenAdapter(ctx context.Context, t serving.Target) (serving.Adap
 	if err != nil {
 		return serving.Adapter{}, err
 	}
-	config, tensors, err := m.Catalog.Adapter(custody.For(ctx, custody.Use{Purpose: "serve", Resource: t.Adapter}), adapter)
-	return serving.Adapter{Config: config, Tensors: tensors}, err
+	ctx = custody.For(ctx, custody.Use{Purpose: "serve", Resource: t.Adapter})
+	a, err := m.Catalog.Checkpoint(ctx, adapter)
+	if err != nil {
+		return serving.Adapter{}, err
+	}
+	out := serving.Adapter{Canary: a.Manifest.Canary, Level: a.Manifest.Level, Precision: a.Manifest.Precision}
+	out.Config, out.Tensors, err = a.Adapter(ctx)
+	return out, err
+}
+
+// Refuse implements serving.Source.
+func (m Models) Refuse(ctx context.Context, t serving.Target, reason error) error {
+	adapter, err := m.find(ctx, t.Account, t.Adapter, t.AdapterID)
+	if err != nil {
+		return err
+	}
+	return m.Catalog.RefuseLoad(ctx, adapter, reason)
 }
 
 // find reads a model again: between request and start it may have been deleted,

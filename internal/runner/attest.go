@@ -59,6 +59,7 @@ type computation struct {
 	Samples      int64          `json:"samples"`
 	Tokens       int64          `json:"tokens"`
 	NoSignal     bool           `json:"noSignal"`
+	Canary       *engine.Canary `json:"canary,omitempty"` // what the final adapter said
 	SandboxLevel sandbox.Level  `json:"sandboxLevel"`
 	Sandbox      []sandboxLayer `json:"sandboxLayers"`
 }
@@ -89,7 +90,7 @@ func (s *stepRun) attest(out *store.Model, done wire.TrainDone, st broker.State)
 	r.External = stepParameters{Dataset: s.spec.Dataset, Evaluation: s.spec.EvalDataset, BaseModel: s.spec.BaseModel, WarmStartFrom: s.spec.WarmStartFrom, OutputModel: s.spec.OutputModel,
 		Trainer: s.trainer, Loss: train.Method, Seed: train.Seed, Train: train, Changed: s.spec.Changed, KernelChange: s.spec.AllowKernelChange}
 	r.Internal = computation{KernelLevel: done.Level, Precision: done.Precision, Attempts: s.job.Attempt, Updates: done.Updates, Samples: done.Samples,
-		Tokens: done.Tokens, NoSignal: done.NoSignal, SandboxLevel: s.sandbox.Level, Sandbox: layers(s.sandbox)}
+		Tokens: done.Tokens, NoSignal: done.NoSignal, Canary: done.Canary, SandboxLevel: s.sandbox.Level, Sandbox: layers(s.sandbox)}
 	r.Dependencies = s.dependencies()
 	var err error
 	if r.MetricsSHA256, r.Metrics, err = s.measured(); err != nil {

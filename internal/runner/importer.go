@@ -296,7 +296,8 @@ func (a *attempt) proveAdapter(base store.Model, config, tensors []byte) error {
 	if err != nil {
 		return err
 	}
-	return s.Load(a.ctx, "import", config, tensors)
+	_, err = s.Load(a.ctx, "import", config, tensors, 0)
+	return err
 }
 
 // describeAdapter takes rank, alpha and targets from adapter_config.json.

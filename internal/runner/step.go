@@ -408,7 +408,7 @@ func (s *stepRun) commit(done wire.TrainDone, st broker.State) error {
 		return err
 	}
 	out.Artifact = catalog.ModelPrefix(s.account, out.UID, s.lease.Fence())
-	manifest := catalog.Manifest{Kind: "adapter", Subject: out.UID, Job: s.job.UID, Base: s.base.Digest, Level: done.Level, Precision: done.Precision}
+	manifest := catalog.Manifest{Kind: "adapter", Subject: out.UID, Job: s.job.UID, Base: s.base.Digest, Level: done.Level, Precision: done.Precision, Canary: done.Canary}
 	if out.Digest, err = s.Catalog.Vault().Put(s.ctx, out.Artifact, manifest, files(st)); err != nil {
 		return err
 	}

@@ -80,10 +80,15 @@ func jsonTypeOf(e *json.UnmarshalTypeError) string {
 	return "a whole number"
 }
 
+// checkpointHeader says which weights an answer is of.
+const checkpointHeader = "Firekeep-Checkpoint"
+
 // whole answers once all completions are there. Clients of the contract give up
 // a request, and send it again, when no byte came for 60 s; so an answer that
 // takes long is begun early, with spaces, which JSON may begin with.
 func (rq *request) whole(ctx context.Context, s *control.Sampling, out *rendering) error {
+	h := rq.w.Header()
+	h.Set(checkpointHeader, s.Checkpoint())
 	awake := rq.keepAwake(ctx)
 	err := s.Run(ctx, out.add)
 	if begun := awake(); err != nil && begun {
@@ -92,9 +97,9 @@ func (rq *request) whole(ctx context.Context, s *control.Sampling, out *renderin
 		panic(http.ErrAbortHandler)
 	}
 	if err != nil {
+		h.Del(checkpointHeader) // nothing answered
 		return err
 	}
-	h := rq.w.Header()
 	prompt, _ := out.usage()
 	h.Set("Fireworks-Prompt-Tokens", strconv.Itoa(prompt))
 	h.Set("Fireworks-Server-Time-To-First-Token", out.firstTokenSeconds())
@@ -155,8 +160,9 @@ func (rq *request) beat(ctx context.Context, f func() error) (stop func()) {
 // or before the client was left waiting for the server's quiet time: until then
 // the HTTP status is open.
 type events struct {
-	rq *request
-	rc *http.ResponseController
+	rq         *request
+	rc         *http.ResponseController
+	checkpoint string
 
 	mu    sync.Mutex
 	begun bool
@@ -175,6 +181,7 @@ func (o *events) writeLocked(text []byte) error {
 		h := o.rq.w.Header()
 		h.Set("Content-Type", "text/event-stream")
 		h.Set("X-Accel-Buffering", "no")
+		h.Set(checkpointHeader, o.checkpoint)
 		o.rq.w.WriteHeader(http.StatusOK)
 	}
 	_ = o.rc.SetWriteDeadline(time.Now().Add(writeStall))
@@ -207,7 +214,7 @@ func (o *events) awake() error {
 // stream answers with server-sent events. A request that cannot start fails with
 // its real status; what fails behind it is seen as an event and a cut connection.
 func (rq *request) stream(ctx context.Context, s *control.Sampling, out *rendering) error {
-	o := &events{rq: rq, rc: http.NewResponseController(rq.w), last: time.Now()}
+	o := &events{rq: rq, rc: http.NewResponseController(rq.w), checkpoint: s.Checkpoint(), last: time.Now()}
 	stop := rq.beat(ctx, o.awake)
 	err := s.Run(ctx, func(e wire.SampleEvent) error {
 		for _, c := range out.chunk(e) {

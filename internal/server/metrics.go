@@ -36,7 +36,7 @@ func newMetrics(version string, c *control.Control) *metrics {
 	build.Set(1)
 	m.registry.MustRegister(m.requests, m.seconds, m.sampled, build, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if c != nil {
-		m.registry.MustRegister(jobCollector{c}, auditCollector{c})
+		m.registry.MustRegister(jobCollector{c}, auditCollector{c}, loadCollector{c})
 	}
 	m.handler = promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 	return m
@@ -69,6 +69,22 @@ func (j jobCollector) Describe(ch chan<- *prometheus.Desc) { ch <- jobsDesc }
 func (j jobCollector) Collect(ch chan<- prometheus.Metric) {
 	for _, n := range j.c.CountJobs(context.Background()) {
 		ch <- prometheus.MustNewConstMetric(jobsDesc, prometheus.GaugeValue, float64(n.Count), string(n.Kind), string(n.State))
+	}
+}
+
+// loadCollector counts loads of adapters by what their canary said.
+type loadCollector struct{ c *control.Control }
+
+var loadsDesc = prometheus.NewDesc("firekeep_adapter_loads_total", "Loads of adapters by what their canary said: proven, unrecorded, refused.", []string{"canary"}, nil)
+
+// Describe implements prometheus.Collector.
+func (l loadCollector) Describe(ch chan<- *prometheus.Desc) { ch <- loadsDesc }
+
+// Collect implements prometheus.Collector.
+func (l loadCollector) Collect(ch chan<- prometheus.Metric) {
+	n := l.c.AdapterLoads()
+	for canary, count := range map[string]int64{"proven": n.Proven, "unrecorded": n.Unrecorded, "refused": n.Refused} {
+		ch <- prometheus.MustNewConstMetric(loadsDesc, prometheus.CounterValue, float64(count), canary)
 	}
 }
 

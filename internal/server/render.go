@@ -145,7 +145,7 @@ func (o *rendering) add(e wire.SampleEvent) error {
 
 // envelope is a Completion without choices.
 func (o *rendering) envelope(chunk bool) api.Completion {
-	c := api.Completion{ID: o.id, Object: "text_completion", Created: o.created.Unix(), Model: o.s.Model, Choices: []api.Choice{}}
+	c := api.Completion{ID: o.id, Object: "text_completion", Created: o.created.Unix(), Model: o.s.Model, SystemFingerprint: o.s.Checkpoint(), Choices: []api.Choice{}}
 	switch {
 	case o.chat && chunk:
 		c.Object = "chat.completion.chunk"

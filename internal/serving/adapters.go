@@ -2,6 +2,7 @@ package serving
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -13,6 +14,8 @@ import (
 type adapters struct {
 	source Source
 	most   int
+	loads  *loads
+	log    *slog.Logger
 
 	// changing orders what the child is told: an adapter that is evicted is gone
 	// from it before the next load, which may be one of the same adapter.
@@ -20,23 +23,28 @@ type adapters struct {
 
 	mu     sync.Mutex
 	loaded map[string]*loaded // by AdapterID
+	// refused are adapters whose canary disagreed: the same bytes on the same
+	// kernels would again.
+	refused map[string]error
 }
 
 type loaded struct {
-	ready chan struct{} // closed when err is set
+	ready chan struct{} // closed when proof or err is set
+	proof Proof
 	err   error
 	users int
 	used  time.Time
 }
 
-func newAdapters(s Source, most int) *adapters {
-	return &adapters{source: s, most: most, loaded: map[string]*loaded{}}
+func newAdapters(r *Router) *adapters {
+	return &adapters{source: r.source, most: r.opt.MaxAdapters, loads: &r.loads, log: r.log, loaded: map[string]*loaded{}, refused: map[string]error{}}
 }
 
 // loader is the child as adapters see it.
 type loader interface {
-	Load(ctx context.Context, id string, config, tensors []byte) error
+	Load(ctx context.Context, id string, config, tensors []byte, canary int) ([]float64, error)
 	Unload(ctx context.Context, id string) error
+	Computes() (level, precision string)
 }
 
 func (a *adapters) count() int {
@@ -46,8 +54,12 @@ func (a *adapters) count() int {
 }
 
 // use makes sure that the child has t's adapter and keeps it there until release.
-func (a *adapters) use(ctx context.Context, s loader, t Target) (release func(), err error) {
+func (a *adapters) use(ctx context.Context, s loader, t Target) (release func(), proof Proof, err error) {
 	a.mu.Lock()
+	if err := a.refused[t.AdapterID]; err != nil {
+		a.mu.Unlock()
+		return nil, "", err
+	}
 	l, known := a.loaded[t.AdapterID]
 	if !known {
 		l = &loaded{ready: make(chan struct{})}
@@ -63,20 +75,20 @@ func (a *adapters) use(ctx context.Context, s loader, t Target) (release func(),
 	}
 	if !known {
 		// Others wait for this load, so it does not end with this request.
-		l.err = a.load(context.WithoutCancel(ctx), s, t)
+		l.proof, l.err = a.load(context.WithoutCancel(ctx), s, t)
 		a.finish(t.AdapterID, l)
 	}
 	select {
 	case <-l.ready:
 	case <-ctx.Done():
 		release()
-		return nil, rft.Wrap(rft.KindCancelled, context.Cause(ctx), "cancelled while model %s was loading", t.Adapter)
+		return nil, "", rft.Wrap(rft.KindCancelled, context.Cause(ctx), "cancelled while model %s was loading", t.Adapter)
 	}
 	if l.err != nil {
 		release()
-		return nil, l.err
+		return nil, "", l.err
 	}
-	return release, nil
+	return release, l.proof, nil
 }
 
 // finish ends a load; a failed one is forgotten, so the next request tries again.
@@ -89,17 +101,17 @@ func (a *adapters) finish(id string, l *loaded) {
 	close(l.ready)
 }
 
-func (a *adapters) load(ctx context.Context, s loader, t Target) error {
+func (a *adapters) load(ctx context.Context, s loader, t Target) (Proof, error) {
 	files, err := a.source.OpenAdapter(ctx, t)
 	if err != nil {
-		return err
+		return "", err
 	}
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	if err := a.makeRoom(ctx, s); err != nil {
-		return err
+		return "", err
 	}
-	return s.Load(ctx, t.AdapterID, files.Config, files.Tensors)
+	return a.prove(ctx, s, t, files)
 }
 
 // makeRoom unloads the least recently used adapters that nobody uses.

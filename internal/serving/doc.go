@@ -13,6 +13,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/sandbox"
 )
 
@@ -25,6 +26,15 @@ type Target struct {
 	BaseDigest string
 	Adapter    string // resource name of the LoRA; "" = the base itself
 	AdapterID  string // digest of its checkpoint, what a child knows it by
+}
+
+// Checkpoint is the digest of what answers: of the adapter's checkpoint, else of
+// the base's prepared weights.
+func (t Target) Checkpoint() string {
+	if t.Adapter == "" {
+		return t.BaseDigest
+	}
+	return t.AdapterID
 }
 
 // Base is a base model, ready to be mapped.
@@ -44,12 +54,19 @@ type Base struct {
 type Adapter struct {
 	Config  []byte // adapter_config.json
 	Tensors []byte // adapter_model.safetensors
+	// Canary is what its trainer recorded, computed on Level in Precision; nil =
+	// nothing, and then the adapter is served as it is.
+	Canary           *engine.Canary
+	Level, Precision string
 }
 
 // Source opens models. Errors are *rft.Error and reach the request unchanged.
 type Source interface {
 	OpenBase(ctx context.Context, t Target) (Base, error)
 	OpenAdapter(ctx context.Context, t Target) (Adapter, error)
+	// Refuse records that t's adapter is not served, and returns the error that
+	// says so to whoever asked for it.
+	Refuse(ctx context.Context, t Target, reason error) error
 }
 
 // Options of a Router; zero values mean the defaults in parentheses.

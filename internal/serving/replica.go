@@ -72,7 +72,7 @@ func (p *replica) started(ctx context.Context) (*start, error) {
 			p.mu.Unlock()
 			return nil, rft.Wrap(rft.KindUnavailable, &Busy{After: wait}, "model %s crashed; it starts again in %s", p.target.Base, wait.Round(time.Second))
 		}
-		p.now = &start{ready: make(chan struct{}), adapters: newAdapters(p.router.source, p.router.opt.MaxAdapters)}
+		p.now = &start{ready: make(chan struct{}), adapters: newAdapters(p.router)}
 		s := p.now
 		p.router.work.Go(func() { p.live(s) })
 	}

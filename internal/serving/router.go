@@ -18,6 +18,7 @@ type Router struct {
 	source Source
 	opt    Options
 	log    *slog.Logger
+	loads  loads
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -68,7 +69,7 @@ func (r *Router) Generate(ctx context.Context, t Target, q wire.SampleRequest, y
 	}
 	q.Adapter = ""
 	if t.Adapter != "" {
-		release, err := s.adapters.use(ctx, s.sampler, t)
+		release, _, err := s.adapters.use(ctx, s.sampler, t)
 		if err != nil {
 			return err
 		}
@@ -80,21 +81,22 @@ func (r *Router) Generate(ctx context.Context, t Target, q wire.SampleRequest, y
 }
 
 // Warm starts the child of t, and loads its adapter, ahead of the first request.
-func (r *Router) Warm(ctx context.Context, t Target) error {
+// It says how the adapter was proven, "" for a base.
+func (r *Router) Warm(ctx context.Context, t Target) (Proof, error) {
 	p, err := r.enter(t)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer p.leave()
 	s, err := p.started(ctx)
 	if err != nil || t.Adapter == "" {
-		return err
+		return "", err
 	}
-	release, err := s.adapters.use(ctx, s.sampler, t)
+	release, proof, err := s.adapters.use(ctx, s.sampler, t)
 	if err == nil {
 		release()
 	}
-	return err
+	return proof, err
 }
 
 // enter finds the replica of t, or makes it, and counts the caller in.

@@ -99,8 +99,14 @@ func prepare(source string) error {
 // source serves the tiny model and adapters that differ by their seed, and
 // counts what was opened.
 type source struct {
-	bases, adapters atomic.Int64
-	missing         error
+	bases, adapters, refused atomic.Int64
+	missing                  error
+	canaries                 map[string]*engine.Canary // by AdapterID
+}
+
+func (s *source) Refuse(_ context.Context, _ serving.Target, err error) error {
+	s.refused.Add(1)
+	return err
 }
 
 func (s *source) OpenBase(context.Context, serving.Target) (serving.Base, error) {
@@ -114,24 +120,32 @@ func (s *source) OpenBase(context.Context, serving.Target) (serving.Base, error)
 
 func (s *source) OpenAdapter(_ context.Context, t serving.Target) (serving.Adapter, error) {
 	s.adapters.Add(1)
+	a, err := adapterOf(t.AdapterID)
+	if err != nil {
+		return serving.Adapter{}, err
+	}
+	var config, tensors bytes.Buffer
+	if err := a.WritePEFT(&config, &tensors, "tiny"); err != nil {
+		return serving.Adapter{}, err
+	}
+	return serving.Adapter{Config: config.Bytes(), Tensors: tensors.Bytes(), Canary: s.canaries[t.AdapterID]}, nil
+}
+
+func adapterOf(id string) (*model.Adapter, error) {
 	var seed int64
-	if _, err := fmt.Sscanf(t.AdapterID, "sha256:%d", &seed); err != nil {
-		return serving.Adapter{}, rft.Errorf(rft.KindNotFound, "no such model")
+	if _, err := fmt.Sscanf(id, "sha256:%d", &seed); err != nil {
+		return nil, rft.Errorf(rft.KindNotFound, "no such model")
 	}
 	a, err := model.NewAdapter(&imported.Config, 4, 64, engine.Targets, seed)
 	if err != nil {
-		return serving.Adapter{}, err
+		return nil, err
 	}
 	for i, p := range a.Params() {
 		for j := range p { // A and B are both far from zero
 			p[j] = float32((int64(i*31+j*17)*(seed+3))%97-48) / 200
 		}
 	}
-	var config, tensors bytes.Buffer
-	if err := a.WritePEFT(&config, &tensors, "tiny"); err != nil {
-		return serving.Adapter{}, err
-	}
-	return serving.Adapter{Config: config.Bytes(), Tensors: tensors.Bytes()}, nil
+	return a, nil
 }
 
 func router(t *testing.T, s serving.Source, o serving.Options) *serving.Router {

@@ -44,7 +44,7 @@ type Hello struct {
 	Protocol     int      `json:"protocol"`
 	Peer         string   `json:"peer"`         // "firekeep-engine", "firekeep"
 	Build        string   `json:"build"`        // version of the program
-	Capabilities []string `json:"capabilities"` // "probe", "import", "validate", "train", "sample"
+	Capabilities []string `json:"capabilities"` // "probe", "import", "validate", "train", "sample", "canary"
 	// Levels are the kernel levels that the host seems to have in float32, best
 	// first; a level is tested when a task computes on it. Level is the first.
 	Levels []string `json:"levels"`
@@ -194,6 +194,9 @@ type TrainTask struct {
 	GroupsPerEpoch int64 `json:"groupsPerEpoch"`
 	// Supervised: adjacent rows with equal prompts form a group.
 	Format string `json:"format"`
+	// Canary is how many tokens of the canary (docs/engine-protocol.md) the final
+	// adapter is tried on; 0 = none. Only for engines with the capability "canary".
+	Canary int `json:"canary,omitempty"`
 }
 
 // Group is one group of rows, unparsed. On the wire its header is 8 bytes
@@ -281,6 +284,8 @@ type TrainDone struct {
 	Level     string          `json:"level"` // kernel level
 	Precision string          `json:"precision"`
 	Report    json.RawMessage `json:"report,omitempty"` // statistics per dataset
+	// Canary answers TrainTask.Canary; it has fewer tokens where the context is short.
+	Canary *engine.Canary `json:"canary,omitempty"`
 }
 
 // SampleTask makes the engine serve SampleRequests until the stream closes.
@@ -297,13 +302,21 @@ type SampleTask struct {
 type AdapterChange struct {
 	ID     string `json:"id"` // digest of the checkpoint
 	Unload bool   `json:"unload,omitempty"`
+	// Canary is how many tokens of the canary the adapter is tried on before the
+	// Ack; 0 = none. Only for engines with the capability "canary".
+	Canary int `json:"canary,omitempty"`
 }
 
 // Ack answers an AdapterChange; Error is "" on success.
 type Ack struct {
 	ID    string `json:"id"`
 	Error string `json:"error,omitempty"`
+	// Canary answers AdapterChange.Canary: the log-prob of each token but the first.
+	Canary []float64 `json:"canary,omitempty"`
 }
+
+// Capabilities of an engine beyond the kinds of tasks.
+const CapabilityCanary = "canary" // it computes TrainTask.Canary and AdapterChange.Canary
 
 // SampleRequest asks for N completions of one prompt. Exactly one of Messages,
 // Prompt and Tokens is set.

@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/firekeep/firekeep/internal/engine"
 )
 
 var update = flag.Bool("update", false, "write testdata/vectors.json anew")
@@ -23,6 +25,8 @@ type vectors struct {
 	Frames []frameVector `json:"frames"`
 	// Broken bytes are refused when read as one frame.
 	Broken []brokenVector `json:"broken"`
+	// Canaries are the tokens that a capability "canary" computes on.
+	Canaries []canaryVector `json:"canaries"`
 	// Conversations end with a refusal of the last frame, not before.
 	Conversations []conversationVector `json:"conversations"`
 }
@@ -41,6 +45,12 @@ type brokenVector struct {
 	Name string `json:"name"`
 	Hex  string `json:"hex"`
 	Rule string `json:"rule"`
+}
+
+type canaryVector struct {
+	Sequence string  `json:"sequence"`
+	Vocab    int     `json:"vocab"`
+	Tokens   []int32 `json:"tokens"`
 }
 
 // conversationVector is what one side gets after the hellos. A frame that ends
@@ -103,6 +113,9 @@ func goldenFrames() []struct {
 		{"token", jsonFrame(TypeToken, SampleEvent{ID: 9, Index: 1, Text: "é", Tokens: []SampleToken{{ID: 5, Text: "\ufffd", Bytes: []byte{0xc3}, Logprob: -0.25, Sampling: -0.5}}, Finish: "stop"})},
 		{"adapter", jsonFrame(TypeAdapter, AdapterChange{ID: "sha256:ab"})},
 		{"ack", jsonFrame(TypeAck, Ack{ID: "sha256:ab"})},
+		{"task-train-canary", jsonFrame(TypeTask, Task{Kind: "train", Threads: 1, Train: &TrainTask{BaseName: "base", Canary: 32}})},
+		{"adapter-canary", jsonFrame(TypeAdapter, AdapterChange{ID: "sha256:ab", Canary: 32})},
+		{"ack-canary", jsonFrame(TypeAck, Ack{ID: "sha256:ab", Canary: []float64{-0.25, -12.5}})},
 		{"warning", jsonFrame(TypeWarning, Warning{Message: "rows have one sample each"})},
 	}
 }
@@ -221,6 +234,9 @@ func currentVectors() vectors {
 	}
 	for _, b := range brokenFrames() {
 		v.Broken = append(v.Broken, brokenVector{b.name, hex.EncodeToString(b.b), b.rule})
+	}
+	for _, vocab := range []int{259, 49152, 262144} {
+		v.Canaries = append(v.Canaries, canaryVector{engine.CanarySequence, vocab, engine.CanaryIDs(vocab, engine.CanaryTokens)})
 	}
 	for _, c := range conversations() {
 		for i, f := range c.frames { // a megabyte of one letter does not belong into a file

@@ -9,6 +9,7 @@
 //	result, err := t.Run(ctx, source, events)
 //	err = t.WriteAdapter(config, tensors)
 //	err = t.WriteOptimizer(moments)
+//	canary, err := t.Canary(ctx, engine.CanaryTokens)
 package train
 
 import (

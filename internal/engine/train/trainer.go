@@ -35,6 +35,8 @@ type Trainer struct {
 
 	evaluating bool // nothing is learned
 
+	positions, vocab int // that a sample may have, that a token may be one of
+
 	microTokens int
 	old, ref    []float64 // log-probs of a micro-batch, reused
 
@@ -74,7 +76,8 @@ func New(pool *kernel.Pool, base *model.Model, spec engine.Spec, o Options) (*Tr
 			return nil, err
 		}
 	}
-	t.work = model.NewWorkspace(pool, base, min(spec.MaxContextLength, base.Config.MaxPositions))
+	t.positions, t.vocab = min(spec.MaxContextLength, base.Config.MaxPositions), base.Config.Vocab
+	t.work = model.NewWorkspace(pool, base, t.positions)
 	t.work.Between = t.applyThreads
 	t.work.MaxBytes = orDefault(o.MaxBytes, defaultMaxBytes)
 	t.microTokens = orDefault(o.MicroTokens, defaultMicroTokens)

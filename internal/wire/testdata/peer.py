@@ -47,7 +47,7 @@ FIELDS = {
     "Open": {"stream", "name", "path", "size", "sha256"}, "Credit": {"stream", "bytes"},
     "EpochEnd": {"epoch", "last"}, "Threads": {"threads"}, "Progress": {"stage", "fraction", "etaSeconds"},
     "Done": {"result"}, "Fault": {"id", "kind", "message", "problem"}, "Cancel": {"id"},
-    "Ack": {"id", "error"}, "Adapter": {"id", "unload"}, "Warning": {"message"},
+    "Ack": {"id", "error", "canary"}, "Adapter": {"id", "unload", "canary"}, "Warning": {"message"},
     "Task": {"kind", "threads", "level", "precision", "memoryBytes", "weights", "import", "validate", "train", "sample", "probe"},
 }
 
@@ -358,6 +358,17 @@ def rule_of(call, *args):
     return None
 
 
+def canary(vocab, count):
+    """The tokens of the sequence splitmix64-1."""
+    state, ids, mask = 0x63616E617279, [], (1 << 64) - 1
+    for _ in range(count):
+        state = z = (state + 0x9E3779B97F4A7C15) & mask
+        z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 & mask
+        z = (z ^ z >> 27) * 0x94D049BB133111EB & mask
+        ids.append((z ^ z >> 31) % vocab)
+    return ids
+
+
 def check_vectors(path):
     with open(path, encoding="utf-8") as f:
         v = json.load(f)
@@ -375,6 +386,9 @@ def check_vectors(path):
         rule = rule_of(read_frame, reader(raw))
         if rule != e["rule"]:
             bad.append(f"broken {e['name']}: {rule}, want {e['rule']}")
+    for e in v["canaries"]:
+        if e["sequence"] != "splitmix64-1" or canary(e["vocab"], len(e["tokens"])) != e["tokens"]:
+            bad.append(f"canary of {e['vocab']}")
     for e in v["conversations"]:
         peer, rules = Peer(e["receiver"], lambda b: None), []
         for text in e["frames"]:
@@ -385,7 +399,7 @@ def check_vectors(path):
             bad.append(f"conversation {e['name']}: {rules}, want {e['rule']}")
     if v["version"] != VERSION:
         bad.append(f"version {v['version']}, want {VERSION}")
-    count = len(v["frames"]) + len(v["broken"]) + len(v["conversations"])
+    count = len(v["frames"]) + len(v["broken"]) + len(v["canaries"]) + len(v["conversations"])
     print("\n".join(bad) if bad else f"ok {count}")
     return 1 if bad else 0
 
