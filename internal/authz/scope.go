@@ -2,7 +2,6 @@ package authz
 
 import (
 	"encoding/json"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -24,7 +23,7 @@ type Scope struct {
 var always = []Action{VerifyKey, ListAccounts, GetAccount}
 
 // resourcePattern is the name of a resource, with one '*' at the end at most.
-var resourcePattern = regexp.MustCompile(`^accounts/[a-z0-9.-]{1,63}/[A-Za-z]{1,40}/([A-Za-z0-9.-]{1,63}\*?|\*)$`)
+var resourcePattern = rft.Pattern(`^accounts/[a-z0-9.-]{1,63}/[A-Za-z]{1,40}/([A-Za-z0-9.-]{1,63}\*?|\*)$`)
 
 // Check validates the scope of a request.
 func (s *Scope) Check(field string) error {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"regexp"
 	"strings"
 
 	"github.com/firekeep/firekeep/internal/objstore"
@@ -95,13 +94,13 @@ type Azure struct {
 }
 
 var (
-	roleARN  = regexp.MustCompile(`^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,128}$`)
-	owner    = regexp.MustCompile(`^[0-9]{12}$`)
-	region   = regexp.MustCompile(`^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$`)
-	provider = regexp.MustCompile(`^projects/[0-9]{1,20}/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}/providers/[a-z0-9-]{4,32}$`)
-	robot    = regexp.MustCompile(`^[a-z0-9-]{6,30}@[a-z0-9.:-]{1,64}\.iam\.gserviceaccount\.com$`)
-	uuid     = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
-	nonce    = regexp.MustCompile(`^[a-z0-9]{16,64}$`)
+	roleARN  = rft.Pattern(`^arn:aws(-cn|-us-gov)?:iam::[0-9]{12}:role/[A-Za-z0-9+=,.@_/-]{1,128}$`)
+	owner    = rft.Pattern(`^[0-9]{12}$`)
+	region   = rft.Pattern(`^[a-z]{2}(-[a-z]+)+-[0-9]{1,2}$`)
+	provider = rft.Pattern(`^projects/[0-9]{1,20}/locations/global/workloadIdentityPools/[a-z0-9-]{4,32}/providers/[a-z0-9-]{4,32}$`)
+	robot    = rft.Pattern(`^[a-z0-9-]{6,30}@[a-z0-9.:-]{1,64}\.iam\.gserviceaccount\.com$`)
+	uuid     = rft.Pattern(`^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$`)
+	nonce    = rft.Pattern(`^[a-z0-9]{16,64}$`)
 )
 
 // maxOptionsBytes bounds the record.
@@ -160,7 +159,7 @@ type complaint func(field, why string) error
 
 // two checks the identities for reading and writing: at least one, never the
 // same for both.
-func two(field, read, write string, pattern *regexp.Regexp, what string, bad complaint) error {
+func two(field, read, write string, pattern rft.Matcher, what string, bad complaint) error {
 	switch {
 	case read == "" && write == "":
 		return bad(field, "needs an identity for reading, for writing, or one of each")

@@ -3,7 +3,6 @@ package kms
 import (
 	"context"
 	"errors"
-	"regexp"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -31,7 +30,7 @@ type awsCredential struct {
 	SessionToken    string `json:"session_token,omitempty"`
 }
 
-var awsARN = regexp.MustCompile(`^arn:(aws|aws-cn|aws-us-gov):kms:([a-z]{2}(?:-[a-z]+)+-[0-9]):[0-9]{12}:key/[A-Za-z0-9-]{1,64}$`)
+var awsARN = rft.Pattern(`^arn:(aws|aws-cn|aws-us-gov):kms:([a-z]{2}(?:-[a-z]+)+-[0-9]):[0-9]{12}:key/[A-Za-z0-9-]{1,64}$`)
 
 func (k *awsKey) check(_ Config, credential seal.Secret) error {
 	if !awsARN.MatchString(k.Key) {

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
@@ -36,9 +35,9 @@ type azureCredential struct {
 }
 
 var (
-	azurePath   = regexp.MustCompile(`^/keys/([A-Za-z0-9-]{1,127})/([0-9a-f]{32})$`)
+	azurePath   = rft.Pattern(`^/keys/([A-Za-z0-9-]{1,127})/([0-9a-f]{32})$`)
 	azureVaults = []string{".vault.azure.net", ".managedhsm.azure.net", ".vault.azure.cn", ".vault.usgovcloudapi.net"}
-	azureID     = regexp.MustCompile(`^[0-9a-fA-F-]{36}$`)
+	azureID     = rft.Pattern(`^[0-9a-fA-F-]{36}$`)
 )
 
 func (k *azureKey) parse(c Config) (vault *url.URL, name, version string, err error) {

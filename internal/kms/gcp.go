@@ -7,7 +7,6 @@ import (
 	"errors"
 	"hash/crc32"
 	"net/http"
-	"regexp"
 
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
@@ -27,7 +26,7 @@ type gcpKey struct {
 	Key string `json:"key"`
 }
 
-var gcpName = regexp.MustCompile(`^projects/[a-z0-9:.-]{1,100}/locations/[a-z0-9-]{1,63}/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}$`)
+var gcpName = rft.Pattern(`^projects/[a-z0-9:.-]{1,100}/locations/[a-z0-9-]{1,63}/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}$`)
 
 const (
 	gcpScope    = "https://www.googleapis.com/auth/cloudkms"

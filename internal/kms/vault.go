@@ -10,7 +10,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,8 +36,8 @@ type vaultCredential struct {
 }
 
 var (
-	vaultMount = regexp.MustCompile(`^[A-Za-z0-9_-]{1,63}(/[A-Za-z0-9_-]{1,63}){0,4}$`)
-	vaultName  = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,127}$`)
+	vaultMount = rft.Pattern(`^[A-Za-z0-9_-]{1,63}(/[A-Za-z0-9_-]{1,63}){0,4}$`)
+	vaultName  = rft.Pattern(`^[A-Za-z0-9_.-]{1,127}$`)
 )
 
 func (k *vaultKey) check(c Config, credential seal.Secret) error {

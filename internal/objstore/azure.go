@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
@@ -28,10 +27,10 @@ type AzureCredential struct {
 }
 
 // azureHost is the host of a storage account in the clouds of Azure.
-var azureHost = regexp.MustCompile(`^([a-z0-9]{3,24})\.blob\.core\.(windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)$`)
+var azureHost = rft.Pattern(`^([a-z0-9]{3,24})\.blob\.core\.(windows\.net|usgovcloudapi\.net|chinacloudapi\.cn)$`)
 
 // azureContainer is the name of a container.
-var azureContainer = regexp.MustCompile(`^[a-z0-9](-?[a-z0-9]){2,62}$`)
+var azureContainer = rft.Pattern(`^[a-z0-9](-?[a-z0-9]){2,62}$`)
 
 // azurePlace splits HOST/CONTAINER, which is what a URL has for a bucket.
 func azurePlace(bucket string) (host, account, name string, ok bool) {

@@ -3,7 +3,6 @@ package objstore
 import (
 	"encoding/base64"
 	"encoding/json"
-	"regexp"
 	"strings"
 
 	"github.com/firekeep/firekeep/internal/rft"
@@ -30,10 +29,10 @@ func (e Encryption) IsZero() bool {
 }
 
 var (
-	kmsARN   = regexp.MustCompile(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$`)
-	kmsName  = regexp.MustCompile(`^projects/[a-z0-9.:-]{1,64}/locations/[a-z0-9-]{1,64}/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}$`)
-	scopeOne = regexp.MustCompile(`^[A-Za-z0-9-]{3,63}$`)
-	pairText = regexp.MustCompile(`^[A-Za-z0-9 _./:=+@-]{1,256}$`)
+	kmsARN   = rft.Pattern(`^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/[A-Za-z0-9-]{1,64}$`)
+	kmsName  = rft.Pattern(`^projects/[a-z0-9.:-]{1,64}/locations/[a-z0-9-]{1,64}/keyRings/[A-Za-z0-9_-]{1,63}/cryptoKeys/[A-Za-z0-9_-]{1,63}$`)
+	scopeOne = rft.Pattern(`^[A-Za-z0-9-]{3,63}$`)
+	pairText = rft.Pattern(`^[A-Za-z0-9 _./:=+@-]{1,256}$`)
 )
 
 // Check reports whether e can be asked of a bucket of a scheme. Errors name the

@@ -2,7 +2,6 @@ package objstore
 
 import (
 	"path"
-	"regexp"
 	"strings"
 	"unicode/utf8"
 
@@ -41,7 +40,7 @@ type URL struct {
 }
 
 // bucketPattern covers the names of S3 and GCS buckets.
-var bucketPattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$`)
+var bucketPattern = rft.Pattern(`^[a-z0-9][a-z0-9._-]{1,220}[a-z0-9]$`)
 
 // ParseURL reads file:///path, s3://bucket/key, gs://bucket/key and
 // https://ACCOUNT.blob.core.windows.net/CONTAINER/key. Errors are INVALID_ARGUMENT.
@@ -117,7 +116,7 @@ func (u URL) Under(prefix URL) bool {
 
 // scopePattern is the grammar of prefixes that credentials are limited to.
 // Policy languages give a meaning to * ? $ { } \ " and ', so these stay out.
-var scopePattern = regexp.MustCompile(`^[A-Za-z0-9!_.()/=+@,-]*$`)
+var scopePattern = rft.Pattern(`^[A-Za-z0-9!_.()/=+@,-]*$`)
 
 // CheckScope reports whether u may be the prefix of a connection: it ends in
 // '/', holds no "..", and only letters, digits and ! _ . ( ) / = + @ , -.

@@ -1,7 +1,6 @@
 package provenance
 
 import (
-	"regexp"
 	"strings"
 
 	"github.com/firekeep/firekeep/internal/rft"
@@ -11,9 +10,9 @@ import (
 type Reference struct{ Host, Repository, Tag string }
 
 var (
-	ociHost       = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?$`)
-	ociRepository = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	ociTag        = regexp.MustCompile(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
+	ociHost       = rft.Pattern(`^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?(:[0-9]{1,5})?$`)
+	ociRepository = rft.Pattern(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	ociTag        = rft.Pattern(`^[A-Za-z0-9_][A-Za-z0-9._-]{0,127}$`)
 )
 
 const ociScheme = "oci://"

@@ -1,7 +1,6 @@
 package rft
 
 import (
-	"regexp"
 	"strings"
 )
 
@@ -43,11 +42,11 @@ func AccountName(id string) string { return "accounts/" + id }
 
 // idPattern is the wire contract's rule for ids that users choose. Dots are
 // ours to allow: base models are commonly called like "qwen2.5-0.5b".
-var idPattern = regexp.MustCompile(`^[a-z]([a-z0-9.-]{0,61}[a-z0-9])?$`)
+var idPattern = Pattern(`^[a-z]([a-z0-9.-]{0,61}[a-z0-9])?$`)
 
 // serverIDPattern also accepts ids that begin with a digit: clients choose
 // UUIDs as job ids.
-var serverIDPattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
+var serverIDPattern = Pattern(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // CheckID reports whether id may name a new resource; field is named in the error.
 func CheckID(field, id string) error {

@@ -12,7 +12,6 @@ import (
 	"encoding/json"
 	"net"
 	"net/url"
-	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -75,7 +74,7 @@ func CheckURL(s string) error {
 	return nil
 }
 
-var pathPattern = regexp.MustCompile(`^(/[A-Za-z0-9_.~-]+)*$`)
+var pathPattern = rft.Pattern(`^(/[A-Za-z0-9_.~-]+)*$`)
 
 // Claims is the content of a token. Everything in it is an immutable id: no
 // name that a user chose, and nothing of the data.
