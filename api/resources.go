@@ -145,7 +145,13 @@ func (c *Client) StepMetrics(ctx context.Context, account, id string, after int6
 
 // StepEvents lists the history of a step.
 func (c *Client) StepEvents(ctx context.Context, account, id string) (*StepEventList, error) {
-	return get[StepEventList](ctx, c, path(account, "rlorTrainerJobs", id, "events"), nil)
+	return c.StepEventsAfter(ctx, account, id, 0)
+}
+
+// StepEventsAfter lists the events of a step whose sequence number is greater than
+// after, a page at most.
+func (c *Client) StepEventsAfter(ctx context.Context, account, id string, after int64) (*StepEventList, error) {
+	return get[StepEventList](ctx, c, path(account, "rlorTrainerJobs", id, "events"), url.Values{"after": {strconv.FormatInt(after, 10)}})
 }
 
 // CreateDeployment creates a deployment.
