@@ -10,11 +10,14 @@ import (
 	"time"
 
 	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/rft"
 )
 
 type userCmd struct {
 	Create userCreateCmd `cmd:"" help:"Add a person or a service account."`
 	Role   userRoleCmd   `cmd:"" help:"Change the role of a user, from the next request on."`
+	Update userUpdateCmd `cmd:"" help:"Change name and address of a user."`
+	Get    userGetCmd    `cmd:"" help:"Show a user."`
 	List   userListCmd   `cmd:"" help:"List users."`
 }
 
@@ -42,7 +45,7 @@ func (c *userCreateCmd) Run(a *app) error {
 }
 
 type userRoleCmd struct {
-	ID     string `arg:"" help:"The user."`
+	ID     string `arg:"" help:"The user." complete:"users"`
 	Role   string `arg:"" help:"The new role."`
 	Preset string `help:"The account's own role, for the role custom." placeholder:"ROLE"`
 }
@@ -58,6 +61,38 @@ func (c *userRoleCmd) Run(a *app) error {
 		return err
 	}
 	return a.show(u)
+}
+
+type userGetCmd struct {
+	ID string `arg:"" help:"The user." complete:"users"`
+}
+
+// Run implements a command.
+func (c *userGetCmd) Run(a *app) error {
+	return showing(a, "ID", c.ID, rft.Users, func(client *api.Client, account, id string) (*api.User, error) {
+		return client.GetUser(a.ctx, account, id)
+	})
+}
+
+type userUpdateCmd struct {
+	ID    string `arg:"" help:"The user." complete:"users"`
+	Email string `help:"The new address."`
+	Name  string `aliases:"display-name" help:"The new name."`
+}
+
+// Run implements a command. A user's role goes with every update, so the one that
+// is there is sent again.
+func (c *userUpdateCmd) Run(a *app) error {
+	if c.Email == "" && c.Name == "" {
+		return rft.FieldErrorf("email", "nothing to change: give --email or --name")
+	}
+	return showing(a, "ID", c.ID, rft.Users, func(client *api.Client, account, id string) (*api.User, error) {
+		u, err := client.GetUser(a.ctx, account, id)
+		if err != nil {
+			return nil, err
+		}
+		return client.UpdateUser(a.ctx, account, id, &api.User{Role: u.Role, PermissionPreset: u.PermissionPreset, Email: c.Email, DisplayName: c.Name})
+	})
 }
 
 type userListCmd struct{}
@@ -113,7 +148,7 @@ func (c *roleCreateCmd) Run(a *app) error {
 }
 
 type roleGetCmd struct {
-	ID string `arg:"" help:"The role."`
+	ID string `arg:"" help:"The role." complete:"roles"`
 }
 
 // Run implements a command.
@@ -156,7 +191,7 @@ func (c *roleListCmd) Run(a *app) error {
 }
 
 type roleDeleteCmd struct {
-	ID string `arg:"" help:"The role."`
+	ID string `arg:"" help:"The role." complete:"roles"`
 }
 
 // Run implements a command.
@@ -173,7 +208,7 @@ func (c *roleDeleteCmd) Run(a *app) error {
 
 type keyRotateCmd struct {
 	ID      string        `arg:"" help:"Id of the key."`
-	User    string        `default:"admin" help:"Whose key."`
+	User    string        `default:"admin" help:"Whose key." complete:"users"`
 	Overlap time.Duration `default:"24h" help:"How long the old key works on."`
 }
 

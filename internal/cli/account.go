@@ -57,6 +57,27 @@ func (a *app) operator() (*api.Client, error) {
 	return &api.Client{BaseURL: base, Key: key, HTTP: h, UserAgent: "firekeep-cli/" + a.Version}, nil
 }
 
+// whoamiCmd says which server, account and user a key stands for, and where it came
+// from.
+type whoamiCmd struct{}
+
+// Run implements a command.
+func (whoamiCmd) Run(a *app) error {
+	client, err := a.client()
+	if err != nil {
+		return err
+	}
+	who, err := client.Verify(a.ctx)
+	if err != nil {
+		return err
+	}
+	return a.show(struct {
+		Server  string `json:"server"`
+		Account string `json:"account"`
+		Email   string `json:"email"`
+	}{client.BaseURL, rft.AccountName(who.Account), who.Email})
+}
+
 type accountCmd struct {
 	Create  accountCreateCmd  `cmd:"" help:"Make a tenant and its first key, which is shown once."`
 	List    accountListCmd    `cmd:"" help:"List tenants."`
@@ -173,7 +194,8 @@ func (c *accountDeleteCmd) Run(a *app) error {
 
 type quotaCmd struct {
 	List quotaListCmd `cmd:"" help:"Show the limits of the account and what is used of them."`
-	Set  quotaSetCmd  `cmd:"" help:"Change a limit; with --operator its ceiling."`
+	Get  quotaGetCmd  `cmd:"" help:"Show one limit."`
+	Set  quotaSetCmd  `cmd:"" aliases:"update" help:"Change a limit; with --operator its ceiling."`
 }
 
 type quotaListCmd struct{}
@@ -202,8 +224,25 @@ func limit(n api.Int64) string {
 	return strconv.FormatInt(int64(n), 10)
 }
 
+type quotaGetCmd struct {
+	ID string `arg:"" help:"requests-per-second, queued-jobs, concurrent-steps or storage-bytes." complete:"quotas"`
+}
+
+// Run implements a command.
+func (c *quotaGetCmd) Run(a *app) error {
+	client, account, err := a.session()
+	if err != nil {
+		return err
+	}
+	q, err := client.GetQuota(a.ctx, account, id(c.ID))
+	if err != nil {
+		return err
+	}
+	return a.show(q)
+}
+
 type quotaSetCmd struct {
-	ID       string `arg:"" help:"requests-per-second, queued-jobs, concurrent-steps or storage-bytes."`
+	ID       string `arg:"" help:"requests-per-second, queued-jobs, concurrent-steps or storage-bytes." complete:"quotas"`
 	Value    int64  `arg:"" help:"The limit; 0 = the server's default."`
 	Operator string `help:"Set the ceiling of this tenant, with the operator's key." placeholder:"ACCOUNT"`
 }

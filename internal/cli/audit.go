@@ -150,7 +150,7 @@ func (c *auditExportCmd) Run(a *app) error {
 	}
 	defer in.Close()
 	if c.Out == "" || c.Out == "-" {
-		_, err = io.Copy(a.Stdout, in)
+		_, err = io.Copy(a.bytesOut(), in)
 		return broken(err)
 	}
 	return writeWhole(c.Out, in)
@@ -201,7 +201,7 @@ func (c *auditFollowCmd) Run(a *app) error {
 	for {
 		begun := o.After
 		err := client.FollowAuditLogs(a.ctx, c.of(account), o, func(seq int64, event json.RawMessage) error {
-			if _, err := a.Stdout.Write(append(event, '\n')); err != nil {
+			if _, err := a.bytesOut().Write(append(event, '\n')); err != nil {
 				return rft.Wrap(rft.KindCancelled, err, "the output is closed")
 			}
 			o.After = max(o.After, seq)
@@ -299,7 +299,7 @@ func (a *app) auditVerdict(r *audit.Report, pinned bool) error {
 		}
 	} else {
 		for _, f := range r.Findings {
-			fmt.Fprintf(a.Stdout, "%s: %s\n", f.Kind, f.Message)
+			fmt.Fprintf(a.Stdout, "%s: %s\n", f.Kind, oneLine(f.Message))
 		}
 		if r.OK() {
 			fmt.Fprintf(a.Stdout, "verified: %d entries from %d on, root %s, log %s, held against %d other tree heads\n", r.Size-r.First, r.First, r.Root, r.Origin, r.Heads-r.Unchecked)

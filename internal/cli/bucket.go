@@ -137,7 +137,7 @@ func (a *app) showConnection(c *api.Connection) error {
 }
 
 type connectionGetCmd struct {
-	Name string `arg:"" help:"The connection."`
+	Name string `arg:"" help:"The connection." complete:"connections"`
 }
 
 // Run implements a command.
@@ -154,7 +154,7 @@ func (c *connectionGetCmd) Run(a *app) error {
 }
 
 type connectionCheckCmd struct {
-	Name string `arg:"" help:"The connection."`
+	Name string `arg:"" help:"The connection." complete:"connections"`
 }
 
 // Run implements a command. It fails unless the connection is READY.
@@ -189,7 +189,7 @@ func (c *connectionCheckCmd) Run(a *app) error {
 }
 
 type connectionRotateCmd struct {
-	Name       string `arg:"" help:"The connection."`
+	Name       string `arg:"" help:"The connection." complete:"connections"`
 	SecretFile string `name:"secret-file" default:"-" help:"JSON file with the new secret, - = standard input." placeholder:"PATH"`
 }
 
@@ -229,14 +229,14 @@ func (c *connectionListCmd) Run(a *app) error {
 	for _, x := range list {
 		rows = append(rows, []string{id(x.Name), x.Auth, x.State, x.URL, at(x.CheckTime), at(x.CreateTime)})
 		for _, w := range x.Warnings {
-			fmt.Fprintf(a.Stderr, "warning: %s: %s\n", id(x.Name), w)
+			fmt.Fprintf(a.Stderr, "warning: %s: %s\n", oneLine(id(x.Name)), oneLine(w))
 		}
 	}
 	return a.table(list, "ID AUTH STATE URL CHECKED CREATED", rows)
 }
 
 type connectionDeleteCmd struct {
-	Name string `arg:"" help:"The connection."`
+	Name string `arg:"" help:"The connection." complete:"connections"`
 }
 
 // Run implements a command.

@@ -27,6 +27,10 @@ type Invocation struct {
 	Version string
 	// Terminal says that Stderr is one: progress then redraws its line.
 	Terminal bool
+	// OutTerminal says that Stdout is one.
+	OutTerminal bool
+	// Width is the width of the terminal in columns, 0 = unknown; nil = none.
+	Width func() int
 }
 
 // grammar is the command line, as kong reads it.
@@ -35,28 +39,42 @@ type grammar struct {
 	Home string `help:"Directory of the server's state; its admin.key serves commands against loopback." placeholder:"DIR"`
 	URL  string `name:"base-url" help:"Address of the server (FIREKEEP_BASE_URL)." placeholder:"URL"`
 
+	AccountID string `name:"account-id" short:"a" help:"Account whose resources bare names mean; that of the key by default." placeholder:"ACCOUNT"`
+	Use       string `name:"profile" short:"p" help:"Profile to use (FIREKEEP_PROFILE); what it says stands above the environment." placeholder:"NAME" complete:"profiles"`
+
 	Serve      serveCmd      `cmd:"" help:"Run the server."`
 	Model      modelCmd      `cmd:"" help:"Import, export and list models."`
 	Dataset    datasetCmd    `cmd:"" help:"Register and list datasets."`
-	Step       stepCmd       `cmd:"" help:"Run reinforcement steps."`
+	Step       stepCmd       `cmd:"" aliases:"rlor-trainer-job,rlorj" help:"Run reinforcement steps."`
+	SFT        sftCmd        `cmd:"" name:"sft" aliases:"sftj,supervised-fine-tuning-job" help:"Run supervised fine-tuning."`
+	DPO        dpoCmd        `cmd:"" name:"dpo" aliases:"dpoj,dpo-job" help:"Run preference optimisation: DPO and ORPO."`
+	Deployment deploymentCmd `cmd:"" help:"Serve models under names of their own, and load checkpoints on them."`
+	Deployed   deployedCmd   `cmd:"" name:"deployed-model" help:"See and change what is loaded where."`
+	LoadLora   loadLoraCmd   `cmd:"" name:"load-lora" hidden:"" help:"As deployment load-lora."`
+	UnloadLora unloadLoraCmd `cmd:"" name:"unload-lora" hidden:"" help:"As deployment unload-lora."`
+	Secret     secretCmd     `cmd:"" help:"Keep values that nobody can read back."`
 	Connection connectionCmd `cmd:"" help:"Connect buckets, by federation or with sealed secrets."`
 	Issuer     issuerCmd     `cmd:"" help:"Publish and rotate the keys of the token issuer."`
-	Key        keyCmd        `cmd:"" help:"Create, rotate and revoke API keys."`
+	Key        keyCmd        `cmd:"" aliases:"api-key" help:"Create, rotate and revoke API keys."`
 	Kek        kekCmd        `cmd:"" help:"Keep the key that everything of the account is sealed under."`
 	User       userCmd       `cmd:"" help:"Keep users and service accounts."`
 	Role       roleCmd       `cmd:"" help:"Keep roles of the account's own."`
 	Access     accessCmd     `cmd:"" help:"Review who can do what, and sign it off."`
 	Quota      quotaCmd      `cmd:"" help:"Show and change limits of the account."`
 	Account    accountCmd    `cmd:"" help:"Keep tenants, with the operator's key."`
+	Whoami     whoamiCmd     `cmd:"" help:"Say which server, account and user the key stands for."`
+	Profile    profileCmd    `cmd:"" help:"Keep servers and keys under names of their own."`
 	Login      loginCmd      `cmd:"" help:"Sign in at the account's identity provider."`
 	Logout     logoutCmd     `cmd:"" help:"End the sign-in."`
 	Token      tokenCmd      `cmd:"" help:"Exchange a job's own identity token for one of this server."`
 	Provider   providerCmd   `cmd:"" name:"identity-provider" help:"Keep the issuers whose tokens the account takes."`
-	Audit      auditCmd      `cmd:"" help:"List, verify, export and follow the audit log."`
+	Audit      auditCmd      `cmd:"" aliases:"audit-logs" help:"List, verify, export and follow the audit log."`
 	Chat       chatCmd       `cmd:"" help:"Ask a model one question."`
+	Complete   completeCmd   `cmd:"" help:"Let a model go on from a text."`
 	Doctor     doctorCmd     `cmd:"" help:"Say what this host gives: sandbox layers, kernels, storage."`
 	Fsck       fsckCmd       `cmd:"" help:"Verify everything durable in a home that no server is using."`
 	Backup     backupCmd     `cmd:"" help:"Copy a home and make homes of copies."`
+	Completion completionCmd `cmd:"" help:"Print a script that completes commands and names in a shell."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 }
 
@@ -70,6 +88,13 @@ type app struct {
 
 	clientOnce *api.Client
 	account    string
+
+	profileName string // of the command line
+	profile     *profile
+	profileRead bool
+
+	// rawOut and rawErr are the streams without the cleaner in front of them.
+	rawOut, rawErr io.Writer
 }
 
 // exit carries an exit code out of kong.
@@ -87,6 +112,11 @@ func Run(ctx context.Context, in Invocation) (code int) {
 			panic(e)
 		}
 	}()
+	rawOut, rawErr := in.Stdout, in.Stderr
+	out, errs := &cleaner{to: rawOut}, &cleaner{to: rawErr}
+	in.Stdout, in.Stderr = out, errs
+	defer out.flush()
+	defer errs.flush()
 	var g grammar
 	parser, err := kong.New(&g, kong.Name("firekeep"), kong.Description("Secure reinforcement fine-tuning inside your own walls."),
 		kong.Writers(in.Stdout, in.Stderr), kong.Exit(func(c int) { panic(exit(c)) }), kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}))
@@ -94,15 +124,26 @@ func Run(ctx context.Context, in Invocation) (code int) {
 		fmt.Fprintln(in.Stderr, "firekeep:", err)
 		return 1
 	}
+	if len(in.Args) > 0 && in.Args[0] == completeWord {
+		a := &app{Invocation: in, ctx: ctx, rawOut: rawOut, rawErr: rawErr}
+		a.home = a.defaultHome()
+		a.complete(parser.Model.Node, in.Args[1:])
+		return 0
+	}
+	in.Args = nounFirst(parser.Model.Node, in.Args)
 	parsed, err := parser.Parse(in.Args)
 	if err != nil {
 		if slices.Contains(in.Args, "--json") {
 			_ = (&app{Invocation: in}).printError(rft.KindInvalidArgument, err.Error())
 		}
-		fmt.Fprintf(in.Stderr, "firekeep: %s\n  `%s --help` shows what it takes\n", err, asked(err))
+		fmt.Fprintf(in.Stderr, "firekeep: %s\n", err)
+		if hint := secretHint(in.Args); hint != "" {
+			fmt.Fprintf(in.Stderr, "  %s\n", hint)
+		}
+		fmt.Fprintf(in.Stderr, "  `%s --help` shows what it takes\n", asked(err))
 		return rft.KindInvalidArgument.ExitCode()
 	}
-	a := &app{Invocation: in, ctx: ctx, json: g.JSON, home: g.Home, url: g.URL}
+	a := &app{Invocation: in, ctx: ctx, json: g.JSON, home: g.Home, url: g.URL, account: g.AccountID, profileName: g.Use, rawOut: rawOut, rawErr: rawErr}
 	if a.home == "" {
 		a.home = a.defaultHome()
 	}
@@ -141,7 +182,7 @@ func (a *app) report(err error, command string) {
 	message := rft.PublicMessage(err)
 	var remote *api.Error
 	if errors.As(err, &remote) {
-		message = remote.Error()
+		message = oneLine(remote.Error())
 	}
 	var said *quiet
 	if a.json && !(errors.As(err, &said) && said.printed) {
@@ -175,7 +216,7 @@ func (a *app) hint(err error, command string) string {
 		}
 		return "is `firekeep serve` running there? FIREKEEP_BASE_URL or --base-url names the server"
 	case rft.KindUnauthenticated:
-		return "set FIREKEEP_API_KEY; `firekeep serve` wrote the first key to admin.key in its home directory"
+		return "set FIREKEEP_API_KEY, or keep a key with `firekeep profile set NAME --base-url URL --key-from PATH`; `firekeep serve` wrote the first key to admin.key in its home directory"
 	case rft.KindNotFound:
 		switch {
 		case !answered: // a file of this host
@@ -184,31 +225,37 @@ func (a *app) hint(err error, command string) string {
 			return "--role makes the user with its first key"
 		case noun == "key":
 			return "`firekeep key list --user USER` shows the keys of a user; --user names whose it is"
-		case noun == "step" && verb == "create":
+		case verb == "create" && (noun == "step" || noun == "sft" || noun == "dpo"):
 			return "`firekeep dataset list` and `firekeep model list` show what there is"
-		}
-		switch noun {
-		case "model", "dataset", "step", "connection":
-			return fmt.Sprintf("`firekeep %s list` shows what there is", noun)
-		case "chat":
+		case noun == "deployment" && verb == "create", noun == "chat", noun == "complete":
 			return "`firekeep model list` shows what there is"
+		case noun == "deployment" && verb == "undelete":
+			return "`firekeep deployment list --show-deleted` shows what there is"
+		}
+		if slices.Contains(listed, noun) {
+			return fmt.Sprintf("`firekeep %s list` shows what there is", noun)
 		}
 	case rft.KindAlreadyExists:
 		switch noun {
-		case "model", "dataset", "connection":
+		case "model", "dataset", "connection", "secret", "deployment":
 			return fmt.Sprintf("choose another name, or `firekeep %s delete NAME` first", noun)
-		case "step":
-			return "choose another --output; `firekeep model list` shows what there is"
+		case "step", "sft", "dpo":
+			return "choose another --output, or --id; `firekeep model list` shows what there is"
 		case "key":
 			return "leave out --role for a user that is there"
 		}
+	case rft.KindPermissionDenied:
+		return "`firekeep whoami` says who you are; `firekeep access review` says who may do what"
 	case rft.KindFailedPrecondition:
-		if noun == "step" && verb == "create" {
-			return "`firekeep dataset get ID` and `firekeep model get ID` show the state of what a step reads"
+		if verb == "create" && (noun == "step" || noun == "sft" || noun == "dpo") {
+			return "`firekeep dataset get ID` and `firekeep model get ID` show the state of what a job reads"
 		}
 	}
 	return ""
 }
+
+// listed are the nouns whose list says what could have been meant.
+var listed = []string{"model", "dataset", "step", "sft", "dpo", "connection", "secret", "deployment", "deployed-model", "user", "role", "quota", "identity-provider"}
 
 // notReady is the failure of what was made and keeps its name.
 type notReady struct {

@@ -119,7 +119,12 @@ type instance struct {
 
 func startServer(t *testing.T, home string) *instance {
 	t.Helper()
-	port := freePort(t)
+	return startServerOn(t, home, freePort(t))
+}
+
+// startServerOn starts a server on a port, also one that an older server had.
+func startServerOn(t *testing.T, home, port string) *instance {
+	t.Helper()
 	s := &instance{base: "http://127.0.0.1:" + port, home: home, log: &bytes.Buffer{}}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan int, 1)

@@ -35,19 +35,9 @@ func (a *app) client() (*api.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	key := a.Env("FIREKEEP_API_KEY")
-	if key == "" { // somebody signed in
-		if key, err = readSession(a.home, base); err != nil {
-			return nil, err
-		}
-	}
-	if key == "" && local {
-		if key, err = readKey(filepath.Join(a.home, adminKeyFile)); err != nil {
-			return nil, err
-		}
-	}
-	if key == "" {
-		return nil, rft.Errorf(rft.KindUnauthenticated, "no API key: FIREKEEP_API_KEY is not set, and %s; `firekeep login` signs in", a.noKeyFile(local))
+	key, err := a.key(base, local)
+	if err != nil {
+		return nil, err
 	}
 	h, err := a.httpClient()
 	if err != nil {
@@ -55,6 +45,36 @@ func (a *app) client() (*api.Client, error) {
 	}
 	a.clientOnce = &api.Client{BaseURL: base, Key: key, HTTP: h, UserAgent: "firekeep-cli/" + a.Version}
 	return a.clientOnce, nil
+}
+
+// key is the key for the server at base: of a profile that the command line names,
+// of the environment, of the profile in use, of a sign-in, or of the home of a
+// server on this host.
+func (a *app) key(base string, local bool) (string, error) {
+	key, named, err := a.profileKey(base)
+	if err != nil {
+		return "", err
+	}
+	if env := a.Env("FIREKEEP_API_KEY"); env != "" && !(named && key != "") {
+		key = env
+	}
+	if key == "" {
+		if key, err = readSession(a.home, base); err != nil {
+			return "", err
+		}
+	}
+	if key == "" && local {
+		if key, err = readKey(filepath.Join(a.home, adminKeyFile)); err != nil {
+			return "", err
+		}
+	}
+	if p := a.profile; key == "" && p != nil && p.APIKey != "" {
+		return "", rft.Errorf(rft.KindUnauthenticated, "no API key for %s: the key of the profile is for %s and is not sent elsewhere", base, p.server())
+	}
+	if key == "" {
+		return "", rft.Errorf(rft.KindUnauthenticated, "no API key: FIREKEEP_API_KEY is not set, and %s; `firekeep login` signs in", a.noKeyFile(local))
+	}
+	return key, nil
 }
 
 // noKeyFile says why no key came from a file.

@@ -1,12 +1,10 @@
 package cli
 
 import (
-	"io"
 	"strings"
 	"time"
 
 	"github.com/firekeep/firekeep/api"
-	"github.com/firekeep/firekeep/internal/rft"
 )
 
 type keyCmd struct {
@@ -17,7 +15,7 @@ type keyCmd struct {
 }
 
 type keyCreateCmd struct {
-	User    string        `default:"admin" help:"Whose key."`
+	User    string        `default:"admin" aliases:"service-account" help:"Whose key." complete:"users"`
 	Role    string        `help:"Create the user first, with this role: admin, user, contributor or inference-user." enum:"admin,user,contributor,inference-user," default:"" placeholder:"ROLE"`
 	Name    string        `help:"Shown in lists."`
 	Expires time.Duration `help:"Life of the key, such as 720h; 90 days by default." placeholder:"DURATION"`
@@ -53,7 +51,7 @@ func (c *keyCreateCmd) Run(a *app) error {
 }
 
 type keyListCmd struct {
-	User string `default:"admin" help:"Whose keys."`
+	User string `default:"admin" help:"Whose keys." complete:"users"`
 }
 
 // Run implements a command.
@@ -78,7 +76,7 @@ func (c *keyListCmd) Run(a *app) error {
 
 type keyDeleteCmd struct {
 	ID   string `arg:"" help:"Id of the key."`
-	User string `default:"admin" help:"Whose key."`
+	User string `default:"admin" help:"Whose key." complete:"users"`
 }
 
 // Run implements a command.
@@ -91,55 +89,4 @@ func (c *keyDeleteCmd) Run(a *app) error {
 		return err
 	}
 	return a.done("revoked %s", c.ID)
-}
-
-type chatCmd struct {
-	Model       string  `arg:"" help:"Base model or checkpoint."`
-	Message     string  `arg:"" help:"What to ask; - = standard input."`
-	System      string  `help:"System message."`
-	MaxTokens   int     `default:"256" help:"Longest answer in tokens."`
-	Temperature float64 `default:"0" help:"0 = the most probable words."`
-	Seed        *int64  `help:"Seed of sampling."`
-}
-
-// Run implements a command.
-func (c *chatCmd) Run(a *app) error {
-	client, err := a.client()
-	if err != nil {
-		return err
-	}
-	text := c.Message
-	if text == "-" {
-		b, err := io.ReadAll(io.LimitReader(a.Stdin, 1<<20))
-		if err != nil {
-			return rft.Wrap(rft.KindInvalidArgument, err, "the message cannot be read")
-		}
-		text = string(b)
-	}
-	r := &api.CompletionRequest{Model: c.Model, MaxTokens: &c.MaxTokens, Temperature: &c.Temperature, Seed: c.Seed}
-	if c.System != "" {
-		r.Messages = append(r.Messages, api.Message{Role: "system", Content: api.Text(c.System)})
-	}
-	r.Messages = append(r.Messages, api.Message{Role: "user", Content: api.Text(text)})
-	if a.json {
-		out, err := client.Chat(a.ctx, r)
-		if err != nil {
-			return err
-		}
-		return a.printJSON(out)
-	}
-	err = client.ChatStream(a.ctx, r, func(chunk *api.Completion) error {
-		for _, choice := range chunk.Choices {
-			if choice.Delta != nil && choice.Delta.Content != nil {
-				if _, err := io.WriteString(a.Stdout, *choice.Delta.Content); err != nil {
-					return err
-				}
-			}
-		}
-		return nil
-	})
-	if err == nil {
-		_, err = io.WriteString(a.Stdout, "\n")
-	}
-	return err
 }

@@ -15,15 +15,20 @@ type datasetCmd struct {
 	Create datasetCreateCmd `cmd:"" help:"Register rows in a bucket, or upload a file."`
 	List   datasetListCmd   `cmd:"" help:"List datasets."`
 	Get    datasetGetCmd    `cmd:"" help:"Show a dataset: its state, counts and pinned objects."`
+	Update datasetUpdateCmd `cmd:"" help:"Change what people read of a dataset."`
 	Delete datasetDeleteCmd `cmd:"" help:"Forget a dataset; rows in your bucket stay."`
+
+	Download datasetDownloadCmd `cmd:"" help:"Write the rows of an uploaded dataset to a directory of this host, or to standard output."`
 }
 
 type datasetCreateCmd struct {
-	Name   string `arg:"" help:"Id of the new dataset."`
-	From   string `xor:"rows" required:"" help:"An object, or a prefix ending in '/': s3://, gs:// or file://." placeholder:"URL"`
-	Upload string `xor:"rows" required:"" help:"Upload this .jsonl file; it is kept sealed." placeholder:"PATH" type:"existingfile"`
-	Format string `help:"RL, CHAT, COMPLETION or DPO; by default the first row tells." enum:"RL,CHAT,COMPLETION,DPO," default:"" placeholder:"FORMAT"`
-	Wait   bool   `default:"true" negatable:"" help:"Wait until the rows are validated."`
+	Name    string `arg:"" help:"Id of the new dataset."`
+	File    string `arg:"" optional:"" help:"A .jsonl file to upload, as --upload does." type:"existingfile"`
+	From    string `xor:"rows" aliases:"external-url" help:"An object, or a prefix ending in '/': s3://, gs:// or file://." placeholder:"URL"`
+	Upload  string `xor:"rows" help:"Upload this .jsonl file; it is kept sealed." placeholder:"PATH" type:"existingfile"`
+	Format  string `help:"RL, CHAT, COMPLETION or DPO; by default the first row tells." enum:"RL,CHAT,COMPLETION,DPO," default:"" placeholder:"FORMAT"`
+	Display string `name:"display-name" help:"Shown in lists."`
+	Wait    bool   `default:"true" negatable:"" help:"Wait until the rows are validated."`
 }
 
 // Run implements a command.
@@ -32,7 +37,16 @@ func (c *datasetCreateCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	d := &api.Dataset{ExternalURL: c.From, Format: c.Format}
+	switch {
+	case c.Upload == "":
+		c.Upload = c.File
+	case c.File != "":
+		return rft.FieldErrorf("upload", "--upload and %s: give the file once", c.File)
+	}
+	if (c.From == "") == (c.Upload == "") {
+		return rft.FieldErrorf("from", "give the rows: --from URL where they lie in a bucket, or --upload FILE")
+	}
+	d := &api.Dataset{ExternalURL: c.From, Format: c.Format, DisplayName: c.Display}
 	var content []byte
 	if c.Upload != "" {
 		d.UserUploaded = &struct{}{}
@@ -53,23 +67,20 @@ func (c *datasetCreateCmd) Run(a *app) error {
 			return &notReady{err, id}
 		}
 	}
-	for c.Wait && made.State != "READY" {
-		if made.Status.Code != "" && made.Status.Code != "OK" {
-			a.progressEnd()
-			return &notReady{rft.Errorf(rft.Kind(made.Status.Code), "%s", made.Status.Message), id}
+	if c.Wait && made.State != "READY" {
+		made, err = watch(a, func() (*api.Dataset, error) { return client.GetDataset(a.ctx, account, id) }, func(d *api.Dataset) (string, string, bool) {
+			return "validating", "validating " + d.Name, d.State == "READY" || failed(d.Status, id) != nil
+		})
+		if err == nil && made.State != "READY" {
+			err = failed(made.Status, id)
 		}
-		a.progress("validating %s", made.Name)
-		if err := a.pause(pollEvery); err != nil {
-			return err
-		}
-		if made, err = client.GetDataset(a.ctx, account, id); err != nil {
+		if err != nil {
 			return err
 		}
 	}
-	a.progressEnd()
 	if made.Firekeep != nil {
 		for _, w := range made.Firekeep.Warnings {
-			fmt.Fprintln(a.Stderr, "warning:", w)
+			fmt.Fprintln(a.Stderr, "warning:", oneLine(w))
 		}
 	}
 	return a.show(made)
@@ -102,7 +113,7 @@ func (c *datasetListCmd) Run(a *app) error {
 }
 
 type datasetGetCmd struct {
-	Name string `arg:"" help:"The dataset."`
+	Name string `arg:"" help:"The dataset." complete:"datasets"`
 }
 
 // Run implements a command.
@@ -119,7 +130,7 @@ func (c *datasetGetCmd) Run(a *app) error {
 }
 
 type datasetDeleteCmd struct {
-	Name string `arg:"" help:"The dataset."`
+	Name string `arg:"" help:"The dataset." complete:"datasets"`
 }
 
 // Run implements a command.

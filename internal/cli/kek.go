@@ -35,7 +35,7 @@ func (a *app) onKEK(op func(*api.Client, string) (*api.EncryptionKey, error)) er
 	if a.json {
 		return a.printJSON(k)
 	}
-	fmt.Fprintf(a.Stdout, "%s  %s  %s\n", k.Name, describeKEK(k), k.State)
+	fmt.Fprintf(a.Stdout, "%s  %s  %s\n", oneLine(k.Name), describeKEK(k), k.State)
 	if k.Versions > 0 {
 		fmt.Fprintf(a.Stdout, "  versions   %d\n", k.Versions)
 	}
@@ -46,7 +46,7 @@ func (a *app) onKEK(op func(*api.Client, string) (*api.EncryptionKey, error)) er
 		fmt.Fprintf(a.Stdout, "  before     %s (%s)\n", describeKEK(&b), at(b.CreateTime))
 	}
 	if k.Status != nil && k.Status.Code != "OK" {
-		fmt.Fprintf(a.Stdout, "  %s: %s\n", k.Status.Code, k.Status.Message)
+		fmt.Fprintf(a.Stdout, "  %s: %s\n", k.Status.Code, oneLine(k.Status.Message))
 	}
 	return nil
 }

@@ -218,24 +218,40 @@ func stopGRPC(ctx context.Context, g *grpc.Server) {
 
 // baseURL is the address of the server that commands speak to.
 func (a *app) baseURL() (base string, local bool, err error) {
-	base = a.url
-	if base == "" {
-		base = a.Env("FIREKEEP_BASE_URL")
+	if base = a.url; base == "" {
+		if base, err = a.setting("FIREKEEP_BASE_URL", func(p *profile) string { return p.BaseURL }); err != nil {
+			return "", false, err
+		}
 	}
 	if base == "" {
 		base = defaultURL
 	}
-	u, err := url.Parse(base)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.User != nil {
-		return "", false, rft.FieldErrorf("base-url", "the base URL must look like http://127.0.0.1:8080, without a key in it")
+	u, err := parseBase(base)
+	if err != nil {
+		return "", false, err
 	}
 	return base, loopback(u.Hostname()), nil
 }
 
+func parseBase(base string) (*url.URL, error) {
+	u, err := url.Parse(base)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") || u.User != nil {
+		return nil, rft.FieldErrorf("base-url", "the base URL must look like http://127.0.0.1:8080, without a key in it")
+	}
+	return u, nil
+}
+
 // httpClient trusts the CA of FIREKEEP_CA_FILE beside the system's, and shows the
-// certificate of FIREKEEP_CLIENT_CERT and FIREKEEP_CLIENT_KEY.
+// certificate of FIREKEEP_CLIENT_CERT and FIREKEEP_CLIENT_KEY, or those of a profile.
 func (a *app) httpClient() (*http.Client, error) {
-	ca, cert, key := a.Env("FIREKEEP_CA_FILE"), a.Env("FIREKEEP_CLIENT_CERT"), a.Env("FIREKEEP_CLIENT_KEY")
+	ca, err := a.setting("FIREKEEP_CA_FILE", func(p *profile) string { return p.CAFile })
+	if err != nil {
+		return nil, err
+	}
+	cert, key := a.Env("FIREKEEP_CLIENT_CERT"), a.Env("FIREKEEP_CLIENT_KEY")
+	if p, flag, _ := a.chosen(); p != nil && p.ClientCert != "" && (cert == "" || flag) {
+		cert, key = p.ClientCert, p.ClientKey // the two belong together
+	}
 	if ca == "" && cert == "" {
 		return http.DefaultClient, nil
 	}

@@ -218,6 +218,7 @@ func (c *logoutCmd) Run(a *app) error {
 type providerCmd struct {
 	Create providerCreateCmd `cmd:"" help:"Trust an issuer: for people who sign in, or for jobs outside."`
 	List   providerListCmd   `cmd:"" help:"List the issuers that the account trusts."`
+	Get    providerGetCmd    `cmd:"" help:"Show an issuer and whom it is trusted about."`
 	Delete providerDeleteCmd `cmd:"" help:"End the trust; tokens given in exchange end at once."`
 }
 
@@ -272,8 +273,25 @@ func (c *providerListCmd) Run(a *app) error {
 	return a.table(list, "ID KIND ISSUER AUDIENCE", rows)
 }
 
+type providerGetCmd struct {
+	ID string `arg:"" help:"The provider." complete:"providers"`
+}
+
+// Run implements a command.
+func (c *providerGetCmd) Run(a *app) error {
+	client, account, err := a.session()
+	if err != nil {
+		return err
+	}
+	p, err := client.GetIdentityProvider(a.ctx, account, id(c.ID))
+	if err != nil {
+		return err
+	}
+	return a.show(p)
+}
+
 type providerDeleteCmd struct {
-	ID string `arg:"" help:"The provider."`
+	ID string `arg:"" help:"The provider." complete:"providers"`
 }
 
 // Run implements a command.

@@ -12,11 +12,14 @@ import (
 )
 
 type modelCmd struct {
-	Import modelImportCmd `cmd:"" help:"Import a model from a path, file://, s3://, gs:// or hf://ORG/NAME."`
+	Import modelImportCmd `cmd:"" aliases:"create" help:"Import a model from a path, file://, s3://, gs:// or hf://ORG/NAME."`
 	Export modelExportCmd `cmd:"" help:"Write a LoRA checkpoint in PEFT's form to a prefix of a bucket."`
 	List   modelListCmd   `cmd:"" help:"List models."`
 	Get    modelGetCmd    `cmd:"" help:"Show a model."`
+	Update modelUpdateCmd `cmd:"" help:"Change what people read of a model."`
 	Delete modelDeleteCmd `cmd:"" help:"Delete a model."`
+
+	Download modelDownloadCmd `cmd:"" help:"Write the files of a LoRA checkpoint to a directory of this host, where the account's policy lets them leave."`
 
 	Verify  modelVerifyCmd  `cmd:"" help:"Verify an exported model: signature, files and provenance. Needs no server."`
 	Key     modelKeyCmd     `cmd:"" help:"Print the public key that models verify with."`
@@ -31,7 +34,7 @@ type modelCmd struct {
 type modelImportCmd struct {
 	Name        string `arg:"" help:"Id of the new model, or accounts/fireworks/models/ID to publish it to every account."`
 	Source      string `arg:"" help:"GGUF file or Hugging Face directory: a path on the server's host, or a URL."`
-	Base        string `help:"The source is a LoRA of this base model." placeholder:"MODEL"`
+	Base        string `aliases:"base-model" help:"The source is a LoRA of this base model." placeholder:"MODEL"`
 	Description string `help:"Shown with the model."`
 	Wait        bool   `help:"Wait until the model is ready."`
 }
@@ -81,32 +84,19 @@ func sourceURL(s string) (string, error) {
 	return "file://" + path, nil
 }
 
-// pollEvery is how often the CLI asks for the state of something.
-const pollEvery = 200 * time.Millisecond
-
 func (a *app) waitModel(c *api.Client, account, id string) (*api.Model, error) {
-	for begin := time.Now(); ; {
-		m, err := c.GetModel(a.ctx, account, id)
-		if err != nil {
-			return nil, err
-		}
-		if m.State == "READY" {
-			a.progressEnd()
-			return m, nil
-		}
-		if m.Status.Code != "" && m.Status.Code != "OK" {
-			a.progressEnd()
-			return nil, &notReady{rft.Errorf(rft.Kind(m.Status.Code), "%s", m.Status.Message), id}
-		}
-		a.progress("importing %s, %.0f s", m.Name, time.Since(begin).Seconds())
-		if err := a.pause(pollEvery); err != nil {
-			return nil, err
-		}
+	begin := time.Now()
+	m, err := watch(a, func() (*api.Model, error) { return c.GetModel(a.ctx, account, id) }, func(m *api.Model) (string, string, bool) {
+		return "importing", fmt.Sprintf("importing %s, %.0f s", m.Name, time.Since(begin).Seconds()), m.State == "READY" || failed(m.Status, id) != nil
+	})
+	if err == nil && m.State != "READY" {
+		err = failed(m.Status, id)
 	}
+	return m, err
 }
 
 type modelExportCmd struct {
-	Name string `arg:"" help:"The model."`
+	Name string `arg:"" help:"The model." complete:"models"`
 	To   string `required:"" help:"Prefix of a bucket, such as s3://bucket/models/m1/, or oci://HOST/REPOSITORY:TAG." placeholder:"URL"`
 	Wait bool   `default:"true" negatable:"" help:"Wait until the export is done."`
 }
@@ -137,13 +127,11 @@ func (c *modelExportCmd) Run(a *app) error {
 		return err
 	}
 	op, err := client.ExportModel(a.ctx, n.Account, n.ID, to)
-	for err == nil && c.Wait && !op.Done && !awaits(op) {
-		a.progress("exporting to %s", to)
-		if err = a.pause(pollEvery); err == nil {
-			op, err = client.GetOperation(a.ctx, account, lastSegment(op.Name))
-		}
+	if err == nil && c.Wait && !op.Done {
+		op, err = watch(a, func() (*api.Operation, error) { return client.GetOperation(a.ctx, account, id(op.Name)) }, func(op *api.Operation) (string, string, bool) {
+			return "exporting", "exporting to " + to, op.Done || awaits(op)
+		})
 	}
-	a.progressEnd()
 	if err != nil {
 		return err
 	}
@@ -151,7 +139,7 @@ func (c *modelExportCmd) Run(a *app) error {
 		return rft.Errorf(rft.Kind(op.Error.Code), "%s", op.Error.Message)
 	}
 	if awaits(op) {
-		fmt.Fprintf(a.Stderr, "the account's policy wants another principal's approval: `firekeep model approve %s`\n", lastSegment(op.Name))
+		fmt.Fprintf(a.Stderr, "the account's policy wants another principal's approval: `firekeep model approve %s`\n", id(op.Name))
 	}
 	return a.show(op)
 }
@@ -161,8 +149,6 @@ func (c *modelExportCmd) Run(a *app) error {
 func awaits(op *api.Operation) bool {
 	return op.Metadata != nil && op.Metadata.State == "AWAITING_APPROVAL"
 }
-
-func lastSegment(name string) string { return id(name) }
 
 type modelListCmd struct {
 	Account string `help:"Account whose models to list; fireworks holds what the operator published." placeholder:"ID"`
@@ -201,7 +187,7 @@ func (c *modelListCmd) Run(a *app) error {
 }
 
 type modelGetCmd struct {
-	Name string `arg:"" help:"The model."`
+	Name string `arg:"" help:"The model." complete:"models"`
 }
 
 // Run implements a command.
@@ -218,7 +204,7 @@ func (c *modelGetCmd) Run(a *app) error {
 }
 
 type modelDeleteCmd struct {
-	Name string `arg:"" help:"The model."`
+	Name string `arg:"" help:"The model." complete:"models"`
 }
 
 // Run implements a command.
@@ -231,28 +217,4 @@ func (c *modelDeleteCmd) Run(a *app) error {
 		return err
 	}
 	return a.done("deleted %s", rft.Name{Account: account, Collection: rft.Models, ID: id})
-}
-
-// progress redraws the progress line of a terminal; elsewhere it is silent but
-// for what changed, see step.go.
-func (a *app) progress(format string, args ...any) {
-	if a.Terminal && !a.json {
-		fmt.Fprintf(a.Stderr, "\r\x1b[K"+format, args...)
-	}
-}
-
-func (a *app) progressEnd() {
-	if a.Terminal && !a.json {
-		fmt.Fprint(a.Stderr, "\r\x1b[K")
-	}
-}
-
-// pause waits, or fails when the command was interrupted.
-func (a *app) pause(d time.Duration) error {
-	select {
-	case <-a.ctx.Done():
-		return rft.Errorf(rft.KindCancelled, "interrupted; the server goes on")
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -72,15 +72,15 @@ func describe(w io.Writer, dec *json.Decoder, path string) error {
 		if t == "" || t == "0" || strings.HasSuffix(t, "_UNSPECIFIED") {
 			return nil
 		}
-		_, err = fmt.Fprintf(w, "%s\t%s\n", path, t)
+		_, err = fmt.Fprintf(w, "%s\t%s\n", oneLine(path), oneLine(t))
 	case json.Number:
 		if t == "0" {
 			return nil
 		}
-		_, err = fmt.Fprintf(w, "%s\t%s\n", path, t)
+		_, err = fmt.Fprintf(w, "%s\t%s\n", oneLine(path), t)
 	case bool:
 		if t {
-			_, err = fmt.Fprintf(w, "%s\ttrue\n", path)
+			_, err = fmt.Fprintf(w, "%s\ttrue\n", oneLine(path))
 		}
 	}
 	return err
@@ -98,6 +98,9 @@ func (a *app) table(v any, heading string, rows [][]string) error {
 	w := tabwriter.NewWriter(a.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, strings.ReplaceAll(heading, " ", "\t"))
 	for _, r := range rows {
+		for i, cell := range r {
+			r[i] = oneLine(cell)
+		}
 		fmt.Fprintln(w, strings.Join(r, "\t"))
 	}
 	return w.Flush()
@@ -143,6 +146,6 @@ func (a *app) done(format string, args ...any) error {
 	if a.json {
 		return a.printJSON(struct{}{})
 	}
-	_, err := fmt.Fprintf(a.Stdout, format+"\n", args...)
+	_, err := fmt.Fprintln(a.Stdout, oneLine(fmt.Sprintf(format, args...)))
 	return err
 }

@@ -42,12 +42,12 @@ func (c *modelVerifyCmd) Run(a *app) error {
 		return a.printJSON(verified(checked))
 	}
 	v := verified(checked)
-	fmt.Fprintf(a.Stdout, "verified  %d files of %s\nkey       %s\n", len(v.Files), v.Model, v.Key)
+	fmt.Fprintf(a.Stdout, "verified  %d files of %s\nkey       %s\n", len(v.Files), oneLine(v.Model), v.Key)
 	if p := v.Provenance; p != nil {
 		for _, line := range [][2]string{{"model", p.Model}, {"made by", p.Invocation}, {"how", p.BuildType}, {"builder", p.Builder}, {"base", p.Base}, {"continues", p.Incoming},
 			{"dataset", p.Dataset}} {
 			if line[1] != "" {
-				fmt.Fprintf(a.Stdout, "%-9s %s\n", line[0], line[1])
+				fmt.Fprintf(a.Stdout, "%-9s %s\n", line[0], oneLine(line[1]))
 			}
 		}
 	}

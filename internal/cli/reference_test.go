@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -35,10 +36,22 @@ const referenceHead = `# Command line
 
 Written from the program's own grammar; ` + "`firekeep COMMAND --help`" + ` says the same.
 
-Commands speak to the server at ` + "`--base-url`, `FIREKEEP_BASE_URL` or `http://127.0.0.1:8080`" + `, with the key of ` + "`FIREKEEP_API_KEY`" + `
+Commands speak to the server at ` + "`--base-url`, `FIREKEEP_BASE_URL`, the profile's or `http://127.0.0.1:8080`" + `, with the key of ` + "`FIREKEEP_API_KEY`" + `, the profile
 or, on loopback, of ` + "`admin.key` in the home (`--home`, `FIREKEEP_HOME` or `~/.firekeep`)" + `. ` + "`serve`, `doctor`, `fsck` and `version`" + ` need no server.
 Names are bare ids of your account or full resource names; a bare model name is also looked up among the published ones.
-Answers go to stdout, progress, warnings and errors to stderr. ` + "`--json`" + ` prints one JSON document; of an error too.
+` + "`list models` and `models list` mean `model list`" + `, and so for every noun.
+
+Keys and secrets are never arguments, which every process of the host can read: they come from files or standard input.
+
+Answers go to stdout, progress, warnings and errors to stderr. ` + "`--json`" + ` prints one JSON document, of an error too; what is followed gives one per line.
+` + "`--wait` and `wait`" + ` redraw one line on a terminal and print a line for what is new elsewhere; they and ` + "`step logs -f`" + ` go on while the server is started again.
+Characters that would act on a terminal are shown as ` + "`\\u001b`" + `, whoever wrote them; files go to pipes unchanged.
+
+A **profile** keeps a server and its key under a name, in ` + "`~/.config/firekeep/config`" + ` (` + "`$XDG_CONFIG_HOME`" + `; mode 0600, any other is refused):
+` + "`firekeep profile set prod --base-url https://rft.example.com --key-from key.txt --use`" + `. Flags stand above the environment, and that above the profile in use; a profile
+that ` + "`--profile`" + ` names is a flag. The key of a profile is sent to that profile's server only.
+
+**Completion**, with the names that are on the server: ` + "`source <(firekeep completion bash)`, `source <(firekeep completion zsh)` or `firekeep completion fish | source`" + `.
 
 | exit code | meaning |
 |---|---|
@@ -64,6 +77,9 @@ var codes = []struct {
 	{rft.KindDataLoss, "something stored is damaged"},
 }
 
+// aliases are the other names of a command, as a summary has them.
+var aliases = regexp.MustCompile(` \([a-z,-]+\)`)
+
 func reference(t *testing.T) string {
 	t.Helper()
 	var g grammar
@@ -79,7 +95,7 @@ func reference(t *testing.T) string {
 	b.WriteString("\nFlags of every command:\n\n")
 	flagTable(&b, parser.Model.Flags)
 	for _, leaf := range parser.Model.Leaves(true) {
-		fmt.Fprintf(&b, "\n## `firekeep %s`\n\n%s\n", leaf.Summary(), leaf.Help)
+		fmt.Fprintf(&b, "\n## `firekeep %s`\n\n%s\n", aliases.ReplaceAllString(leaf.Summary(), ""), leaf.Help)
 		rows := 0
 		for _, p := range leaf.Positional {
 			if rows == 0 {
@@ -116,7 +132,7 @@ func flagTable(b *strings.Builder, flags []*kong.Flag) {
 		name := f.String()
 		switch {
 		case len(f.Xor) > 0:
-			help += " One of the flags marked so is required."
+			help += " One of the flags marked so."
 		case f.Required:
 			help += " Required."
 		}

@@ -2,8 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
-	"time"
 
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/rft"
@@ -13,7 +13,10 @@ type stepCmd struct {
 	Create      stepCreateCmd      `cmd:"" help:"Train a new checkpoint on scored samples."`
 	Get         stepGetCmd         `cmd:"" help:"Show a step with every parameter resolved."`
 	List        stepListCmd        `cmd:"" help:"List steps."`
-	Metrics     stepMetricsCmd     `cmd:"" help:"Show the metrics of each optimiser batch."`
+	Wait        stepWaitCmd        `cmd:"" help:"Wait for the end of a step, showing progress."`
+	Logs        stepLogsCmd        `cmd:"" help:"Print what happened to a step; -f follows it to its end."`
+	Metrics     stepMetricsCmd     `cmd:"" help:"Show the metrics of each optimiser batch, or plot them."`
+	Checkpoints stepCheckpointsCmd `cmd:"" aliases:"list-checkpoints" help:"List the checkpoints of a step or trainer."`
 	Credentials stepCredentialsCmd `cmd:"" help:"List the storage credentials that were minted for a step."`
 	Execute     stepExecuteCmd     `cmd:"" help:"Ask a keep-alive trainer for a step; it continues its last one."`
 	Resume      stepResumeCmd      `cmd:"" help:"Take a failed or cancelled step, or trainer, up again."`
@@ -24,15 +27,17 @@ type stepCmd struct {
 // stepCreateCmd has a flag for every parameter of docs/reinforcement.md. What
 // is not given is the server's default or, on a LoRA, inherited.
 type stepCreateCmd struct {
-	ID      string `help:"Id of the step; chosen by the server otherwise."`
+	ID      string `aliases:"job-id" help:"Id of the step; chosen by the server otherwise."`
 	Display string `name:"display-name" help:"Shown in lists."`
-	Dataset string `short:"d" help:"Dataset with scored samples; a trainer may do without."`
-	Model   string `required:"" short:"m" help:"Base model, or the LoRA checkpoint to continue."`
-	Output  string `short:"o" help:"Name of the new checkpoint; it must not exist."`
+	Dataset string `short:"d" help:"Dataset with scored samples; a trainer may do without." complete:"datasets"`
+	Model   string `required:"" short:"m" aliases:"base-model,warm-start-from" help:"Base model, or the LoRA checkpoint to continue." complete:"models"`
+	Output  string `short:"o" aliases:"output-model" help:"Name of the new checkpoint; it must not exist."`
 	Wait    bool   `help:"Wait for the end, showing progress."`
 	Keep    bool   `name:"keep-alive" help:"Make a trainer that waits for steps to execute."`
 
-	Reward           []string `group:"Loss" help:"key=weight or a bare key; repeat for several." placeholder:"KEY[=W]"`
+	Evaluation string `name:"evaluation-dataset" help:"Rows held out: what the result says of them." complete:"datasets"`
+
+	Reward           []string `group:"Loss" aliases:"rewards" help:"key=weight or a bare key; repeat for several." placeholder:"KEY[=W]"`
 	Method           *string  `group:"Loss" help:"GRPO, DAPO, GSPO_TOKEN, DPO, ORPO, PPO, DR_GRPO, CISPO, IMPORTANCE_SAMPLING or SFT."`
 	KLBeta           *float64 `group:"Loss" name:"kl-beta" help:"Weight of the KL term; 0 = none."`
 	DPOBeta          float64  `group:"Loss" name:"dpo-beta" help:"Weight of the log-ratios of DPO; above 0, below 0.5." placeholder:"B"`
@@ -50,28 +55,7 @@ type stepCreateCmd struct {
 	BaselineConstant *float64 `group:"Loss" name:"advantage-constant" help:"With --advantage-baseline constant."`
 	OnNoSignal       string   `group:"Loss" help:"complete or fail: how a step without any gradient ends."`
 
-	Rank    *int     `group:"LoRA" name:"lora-rank" help:"Rank."`
-	Alpha   *float64 `group:"LoRA" name:"lora-alpha" help:"Alpha; twice the rank by default."`
-	Targets []string `group:"LoRA" name:"lora-targets" help:"Linear layers, such as q_proj,v_proj; all by default."`
-
-	Epochs           *int     `group:"Training" help:"Passes over the dataset."`
-	LearningRate     *float64 `group:"Training" help:"Learning rate."`
-	Warmup           *int     `group:"Training" name:"warmup-steps" help:"Updates of linear warm-up."`
-	WeightDecay      *float64 `group:"Training" help:"Decoupled weight decay."`
-	Beta1            *float64 `group:"Training" help:"AdamW."`
-	Beta2            *float64 `group:"Training" help:"AdamW."`
-	Epsilon          *float64 `group:"Training" help:"AdamW."`
-	MaxGradNorm      *float64 `group:"Training" help:"Global norm of clipping."`
-	BatchSize        *int     `group:"Training" help:"Tokens per batch."`
-	BatchSizeSamples *int     `group:"Training" help:"Samples per batch; 0 = no bound."`
-	GradAccumulation *int     `group:"Training" help:"Batches per update."`
-	MaxContextLength *int     `group:"Training" help:"Tokens per sample; longer ones are cut."`
-	Seed             *int64   `group:"Training" help:"Seed of order and initial weights."`
-	ResumeEvery      *int     `group:"Training" help:"Updates between resume points."`
-	JinjaTemplate    string   `group:"Training" help:"Chat template instead of the model's." placeholder:"TEMPLATE"`
-	AllowChange      bool     `group:"Training" name:"allow-parameter-change" help:"Let a continued LoRA differ in all but rank, alpha and targets."`
-	AllowKernel      bool     `group:"Training" name:"allow-kernel-change" help:"Let a resume go on at another kernel level or precision."`
-	Precision        string   `group:"Training" help:"auto, float32 or bfloat16; as config.json says by default."`
+	weightFlags
 }
 
 // Run implements a command.
@@ -94,11 +78,7 @@ func (c *stepCreateCmd) Run(a *app) error {
 		return err
 	}
 	j := c.job()
-	if model.Kind == "HF_PEFT_ADDON" {
-		j.TrainingConfig.WarmStartFrom = model.Name
-	} else {
-		j.TrainingConfig.BaseModel = model.Name
-	}
+	start(model, &j.TrainingConfig.BaseModel, &j.TrainingConfig.WarmStartFrom)
 	made, err := client.CreateStep(a.ctx, account, c.ID, j)
 	if err != nil {
 		return err
@@ -130,7 +110,7 @@ func (a *app) findModel(c *api.Client, account, ref string) (*api.Model, error) 
 
 // job is the request that the flags describe.
 func (c *stepCreateCmd) job() *api.RlorTrainerJob {
-	j := &api.RlorTrainerJob{DisplayName: c.Display, Dataset: c.Dataset, RewardWeights: c.Reward, KeepAlive: c.Keep, LossConfig: &api.LossConfig{KLBeta: c.KLBeta}}
+	j := &api.RlorTrainerJob{DisplayName: c.Display, Dataset: c.Dataset, EvalDataset: c.Evaluation, RewardWeights: c.Reward, KeepAlive: c.Keep, LossConfig: &api.LossConfig{KLBeta: c.KLBeta}}
 	if c.Method != nil {
 		j.LossConfig.Method = *c.Method
 	}
@@ -140,68 +120,52 @@ func (c *stepCreateCmd) job() *api.RlorTrainerJob {
 	if c.ORPOLambda != 0 {
 		j.LossConfig.ORPO = &api.ORPOLoss{Lambda: c.ORPOLambda}
 	}
-	j.TrainingConfig = &api.TrainingConfig{OutputModel: c.Output, JinjaTemplate: c.JinjaTemplate, LearningRate: given(c.LearningRate),
-		MaxContextLength: given(c.MaxContextLength), LoraRank: given(c.Rank), Epochs: given(c.Epochs), BatchSize: given(c.BatchSize), BatchSizeSamples: c.BatchSizeSamples,
-		GradAccumulation: given(c.GradAccumulation), WarmupSteps: c.Warmup, WeightDecay: c.WeightDecay}
-	j.Firekeep = &api.StepExtension{Seed: (*api.Int64)(c.Seed), LoraAlpha: c.Alpha, LoraTargetModules: c.Targets, ScaleRewards: c.ScaleRewards,
-		AdvantageBaseline: c.Baseline, AdvantageConstant: c.BaselineConstant, KLReference: c.KLReference, TISCap: c.TISCap, OffPolicyThreshold: c.OffPolicy,
-		ClipLow: c.ClipLow, ClipHigh: c.ClipHigh, DualClip: c.DualClip, Beta1: c.Beta1, Beta2: c.Beta2, Epsilon: c.Epsilon, MaxGradNorm: c.MaxGradNorm,
-		OverlongMaxTokens: c.OverlongMax, OverlongBufferTokens: c.OverlongBuffer, OnNoSignal: c.OnNoSignal, ResumeEvery: c.ResumeEvery, AllowParameterChange: c.AllowChange, AllowKernelChange: c.AllowKernel, Precision: c.Precision}
+	j.TrainingConfig, j.Firekeep = c.config(c.Output), c.extension()
+	x := j.Firekeep
+	x.ScaleRewards, x.AdvantageBaseline, x.AdvantageConstant, x.KLReference = c.ScaleRewards, c.Baseline, c.BaselineConstant, c.KLReference
+	x.TISCap, x.OffPolicyThreshold, x.ClipLow, x.ClipHigh, x.DualClip = c.TISCap, c.OffPolicy, c.ClipLow, c.ClipHigh, c.DualClip
+	x.OverlongMaxTokens, x.OverlongBufferTokens, x.OnNoSignal = c.OverlongMax, c.OverlongBuffer, c.OnNoSignal
 	return j
-}
-
-// positive refuses zeros: on the wire they stand for what was not given, so the
-// default would silently take their place. Other values are the server's to judge.
-func (c *stepCreateCmd) positive() error {
-	for name, p := range map[string]*int{"lora-rank": c.Rank, "epochs": c.Epochs, "batch-size": c.BatchSize, "grad-accumulation": c.GradAccumulation, "max-context-length": c.MaxContextLength} {
-		if p != nil && *p == 0 {
-			return rft.FieldErrorf(name, "--%s must be at least 1; leave it out for the default", name)
-		}
-	}
-	if c.LearningRate != nil && *c.LearningRate == 0 {
-		return rft.FieldErrorf("learning-rate", "--learning-rate must be greater than 0; leave it out for the default")
-	}
-	return nil
-}
-
-// given is the value of a flag, or the zero value that the wire leaves out.
-func given[T any](p *T) (v T) {
-	if p != nil {
-		v = *p
-	}
-	return v
 }
 
 // waitStep follows a step to its end. On a terminal one line is redrawn;
 // elsewhere each optimiser batch gives a line. Interrupting it leaves the step
 // running.
 func (a *app) waitStep(c *api.Client, account, id string) (*api.RlorTrainerJob, error) {
+	f := a.follow()
+	defer f.end()
 	seen := int64(0)
 	var last *api.StepMetrics
 	for {
 		j, err := c.GetStep(a.ctx, account, id)
-		if err != nil {
-			return nil, a.interrupted(err, id)
+		fresh := &api.StepMetricsList{}
+		if err == nil {
+			fresh, err = c.StepMetrics(a.ctx, account, id, seen)
 		}
-		fresh, err := c.StepMetrics(a.ctx, account, id, seen)
 		if err != nil {
-			return nil, a.interrupted(err, id)
+			again, e := f.again(err)
+			if again {
+				continue
+			}
+			return nil, a.leave(e, "step", id)
 		}
+		f.answered()
+		t := ofStep(j)
 		for i := range fresh.Metrics {
 			last = &fresh.Metrics[i]
 			seen = last.Update
-			if !a.Terminal && !a.json {
-				fmt.Fprintln(a.Stderr, progressLine(j, last))
+			if !a.Terminal {
+				f.show(fmt.Sprint(t.State, seen), t.line(last))
 			}
 		}
-		a.progress("%s", progressLine(j, last))
-		if state := rft.JobState(j.State); state.Terminal() {
-			a.progressEnd()
+		if t.State.Terminal() {
+			f.end()
 			a.warnings(c, account, id)
-			return a.ended(j, state)
+			return j, a.ended(t)
 		}
+		f.show(fmt.Sprint(t.State, seen), t.line(last))
 		if err := a.pause(pollEvery); err != nil {
-			return nil, a.interrupted(err, id)
+			return nil, a.leave(err, "step", id)
 		}
 	}
 }
@@ -214,54 +178,13 @@ func (a *app) warnings(c *api.Client, account, id string) {
 	}
 	for _, e := range l.Events {
 		if e.Type == "warning" {
-			fmt.Fprintln(a.Stderr, "warning:", e.Message)
+			fmt.Fprintln(a.Stderr, "warning:", oneLine(e.Message))
 		}
 	}
-}
-
-// ended turns a terminal step into the command's result.
-func (a *app) ended(j *api.RlorTrainerJob, state rft.JobState) (*api.RlorTrainerJob, error) {
-	if state != rft.StateCompleted {
-		kind := rft.Kind(j.Status.Code)
-		if kind == "" || kind == "OK" {
-			kind = rft.KindUnknown
-		}
-		return nil, rft.Errorf(kind, "%s is %s: %s", j.Name, strings.TrimPrefix(j.State, "JOB_STATE_"), j.Status.Message)
-	}
-	if j.Status.Message != "" {
-		fmt.Fprintln(a.Stderr, "WARNING:", j.Status.Message)
-	}
-	return j, nil
-}
-
-func (a *app) interrupted(err error, id string) error {
-	if a.ctx.Err() != nil {
-		a.progressEnd()
-		return rft.Errorf(rft.KindCancelled, "no longer waiting; the step goes on: `firekeep step get %s`, `firekeep step cancel %s`", id, id)
-	}
-	return err
-}
-
-func progressLine(j *api.RlorTrainerJob, m *api.StepMetrics) string {
-	state := strings.ToLower(strings.TrimPrefix(j.State, "JOB_STATE_"))
-	line := fmt.Sprintf("%-10s", state)
-	if j.JobProgress != nil {
-		line += fmt.Sprintf(" %3d%%", j.JobProgress.Percent)
-	}
-	if m != nil {
-		line += fmt.Sprintf("  update %d  reward %.3f  loss %+.4f  kl %.4f  clip %.3f  grad %.3f  %.0f tok/s", m.Update, m.RewardMean, m.Loss, m.KL, m.ClipFraction, m.GradNorm, m.TokensPerSecond)
-		if m.DeadGroups > 0 {
-			line += fmt.Sprintf("  dead %d/%d", m.DeadGroups, m.Groups)
-		}
-	}
-	if j.Firekeep != nil && j.Firekeep.ETASeconds > 0 {
-		line += "  ETA " + (time.Duration(j.Firekeep.ETASeconds) * time.Second).String()
-	}
-	return line
 }
 
 type stepGetCmd struct {
-	ID string `arg:"" help:"The step."`
+	ID string `arg:"" help:"The step." complete:"steps"`
 }
 
 // Run implements a command.
@@ -295,21 +218,19 @@ func (c *stepListCmd) Run(a *app) error {
 	}
 	var rows [][]string
 	for _, j := range steps {
-		output, percent := "-", "-"
+		output := "-"
 		if j.TrainingConfig != nil {
 			output = id(j.TrainingConfig.OutputModel)
 		}
-		if j.JobProgress != nil {
-			percent = fmt.Sprintf("%d%%", j.JobProgress.Percent)
-		}
-		rows = append(rows, []string{id(j.Name), strings.TrimPrefix(j.State, "JOB_STATE_"), percent, id(j.Dataset), output, at(j.CreateTime)})
+		rows = append(rows, []string{id(j.Name), jobState(j.State), percent(j.JobProgress), id(j.Dataset), output, at(j.CreateTime)})
 	}
 	return a.table(steps, "ID STATE DONE DATASET OUTPUT CREATED", rows)
 }
 
 type stepMetricsCmd struct {
-	ID    string `arg:"" help:"The step."`
+	ID    string `arg:"" help:"The step." complete:"steps"`
 	After int64  `help:"Only updates greater than this."`
+	plotFlags
 }
 
 // Run implements a command.
@@ -330,16 +251,35 @@ func (c *stepMetricsCmd) Run(a *app) error {
 		}
 		after = l.Metrics[len(l.Metrics)-1].Update
 	}
+	if c.Plot {
+		return c.draw(a, metrics, rewardSeries, lossSeries, klSeries)
+	}
+	return a.metricsTable(metrics)
+}
+
+// metricsTable lists metrics; of preferences it has what pairs have.
+func (a *app) metricsTable(metrics []api.StepMetrics) error {
+	heading := "UPDATE SAMPLES REWARD LOSS KL CLIP GRAD ENTROPY DEAD TOK/S"
+	pairs := slices.ContainsFunc(metrics, func(m api.StepMetrics) bool { return m.Pairs > 0 })
+	if pairs {
+		heading = "UPDATE SAMPLES PAIRS LOSS ACCURACY MARGIN GRAD TOK/S"
+	}
 	var rows [][]string
 	for _, m := range metrics {
-		rows = append(rows, []string{fmt.Sprint(m.Update), fmt.Sprint(m.Samples), fmt.Sprintf("%.4f", m.RewardMean), fmt.Sprintf("%+.5f", m.Loss), fmt.Sprintf("%.5f", m.KL),
-			fmt.Sprintf("%.3f", m.ClipFraction), fmt.Sprintf("%.4f", m.GradNorm), fmt.Sprintf("%.3f", m.Entropy), fmt.Sprintf("%d/%d", m.DeadGroups, m.Groups), fmt.Sprintf("%.0f", m.TokensPerSecond)})
+		row := []string{fmt.Sprint(m.Update), fmt.Sprint(m.Samples)}
+		if pairs {
+			row = append(row, fmt.Sprint(m.Pairs), fmt.Sprintf("%+.5f", m.Loss), fmt.Sprintf("%.3f", m.PairAccuracy), fmt.Sprintf("%+.4f", m.PairMargin), fmt.Sprintf("%.4f", m.GradNorm))
+		} else {
+			row = append(row, fmt.Sprintf("%.4f", m.RewardMean), fmt.Sprintf("%+.5f", m.Loss), fmt.Sprintf("%.5f", m.KL), fmt.Sprintf("%.3f", m.ClipFraction), fmt.Sprintf("%.4f", m.GradNorm),
+				fmt.Sprintf("%.3f", m.Entropy), fmt.Sprintf("%d/%d", m.DeadGroups, m.Groups))
+		}
+		rows = append(rows, append(row, fmt.Sprintf("%.0f", m.TokensPerSecond)))
 	}
-	return a.table(metrics, "UPDATE SAMPLES REWARD LOSS KL CLIP GRAD ENTROPY DEAD TOK/S", rows)
+	return a.table(metrics, heading, rows)
 }
 
 type stepCancelCmd struct {
-	ID string `arg:"" help:"The step."`
+	ID string `arg:"" help:"The step." complete:"steps"`
 }
 
 // Run implements a command.
@@ -355,7 +295,7 @@ func (c *stepCancelCmd) Run(a *app) error {
 }
 
 type stepDeleteCmd struct {
-	ID string `arg:"" help:"The step."`
+	ID string `arg:"" help:"The step." complete:"steps"`
 }
 
 // Run implements a command.
@@ -368,4 +308,46 @@ func (c *stepDeleteCmd) Run(a *app) error {
 		return err
 	}
 	return a.done("deleted %s", rft.Name{Account: account, Collection: rft.Steps, ID: id})
+}
+
+type stepWaitCmd struct {
+	ID string `arg:"" help:"The step." complete:"steps"`
+}
+
+// Run implements a command.
+func (c *stepWaitCmd) Run(a *app) error {
+	client, account, id, err := a.named("ID", c.ID, rft.Steps)
+	if err != nil {
+		return err
+	}
+	j, err := a.waitStep(client, account, id)
+	if err != nil {
+		return err
+	}
+	return a.show(j)
+}
+
+type stepCheckpointsCmd struct {
+	ID string `arg:"" help:"The step or trainer." complete:"steps"`
+}
+
+// Run implements a command.
+func (c *stepCheckpointsCmd) Run(a *app) error {
+	client, account, stepID, err := a.named("ID", c.ID, rft.Steps)
+	if err != nil {
+		return err
+	}
+	list, err := client.ListCheckpoints(a.ctx, account, stepID)
+	if err != nil {
+		return err
+	}
+	var rows [][]string
+	for _, p := range list.Checkpoints {
+		model := "-"
+		if p.Model != "" {
+			model = id(p.Model)
+		}
+		rows = append(rows, []string{id(p.Name), strings.TrimPrefix(p.CheckpointType, "CHECKPOINT_TYPE_"), model, at(p.CreateTime)})
+	}
+	return a.table(list.Checkpoints, "ID TYPE MODEL CREATED", rows)
 }

@@ -7,8 +7,8 @@ import (
 
 // stepExecuteCmd asks a trainer for a step.
 type stepExecuteCmd struct {
-	ID      string `arg:"" help:"The trainer."`
-	Dataset string `required:"" short:"d" help:"Dataset with scored samples."`
+	ID      string `arg:"" help:"The trainer." complete:"steps"`
+	Dataset string `required:"" short:"d" help:"Dataset with scored samples." complete:"datasets"`
 	Output  string `required:"" short:"o" help:"Name of the new checkpoint."`
 }
 
@@ -30,7 +30,7 @@ func (c *stepExecuteCmd) Run(a *app) error {
 
 // stepResumeCmd takes a step up again.
 type stepResumeCmd struct {
-	ID      string `arg:"" help:"The step or trainer."`
+	ID      string `arg:"" help:"The step or trainer." complete:"steps"`
 	Discard bool   `name:"discard-steps" help:"Let a trainer forget the steps that are not done."`
 }
 

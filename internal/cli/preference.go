@@ -1,0 +1,195 @@
+package cli
+
+import (
+	"bufio"
+	"encoding/json"
+
+	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/rft"
+)
+
+type dpoCmd struct {
+	Create  dpoCreateCmd  `cmd:"" help:"Train a new checkpoint on preferences."`
+	Get     dpoGetCmd     `cmd:"" help:"Show a job with every parameter resolved."`
+	List    dpoListCmd    `cmd:"" help:"List preference jobs."`
+	Wait    dpoWaitCmd    `cmd:"" help:"Wait for the end of a job, showing progress."`
+	Metrics dpoMetricsCmd `cmd:"" help:"Show the metrics of each optimiser batch, or plot them."`
+	Resume  dpoResumeCmd  `cmd:"" help:"Take a failed or cancelled job up again."`
+	Cancel  dpoCancelCmd  `cmd:"" help:"Stop a job."`
+	Delete  dpoDeleteCmd  `cmd:"" help:"Delete a job's record; its checkpoint stays."`
+}
+
+type dpoCreateCmd struct {
+	jobFlags
+	Method     string  `group:"Loss" enum:"DPO,ORPO" default:"DPO" aliases:"loss-method" help:"DPO or ORPO."`
+	DPOBeta    float64 `group:"Loss" name:"dpo-beta" aliases:"beta" help:"Weight of the log-ratios of DPO; above 0, below 0.5." placeholder:"B"`
+	ORPOLambda float64 `group:"Loss" name:"orpo-lambda" help:"Weight of the odds ratio of ORPO." placeholder:"L"`
+	weightFlags
+}
+
+// Run implements a command.
+func (c *dpoCreateCmd) Run(a *app) error {
+	client, account, err := a.session()
+	if err != nil {
+		return err
+	}
+	if err := c.positive(); err != nil {
+		return err
+	}
+	model, err := a.findModel(client, account, c.Model)
+	if err != nil {
+		return err
+	}
+	j := &api.DpoJob{DisplayName: c.Display, Dataset: c.Dataset, TrainingConfig: c.config(c.Output), LossConfig: &api.LossConfig{Method: c.Method}, Firekeep: c.extension()}
+	start(model, &j.TrainingConfig.BaseModel, &j.TrainingConfig.WarmStartFrom)
+	if c.DPOBeta != 0 {
+		j.LossConfig.DPO = &api.DPOLoss{Beta: c.DPOBeta}
+	}
+	if c.ORPOLambda != 0 {
+		j.LossConfig.ORPO = &api.ORPOLoss{Lambda: c.ORPOLambda}
+	}
+	made, err := client.CreateDPOJob(a.ctx, account, c.ID, j)
+	if err != nil {
+		return err
+	}
+	if c.Wait {
+		return a.waitDPO(client, account, id(made.Name))
+	}
+	return a.show(made)
+}
+
+// waitDPO follows a job to its end and shows it.
+func (a *app) waitDPO(client *api.Client, account, id string) error {
+	var j *api.DpoJob
+	err := a.waitJob("dpo", id, func() (t training, err error) {
+		if j, err = client.GetDPOJob(a.ctx, account, id); err == nil {
+			t = training{Name: j.Name, State: rft.JobState(j.State), Status: j.Status, More: j.Firekeep}
+		}
+		return t, err
+	})
+	if err != nil {
+		return err
+	}
+	return a.show(j)
+}
+
+type dpoWaitCmd struct {
+	ID string `arg:"" help:"The job." complete:"dpo"`
+}
+
+// Run implements a command.
+func (c *dpoWaitCmd) Run(a *app) error {
+	client, account, id, err := a.named("ID", c.ID, rft.DPOJobs)
+	if err != nil {
+		return err
+	}
+	return a.waitDPO(client, account, id)
+}
+
+type dpoGetCmd struct {
+	ID string `arg:"" help:"The job." complete:"dpo"`
+}
+
+// Run implements a command.
+func (c *dpoGetCmd) Run(a *app) error {
+	return showing(a, "ID", c.ID, rft.DPOJobs, func(client *api.Client, account, id string) (*api.DpoJob, error) {
+		return client.GetDPOJob(a.ctx, account, id)
+	})
+}
+
+type dpoListCmd struct{}
+
+// Run implements a command.
+func (c *dpoListCmd) Run(a *app) error {
+	return listing(a, "ID STATE LOSS DATASET OUTPUT CREATED", func(client *api.Client, account string, o api.ListOptions) ([]api.DpoJob, api.Page, error) {
+		l, err := client.ListDPOJobs(a.ctx, account, o)
+		if err != nil {
+			return nil, api.Page{}, err
+		}
+		return l.Jobs, l.Page, nil
+	}, func(j api.DpoJob) []string {
+		loss, output := "-", "-"
+		if j.LossConfig != nil {
+			loss = j.LossConfig.Method
+		}
+		if j.TrainingConfig != nil {
+			output = id(j.TrainingConfig.OutputModel)
+		}
+		return []string{id(j.Name), jobState(j.State), loss, id(j.Dataset), output, at(j.CreateTime)}
+	})
+}
+
+type dpoMetricsCmd struct {
+	ID string `arg:"" help:"The job." complete:"dpo"`
+	plotFlags
+}
+
+// maxMetricsLine bounds a line of a metrics file.
+const maxMetricsLine = 1 << 20
+
+// Run implements a command.
+func (c *dpoMetricsCmd) Run(a *app) error {
+	client, account, jobID, err := a.named("ID", c.ID, rft.DPOJobs)
+	if err != nil {
+		return err
+	}
+	at, err := client.DPOMetricsFile(a.ctx, account, jobID)
+	if err != nil {
+		return err
+	}
+	in, err := client.OpenSigned(a.ctx, at.SignedURL)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	metrics := []api.StepMetrics{}
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, maxMetricsLine)
+	for lines.Scan() {
+		var m api.StepMetrics
+		if err := json.Unmarshal(lines.Bytes(), &m); err != nil {
+			return rft.Wrap(rft.KindUnknown, err, "the metrics of %s are not what this program can read", jobID)
+		}
+		metrics = append(metrics, m)
+	}
+	if err := lines.Err(); err != nil {
+		return rft.Wrap(rft.KindUnavailable, err, "the metrics of %s ended early", jobID)
+	}
+	if c.Plot {
+		return c.draw(a, metrics, lossSeries, series{"pair accuracy", func(m *api.StepMetrics) float64 { return m.PairAccuracy }}, series{"pair margin", func(m *api.StepMetrics) float64 { return m.PairMargin }})
+	}
+	return a.metricsTable(metrics)
+}
+
+type dpoResumeCmd struct {
+	ID string `arg:"" help:"The job." complete:"dpo"`
+}
+
+// Run implements a command.
+func (c *dpoResumeCmd) Run(a *app) error {
+	return showing(a, "ID", c.ID, rft.DPOJobs, func(client *api.Client, account, id string) (*api.DpoJob, error) {
+		return client.ResumeDPOJob(a.ctx, account, id)
+	})
+}
+
+type dpoCancelCmd struct {
+	ID string `arg:"" help:"The job." complete:"dpo"`
+}
+
+// Run implements a command.
+func (c *dpoCancelCmd) Run(a *app) error {
+	return doing(a, "cancelling", "ID", c.ID, rft.DPOJobs, func(client *api.Client, account, id string) error {
+		return client.CancelDPOJob(a.ctx, account, id)
+	})
+}
+
+type dpoDeleteCmd struct {
+	ID string `arg:"" help:"The job." complete:"dpo"`
+}
+
+// Run implements a command.
+func (c *dpoDeleteCmd) Run(a *app) error {
+	return doing(a, "deleted", "ID", c.ID, rft.DPOJobs, func(client *api.Client, account, id string) error {
+		return client.DeleteDPOJob(a.ctx, account, id)
+	})
+}
