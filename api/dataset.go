@@ -27,7 +27,7 @@ type DatasetExtension struct {
 	Rows            Int64          `json:"rows"`
 	Groups          Int64          `json:"groups"`
 	Samples         Int64          `json:"samples"`
-	Format          string         `json:"format,omitempty"` // RL, CHAT, DPO
+	Format          string         `json:"format,omitempty"` // RL, CHAT, DPO, BATCH
 	SamplesPerGroup int            `json:"samplesPerGroup"`  // 0: they differ
 	WithLogprobs    Int64          `json:"withLogprobs"`
 	EvalKeys        []string       `json:"evalKeys,omitempty"` // present in every sample

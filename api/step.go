@@ -81,6 +81,11 @@ type JobProgress struct {
 	TotalProcessedRequests int `json:"totalProcessedRequests"`
 	InputTokens            int `json:"inputTokens"`
 	OutputRows             int `json:"outputRows"`
+	// Of batch inference jobs.
+	SucceededRequests int `json:"successfullyProcessedRequests,omitempty"`
+	FailedRequests    int `json:"failedRequests,omitempty"`
+	OutputTokens      int `json:"outputTokens,omitempty"`
+	CachedInputTokens int `json:"cachedInputTokenCount,omitempty"`
 }
 
 // StepExtension holds the parameters and the answers that the contract has no

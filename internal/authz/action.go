@@ -122,6 +122,11 @@ const (
 	ResumeDPOJob  Action = "dpoJobs.resume"
 	DPOJobMetrics Action = "dpoJobs.metrics"
 
+	ListBatchJobs  Action = "batchInferenceJobs.list"
+	GetBatchJob    Action = "batchInferenceJobs.get"
+	CreateBatchJob Action = "batchInferenceJobs.create"
+	DeleteBatchJob Action = "batchInferenceJobs.delete"
+
 	ListAuditLogs   Action = "auditLogs.list"   // and the log's head
 	ExportAuditLogs Action = "auditLogs.export" // and follow
 	// StepCredentials lists what was minted for a step, never the credentials.
@@ -299,6 +304,11 @@ var groups = map[Action][]Group{
 	DeleteDPOJob:  {Manage, OwnWork},
 	ResumeDPOJob:  {Manage, OwnWork},
 	DPOJobMetrics: {Contribute},
+
+	ListBatchJobs:  {Contribute},
+	GetBatchJob:    {Contribute},
+	CreateBatchJob: {Contribute},
+	DeleteBatchJob: {Manage, OwnWork},
 
 	ListAuditLogs:   {Administer, Operate},
 	ExportAuditLogs: {Administer, Operate},

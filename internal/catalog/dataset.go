@@ -18,7 +18,7 @@ type NewDataset struct {
 	Account, ID string // ID "" = chosen here
 	DisplayName string
 	ExternalURL string // an object, or a prefix ending in '/'; "" = rows will be uploaded
-	Format      string // "RL", "CHAT", "COMPLETION", "DPO" or "" = by the first row
+	Format      string // "RL", "CHAT", "COMPLETION", "DPO", "BATCH" or "" = by the first row
 	CreatedBy   string
 }
 
@@ -40,9 +40,9 @@ func (c *Catalog) CreateDataset(ctx context.Context, n NewDataset, act store.Act
 		return store.Dataset{}, err
 	}
 	switch n.Format {
-	case "", "RL", "CHAT", "COMPLETION", "DPO":
+	case "", "RL", "CHAT", "COMPLETION", "DPO", store.FormatBatch:
 	default:
-		return store.Dataset{}, rft.FieldErrorf("dataset.format", "dataset.format: %q is not supported; use RL, CHAT, COMPLETION or DPO", n.Format)
+		return store.Dataset{}, rft.FieldErrorf("dataset.format", "dataset.format: %q is not supported; use RL, CHAT, COMPLETION, DPO or BATCH", n.Format)
 	}
 	d := store.Dataset{UID: store.NewUID(), Account: n.Account, ID: n.ID, DisplayName: n.DisplayName, Format: n.Format,
 		State: store.StateUploading, Status: store.OK(), CreatedBy: n.CreatedBy}

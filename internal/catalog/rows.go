@@ -23,6 +23,15 @@ func (v *Vault) putRows(ctx context.Context, account, dataset string, r io.Reade
 	return v.putFile(ctx, datasetPrefix(account, dataset)+"rows/", r, MaxUploadBytes)
 }
 
+// maxAnswersBytes is the contract's limit of the answers of a batch.
+const maxAnswersBytes = 8 << 30
+
+// PutAnswers seals the answers of a batch as rows of the dataset that they make.
+// Errors of r have the kind INVALID_ARGUMENT.
+func (v *Vault) PutAnswers(ctx context.Context, account, dataset string, r io.Reader) (store.Object, error) {
+	return v.putFile(ctx, datasetPrefix(account, dataset)+"rows/", r, maxAnswersBytes)
+}
+
 // uploadPrefix is where the files of a model lie until they are imported.
 func uploadPrefix(account, model string) string {
 	return fmt.Sprintf("%s/uploads/%s/", account, model)

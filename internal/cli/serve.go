@@ -261,7 +261,7 @@ func openCatalog(home string, db *store.DB, keys *custody.Keys) (*catalog.Catalo
 func (s *service) runnerConfig(cat *catalog.Catalog, kek seal.KEK, host *broker.Host, shares *serving.Shares) runner.Config {
 	return runner.Config{
 		DB: s.db, Catalog: cat, Host: host, Log: s.log, Audit: s.audit, Objects: s.config.objstore(),
-		Identity: s.broker,
+		Identity: s.broker, Router: s.router,
 		// The lock on the home makes the name unique.
 		ID: "embedded", Steps: s.config.Steps, Threads: s.config.Cores, Shares: shares, MemoryBytes: s.config.StepMemoryBytes, Level: s.config.KernelLevel, Precision: s.config.precision(), HubURL: s.config.HubURL,
 		Registries: s.config.Registries,

@@ -227,12 +227,14 @@ func wireDataset(d store.Dataset) api.Dataset {
 	return w
 }
 
-// wireFormat is the contract's name of a format: it has none for preferences.
+// wireFormat is the contract's name of a format: it has none for preferences and
+// batches.
 func wireFormat(format string) string {
-	if format == "" || format == "DPO" {
-		return "FORMAT_UNSPECIFIED"
+	switch format {
+	case "RL", "CHAT":
+		return format
 	}
-	return format
+	return "FORMAT_UNSPECIFIED"
 }
 
 func wireObject(o store.Object) api.PinnedObject {

@@ -29,6 +29,8 @@ func (c *Control) lookNowhere(ctx context.Context, action authz.Action, name str
 		_, err = c.DB.Job(ctx, nowhere, store.JobSFT, id)
 	case authz.GetDPOJob, authz.CancelDPOJob, authz.DeleteDPOJob, authz.ResumeDPOJob, authz.DPOJobMetrics:
 		_, err = c.DB.Job(ctx, nowhere, store.JobDPO, id)
+	case authz.GetBatchJob, authz.DeleteBatchJob:
+		_, err = c.DB.Job(ctx, nowhere, store.JobBatch, id)
 	case authz.GetDeployment, authz.DeleteDeployment, authz.UpdateDeployment, authz.ScaleDeployment, authz.UndeleteDeployment:
 		_, err = c.DB.Deployment(ctx, nowhere, id)
 	case authz.GetDeployedModel, authz.DeleteDeployedModel, authz.UpdateDeployedModel:

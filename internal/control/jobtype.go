@@ -9,7 +9,7 @@ import (
 	"github.com/firekeep/firekeep/internal/store"
 )
 
-// jobType is a collection of jobs that train: its kind, what the wire and the audit
+// jobType is a collection of jobs: its kind, what the wire and the audit
 // log call it, and the actions of its operations.
 type jobType struct {
 	kind       store.JobKind
@@ -34,7 +34,7 @@ func (t jobType) name(account, id string) string {
 
 // typeOf is the type of jobs of a kind.
 func typeOf(kind store.JobKind) (jobType, error) {
-	for _, t := range []jobType{reinforcement, supervised, preference} {
+	for _, t := range []jobType{reinforcement, supervised, preference, batches} {
 		if t.kind == kind {
 			return t, nil
 		}

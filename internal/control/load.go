@@ -15,7 +15,7 @@ func (c *Control) load(ctx context.Context, account string, m store.Model) (stor
 	if c.Router == nil || m.Kind != store.KindAdapter {
 		return status, nil
 	}
-	t, err := c.servingTarget(ctx, account, m)
+	t, err := targetOf(ctx, c.DB, account, m)
 	if err != nil {
 		return status, err
 	}

@@ -93,6 +93,15 @@ func (s *Sampling) run(ctx context.Context, yield func(wire.SampleEvent) error) 
 	}
 }
 
+// SeedUnlessGiven makes the answers repeatable where the request left that open.
+func (s *Sampling) SeedUnlessGiven(seed int64) {
+	for i := range s.requests {
+		if s.requests[i].Seed == nil {
+			s.requests[i].Seed = &seed
+		}
+	}
+}
+
 // Chat checks a chat request and finds its model.
 func (c *Control) Chat(ctx context.Context, who Caller, r *api.CompletionRequest) (*Sampling, error) {
 	return c.sampling(ctx, who, r, true)
@@ -108,11 +117,20 @@ func (c *Control) sampling(ctx context.Context, who Caller, r *api.CompletionReq
 	if err != nil {
 		return nil, err
 	}
+	s, err := newSampling(r, m, target, c.Router, serving.Turn(userName(who.Account, who.User)+"/"+who.KeyID), chat)
+	if err == nil {
+		s.explain = func(ctx context.Context, err error) error { return c.keyed(ctx, who.Account, err) }
+	}
+	return s, err
+}
+
+// newSampling checks a request for a model that was found.
+func newSampling(r *api.CompletionRequest, m store.Model, target serving.Target, router *serving.Router, turn uint64, chat bool) (*Sampling, error) {
 	base, err := sampleRequest(r, chat)
 	if err != nil {
 		return nil, err
 	}
-	base.Caller = serving.Turn(userName(who.Account, who.User) + "/" + who.KeyID)
+	base.Caller = turn
 	if chat {
 		if base.Template, err = trainedTemplate(m); err != nil {
 			return nil, err
@@ -120,7 +138,7 @@ func (c *Control) sampling(ctx context.Context, who Caller, r *api.CompletionReq
 	}
 	s := &Sampling{Model: r.Model, N: base.N, Logprobs: r.Logprobs, TokenIDs: r.ReturnTokenIDs, Raw: r.RawOutput, Echo: base.Echo, EchoLast: base.EchoLast, Perf: r.PerfMetrics,
 		IncludeUsage: r.StreamOptions != nil && r.StreamOptions.IncludeUsage,
-		target:       target, router: c.Router, explain: func(ctx context.Context, err error) error { return c.keyed(ctx, who.Account, err) }}
+		target:       target, router: router}
 	if chat {
 		err = s.addChat(base, r)
 	} else {

@@ -48,17 +48,17 @@ func (c *Control) target(ctx context.Context, who Caller, ref string, chat bool)
 	if err := c.Catalog.Keys().CheckAccount(ctx, who.Account); err != nil {
 		return t, m, err
 	}
-	t, err = c.servingTarget(ctx, who.Account, m)
+	t, err = targetOf(ctx, c.DB, who.Account, m)
 	return t, m, err
 }
 
-// servingTarget names m to the router: a child belongs to the account that asks
+// targetOf names m to the router: a child belongs to the account that asks
 // and to one version of a base.
-func (c *Control) servingTarget(ctx context.Context, account string, m store.Model) (serving.Target, error) {
+func targetOf(ctx context.Context, db *store.DB, account string, m store.Model) (serving.Target, error) {
 	if m.Kind == store.KindBase {
 		return serving.Target{Account: account, Base: m.Name(), BaseDigest: m.Digest}, nil
 	}
-	base, err := c.DB.ModelByUID(ctx, m.BaseUID)
+	base, err := db.ModelByUID(ctx, m.BaseUID)
 	if err != nil {
 		return serving.Target{}, err
 	}

@@ -26,7 +26,7 @@ const MaxLife = 15 * time.Minute
 // or probe.
 type Job struct {
 	Account string
-	Kind    string // "step", "validation", "import", "export", "probe"
+	Kind    string // "step", "validation", "import", "export", "probe", "batch"
 	ID      string
 }
 

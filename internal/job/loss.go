@@ -93,6 +93,8 @@ func checkRows(s engine.Spec, d store.Dataset) error {
 	}
 	n := d.Counts
 	switch {
+	case d.Format == store.FormatBatch || d.Format == store.FormatAnswers:
+		return rft.FieldErrorf("dataset", "dataset: %s holds requests or answers of a batch, from which nothing is learned; score the answers and make rows of samples of them", d.Name())
 	case d.Format == formatDPO && !rl.Paired(s.Method):
 		return rft.FieldErrorf("dataset", "dataset: %s holds preferences, from which only DPO and ORPO learn; the loss is %s", d.Name(), s.Method)
 	case s.Method == "SFT" || d.Format == formatDPO:

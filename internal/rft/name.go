@@ -18,6 +18,7 @@ const (
 	Steps       Collection = "rlorTrainerJobs"
 	SFTJobs     Collection = "supervisedFineTuningJobs"
 	DPOJobs     Collection = "dpoJobs"
+	BatchJobs   Collection = "batchInferenceJobs"
 	Deployments Collection = "deployments"
 	Deployed    Collection = "deployedModels"
 )

@@ -312,6 +312,12 @@ func (f *Fsck) jobs(context.Context) error {
 	}
 	for _, j := range f.snap.Jobs {
 		f.wrong("job", j.Name(), jobState(j))
+		if j.Kind == store.JobBatch && !j.State.Terminal() {
+			var spec job.BatchSpec
+			if err := json.Unmarshal(j.Spec, &spec); err != nil || !datasets[spec.DatasetUID] || !datasets[spec.UID] || !models[spec.ModelUID] {
+				f.add("job", j.Name(), "its description cannot be read, or one of its datasets or its model is gone")
+			}
+		}
 		if !j.Kind.Trains() {
 			continue
 		}

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/firekeep/firekeep/internal/broker"
 	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/control"
 	"github.com/firekeep/firekeep/internal/custody"
 	"github.com/firekeep/firekeep/internal/e2e/tiny"
 	"github.com/firekeep/firekeep/internal/job"
@@ -27,6 +29,7 @@ import (
 	"github.com/firekeep/firekeep/internal/runner"
 	"github.com/firekeep/firekeep/internal/sandbox"
 	"github.com/firekeep/firekeep/internal/seal"
+	"github.com/firekeep/firekeep/internal/serving"
 	"github.com/firekeep/firekeep/internal/store"
 )
 
@@ -131,6 +134,7 @@ func openHome(ctx context.Context, dir string, log io.Writer) (*home, error) {
 	l := slog.New(slog.NewTextHandler(log, nil))
 	h.config = runner.Config{DB: h.db, Catalog: h.catalog, Identity: catalog.Credentials(h.db, h.kek, nil), Objects: objstore.Config{FileRoots: []string{dir}},
 		Host: &broker.Host{Launcher: sandbox.New(), Engine: program, Build: "test", Log: l}, Log: l, ID: "test"}
+	h.config.Router = serving.NewRouter(h.config.Host, control.Models{Catalog: h.catalog}, serving.Options{})
 	return h, nil
 }
 
@@ -146,7 +150,7 @@ func newHome(t *testing.T) *home {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { h.db.Close() })
+	t.Cleanup(func() { h.config.Router.Close(); h.db.Close() })
 	if _, err := h.db.CreateAccount(t.Context(), store.Account{ID: "main"}, act); err != nil {
 		t.Fatal(err)
 	}
@@ -319,7 +323,7 @@ func crashMain() {
 	}
 	done := make(chan error, 1)
 	go func() { done <- runner.New(h.config).Run(ctx) }()
-	for _, kind := range store.TrainingKinds {
+	for _, kind := range append(slices.Clone(store.TrainingKinds), store.JobBatch) {
 		jobs, e := h.db.ListJobs(ctx, "main", kind, store.ListOptions{})
 		for _, j := range jobs.Items {
 			if !j.KeepsAlive() {

@@ -43,8 +43,11 @@ type Config struct {
 	// ID names this runner; at most one process at a time may use it.
 	ID string
 	// Steps is how many steps run at once (default 1), Light how many
-	// validations, imports and exports (default 2).
-	Steps, Light int
+	// validations, imports and exports (default 2), Batches how many batch
+	// inference jobs (default 1).
+	Steps, Light, Batches int
+	// Router samples for batch inference jobs; nil = this runner takes none.
+	Router *serving.Router
 	// Threads is the thread count of each step child (default 1), LightThreads
 	// that of the others (default 1).
 	Threads, LightThreads int
@@ -76,7 +79,7 @@ func New(c Config) *Runner {
 	for _, d := range []struct {
 		v   *int
 		def int
-	}{{&c.Steps, 1}, {&c.Light, 2}, {&c.Threads, 1}, {&c.LightThreads, 1}} {
+	}{{&c.Steps, 1}, {&c.Light, 2}, {&c.Batches, 1}, {&c.Threads, 1}, {&c.LightThreads, 1}} {
 		if *d.v <= 0 {
 			*d.v = d.def
 		}
@@ -99,6 +102,11 @@ func (r *Runner) Run(ctx context.Context) error {
 	}
 	for range r.Light {
 		lanes.Go(func() { r.lane(ctx, store.JobValidation, store.JobImport, store.JobExport) })
+	}
+	for range r.Batches {
+		if r.Router != nil {
+			lanes.Go(func() { r.lane(ctx, store.JobBatch) })
+		}
 	}
 	lanes.Wait()
 	return nil
@@ -162,6 +170,8 @@ func (r *Runner) attempt(l *job.Lease) (err error) {
 		return a.importModel()
 	case store.JobExport:
 		return a.export()
+	case store.JobBatch:
+		return a.batch()
 	}
 	return rft.Errorf(rft.KindUnimplemented, "this runner cannot do jobs of kind %q", l.Job.Kind)
 }
@@ -200,9 +210,13 @@ func (r *Runner) settle(ctx, running context.Context, l *job.Lease, cause error)
 	return r.stop(ctx, l, rft.StateFailed, failure(cause), act)
 }
 
-// stop ends a job. Its resume points stay: somebody may resume it.
+// stop ends a job. The resume points of one that trains stay: somebody may resume it.
 func (r *Runner) stop(ctx context.Context, l *job.Lease, state rft.JobState, s store.Status, act store.Act) error {
-	return r.DB.Stop(ctx, l.Job.UID, l.Fence(), state, s, act)
+	if err := r.DB.Stop(ctx, l.Job.UID, l.Fence(), state, s, act); err != nil || l.Job.Kind != store.JobBatch {
+		return err
+	}
+	(&attempt{Runner: r, job: l.Job, ctx: ctx}).dropParts(ctx)
+	return nil
 }
 
 // failure is the status of a failed job. Errors without a kind are ours.

@@ -371,10 +371,10 @@ func (s *stepRun) mark(m wire.Mark, st broker.State) error {
 
 // removePoints removes artefacts that no row names any more; what a failure
 // leaves is an orphan for fsck.
-func (s *stepRun) removePoints(points []store.ResumePoint) {
+func (a *attempt) removePoints(points []store.ResumePoint) {
 	for _, p := range points {
-		if err := s.Catalog.Vault().Remove(context.WithoutCancel(s.ctx), p.Artifact); err != nil {
-			s.Log.Warn("an old resume point cannot be removed", "artefact", p.Artifact, "error", err)
+		if err := a.Catalog.Vault().Remove(context.WithoutCancel(a.ctx), p.Artifact); err != nil {
+			a.Log.Warn("an old resume point cannot be removed", "artefact", p.Artifact, "error", err)
 		}
 	}
 }

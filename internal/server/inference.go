@@ -3,7 +3,6 @@ package server
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"net/http"
 	"reflect"
 	"strconv"
@@ -28,7 +27,7 @@ func sample(rq *request, isChat bool) error {
 		return err
 	}
 	if err := json.Unmarshal(body, &r); err != nil {
-		return inferenceBodyError(err)
+		return control.BodyError(err)
 	}
 	var s *control.Sampling
 	if isChat {
@@ -39,7 +38,7 @@ func sample(rq *request, isChat bool) error {
 	if err != nil {
 		return err
 	}
-	out := newRendering(s, isChat, "cmpl-"+rq.id, time.Now())
+	out := control.NewRendering(s, isChat, "cmpl-"+rq.id, time.Now())
 	ctx, cancel := context.WithCancelCause(rq.ctx())
 	defer cancel(nil)
 	if r.Stream {
@@ -47,37 +46,8 @@ func sample(rq *request, isChat bool) error {
 	} else {
 		err = rq.whole(ctx, s, out)
 	}
-	rq.s.metrics.tokens(out.usage())
+	rq.s.metrics.tokens(out.Usage())
 	return err
-}
-
-// inferenceBodyError names the field and never the value.
-func inferenceBodyError(err error) error {
-	var kind *json.UnmarshalTypeError
-	if errors.As(err, &kind) && kind.Field != "" {
-		return rft.FieldErrorf(kind.Field, "%s: has the wrong type, want %s", kind.Field, jsonTypeOf(kind))
-	}
-	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) || !api.IsFieldReason(err) {
-		return rft.Wrap(rft.KindInvalidArgument, err, "the request body is not the JSON of a completion request")
-	}
-	return rft.Wrap(rft.KindInvalidArgument, err, "%s", err.Error())
-}
-
-func jsonTypeOf(e *json.UnmarshalTypeError) string {
-	switch e.Type.Kind().String() {
-	case "string":
-		return "a string"
-	case "bool":
-		return "a boolean"
-	case "float64", "float32":
-		return "a number"
-	case "slice":
-		return "a list"
-	case "struct", "map":
-		return "an object"
-	}
-	return "a whole number"
 }
 
 // checkpointHeader says which weights an answer is of.
@@ -86,11 +56,11 @@ const checkpointHeader = "Firekeep-Checkpoint"
 // whole answers once all completions are there. Clients of the contract give up
 // a request, and send it again, when no byte came for 60 s; so an answer that
 // takes long is begun early, with spaces, which JSON may begin with.
-func (rq *request) whole(ctx context.Context, s *control.Sampling, out *rendering) error {
+func (rq *request) whole(ctx context.Context, s *control.Sampling, out *control.Rendering) error {
 	h := rq.w.Header()
 	h.Set(checkpointHeader, s.Checkpoint())
 	awake := rq.keepAwake(ctx)
-	err := s.Run(ctx, out.add)
+	err := s.Run(ctx, out.Add)
 	if begun := awake(); err != nil && begun {
 		// The status says 200 by now: only a cut connection tells of the failure.
 		rq.s.logFailure(rq, err)
@@ -100,10 +70,10 @@ func (rq *request) whole(ctx context.Context, s *control.Sampling, out *renderin
 		h.Del(checkpointHeader) // nothing answered
 		return err
 	}
-	prompt, _ := out.usage()
+	prompt, _ := out.Usage()
 	h.Set("Fireworks-Prompt-Tokens", strconv.Itoa(prompt))
-	h.Set("Fireworks-Server-Time-To-First-Token", out.firstTokenSeconds())
-	rq.writeJSON(http.StatusOK, out.answer())
+	h.Set("Fireworks-Server-Time-To-First-Token", out.FirstTokenSeconds())
+	rq.writeJSON(http.StatusOK, out.Answer())
 	return nil
 }
 
@@ -213,11 +183,11 @@ func (o *events) awake() error {
 
 // stream answers with server-sent events. A request that cannot start fails with
 // its real status; what fails behind it is seen as an event and a cut connection.
-func (rq *request) stream(ctx context.Context, s *control.Sampling, out *rendering) error {
+func (rq *request) stream(ctx context.Context, s *control.Sampling, out *control.Rendering) error {
 	o := &events{rq: rq, rc: http.NewResponseController(rq.w), checkpoint: s.Checkpoint(), last: time.Now()}
 	stop := rq.beat(ctx, o.awake)
 	err := s.Run(ctx, func(e wire.SampleEvent) error {
-		for _, c := range out.chunk(e) {
+		for _, c := range out.Chunk(e) {
 			if err := o.send(c); err != nil {
 				return err
 			}

@@ -10,8 +10,7 @@ import (
 	"github.com/firekeep/firekeep/internal/rft"
 )
 
-// trainingRoutes are the operations on jobs that train, beyond those of one-shot
-// steps.
+// trainingRoutes are the operations on jobs, beyond those of one-shot steps.
 func trainingRoutes(cp func(method, pattern string, h func(*request) error) route) []route {
 	const a = "/v1/accounts/{account}"
 	return []route{
@@ -31,6 +30,11 @@ func trainingRoutes(cp func(method, pattern string, h func(*request) error) rout
 		cp("DELETE", a+"/dpoJobs/{dpo}", deleteDPOJob),
 		cp("POST", a+"/dpoJobs/{dpo}:cancel", cancelDPOJob),
 		cp("POST", a+"/dpoJobs/{dpo}:resume", resumeDPOJob),
+		cp("GET", a+"/batchInferenceJobs", listBatchJobs),
+		cp("POST", a+"/batchInferenceJobs", createBatchJob),
+		cp("GET", a+"/batchInferenceJobs/{batch}", getBatchJob),
+		cp("DELETE", a+"/batchInferenceJobs/{batch}", deleteBatchJob),
+
 		cp("GET", a+"/dpoJobs/{dpo}:getMetricsFileEndpoint", dpoMetricsEndpoint),
 		cp("GET", a+"/rlorTrainerJobs/{step}/publicLogs", stepLogEndpoint),
 		cp("GET", a+"/rlorTrainerJobs/{step}/checkpoints", listCheckpoints),

@@ -212,8 +212,8 @@ func (db *DB) UploadedDataset(ctx context.Context, uid string, objects []Object,
 		if err := found(ok, err, "dataset"); err != nil {
 			return err
 		}
-		if d.State == StateReady || d.ExternalURL != "" {
-			return rft.Errorf(rft.KindFailedPrecondition, "%s cannot take an upload: it is %s", d.Name(), d.State)
+		if err := takesUploads(d); err != nil {
+			return err
 		}
 		if err := t.endValidations(ctx, d); err != nil {
 			return err
@@ -253,8 +253,10 @@ func (db *DB) DeleteDataset(ctx context.Context, account, id string, act Act) (d
 		if d, err = dataset(ctx, t, account, id); err != nil {
 			return err
 		}
-		if err := t.unused(ctx, account, "dataset", d.Name()); err != nil {
-			return err
+		for _, col := range []string{"dataset", "output_dataset"} {
+			if err := t.unused(ctx, account, col, d.Name()); err != nil {
+				return err
+			}
 		}
 		if objects, err = datasetObjects(ctx, t, d.UID); err != nil {
 			return err
@@ -274,9 +276,9 @@ func (db *DB) DeleteDataset(ctx context.Context, account, id string, act Act) (d
 	return d, objects, err
 }
 
-// unused refuses when a live step or export refers to name in column col.
+// unused refuses when a live step, batch or export refers to name in column col.
 func (t *tx) unused(ctx context.Context, account, col, name string) error {
-	j, ok, err := jobs.one(ctx, t, "account = ? AND "+col+" = ? AND (kind = 'export' OR kind IN "+trainingKinds+") AND completed = 0", account, name)
+	j, ok, err := jobs.one(ctx, t, "account = ? AND "+col+" = ? AND (kind IN ('export', 'batch') OR kind IN "+trainingKinds+") AND completed = 0", account, name)
 	if err != nil || !ok {
 		return err
 	}

@@ -13,11 +13,12 @@ var jobs = table[Job]{
 	fields: func(j *Job) []field {
 		return []field{{"uid", &j.UID}, {"account", &j.Account}, {"id", &j.ID}, {"kind", &j.Kind}, {"display_name", &j.DisplayName}, {"spec", &j.Spec},
 			{"state", &j.State}, {"status_code", &j.Status.Code}, {"status_message", &j.Status.Message}, {"progress", &j.Progress}, {"result", &j.Result},
-			{"dataset", &j.Dataset}, {"base_model", &j.BaseModel}, {"warm_start", &j.WarmStart}, {"output_model", &j.OutputModel}, {"trainer", &j.Trainer},
+			{"dataset", &j.Dataset}, {"base_model", &j.BaseModel}, {"warm_start", &j.WarmStart}, {"output_model", &j.OutputModel}, {"output_dataset", &j.OutputDataset}, {"trainer", &j.Trainer},
 			{"owner", &j.Owner}, {"expires", &j.Expires}, {"fence", &j.Fence}, {"attempt", &j.Attempt}, {"tries", &j.Tries},
 			{"created_by", &j.CreatedBy}, {"created", &j.Created}, {"updated", &j.Updated}, {"started", &j.Started}, {"completed", &j.Completed}}
 	},
 	filter: columns{"state": "state", "display_name": "display_name", "dataset": "dataset", "base_model": "base_model", "warm_start_from": "warm_start", "output_model": "output_model",
+		"model": "base_model", "input_dataset_id": "dataset", "output_dataset_id": "output_dataset",
 		"created_by": "created_by", "create_time": "created@", "update_time": "updated@", "completed_time": "completed@"},
 }
 
@@ -199,6 +200,9 @@ func (db *DB) DeleteJob(ctx context.Context, account string, kind JobKind, id st
 		if _, err := t.exec(ctx, "DELETE FROM models WHERE job_uid = ? AND state = ?", j.UID, StateReserved); err != nil {
 			return err
 		}
+		if err := t.dropOutput(ctx, &j); err != nil {
+			return err
+		}
 		if _, err := t.exec(ctx, "DELETE FROM jobs WHERE uid = ?", j.UID); err != nil {
 			return err
 		}
@@ -237,6 +241,8 @@ func (t *tx) end(ctx context.Context, j *Job, state rft.JobState, s Status) erro
 		_, err = t.exec(ctx, "DELETE FROM models WHERE job_uid = ? AND state = ?", j.UID, StateReserved)
 	case JobTrain:
 		err = t.endTrainStep(ctx, j)
+	case JobBatch:
+		err = t.dropOutput(ctx, j)
 	case JobValidation:
 		_, err = t.exec(ctx, "UPDATE datasets SET status_code = ?, status_message = ?, updated = ? WHERE uid = ? AND state = ?",
 			s.Code, s.Message, micros(t.now), specUID(j.Spec), StateUploading)

@@ -116,6 +116,12 @@ const (
 	StateReserved = "RESERVED"
 )
 
+// Formats of batch inference. Other formats belong to who reads the rows.
+const (
+	FormatBatch   = "BATCH"        // requests
+	FormatAnswers = "BATCH_OUTPUT" // their answers, written by a batch job alone
+)
+
 // Dataset is a set of scored rows in a bucket. Rows are never stored here.
 type Dataset struct {
 	UID         string
@@ -124,7 +130,7 @@ type Dataset struct {
 	DisplayName string
 	ExternalURL string // "" for uploaded datasets
 	Uploaded    bool   // rows came through the API and lie sealed in the home bucket
-	Format      string // "RL", "CHAT", "COMPLETION", "DPO", "" until known
+	Format      string // "RL", "CHAT", "COMPLETION", "DPO", FormatBatch, FormatAnswers, "" until known
 	State       string // StateUploading, StateReady
 	Status      Status
 	Counts      Counts
@@ -227,6 +233,7 @@ const (
 	JobImport     JobKind = "import"
 	JobExport     JobKind = "export"
 	JobProbe      JobKind = "probe"
+	JobBatch      JobKind = "batch" // batch inference
 )
 
 // TrainingKinds are the kinds of jobs that make a LoRA checkpoint.
@@ -245,7 +252,7 @@ type Job struct {
 	ID          string
 	Kind        JobKind
 	DisplayName string
-	Spec        json.RawMessage // job.StepSpec, catalog.ValidationSpec, catalog.ImportSpec, catalog.ExportSpec
+	Spec        json.RawMessage // job.StepSpec, catalog.ValidationSpec, catalog.ImportSpec, catalog.ExportSpec, job.BatchSpec
 	State       rft.JobState
 	Status      Status
 	Progress    Progress
@@ -256,6 +263,8 @@ type Job struct {
 	BaseModel   string
 	WarmStart   string
 	OutputModel string
+	// OutputDataset is the resource name of what a batch job writes, "" = none.
+	OutputDataset string
 	// Trainer is "" for a job of its own, the job's own UID for a keep-alive
 	// trainer, and the trainer's UID for a step of one.
 	Trainer string
@@ -288,6 +297,8 @@ func (j Job) Name() string {
 		n.Collection = rft.SFTJobs
 	case JobDPO:
 		n.Collection = rft.DPOJobs
+	case JobBatch:
+		n.Collection = rft.BatchJobs
 	}
 	return n.String()
 }
@@ -310,11 +321,31 @@ func (j Job) TrainerState() (s TrainerState, err error) {
 
 // Progress is how far a job is.
 type Progress struct {
-	Stage      string  `json:"stage,omitempty"`
-	Percent    int     `json:"percent"`
-	Epoch      int     `json:"epoch"`
-	Update     int64   `json:"update"`
-	ETASeconds float64 `json:"etaSeconds,omitempty"`
+	Stage      string    `json:"stage,omitempty"`
+	Percent    int       `json:"percent"`
+	Epoch      int       `json:"epoch"`
+	Update     int64     `json:"update"`
+	ETASeconds float64   `json:"etaSeconds,omitempty"`
+	Requests   *Requests `json:"requests,omitempty"` // of a batch job
+}
+
+// Requests counts what a batch job was asked and what it answered.
+type Requests struct {
+	Total        int64 `json:"total"`
+	Answered     int64 `json:"answered"`
+	Failed       int64 `json:"failed"` // answered with an error
+	InputTokens  int64 `json:"inputTokens"`
+	CachedTokens int64 `json:"cachedTokens"` // of InputTokens
+	OutputTokens int64 `json:"outputTokens"`
+}
+
+// Add adds counts.
+func (r *Requests) Add(o Requests) {
+	r.Answered += o.Answered
+	r.Failed += o.Failed
+	r.InputTokens += o.InputTokens
+	r.CachedTokens += o.CachedTokens
+	r.OutputTokens += o.OutputTokens
 }
 
 // Event is one line of a job's history. Data holds ids, counts and numbers.

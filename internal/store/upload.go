@@ -74,8 +74,8 @@ func (t *tx) awaitsFiles(ctx context.Context, owner string) error {
 		}
 		return err
 	}
-	if d.State == StateReady || d.ExternalURL != "" {
-		return rft.Errorf(rft.KindFailedPrecondition, "%s cannot take an upload: it is %s", d.Name(), d.State)
+	if err := takesUploads(d); err != nil {
+		return err
 	}
 	if err := t.endValidations(ctx, d); err != nil {
 		return err

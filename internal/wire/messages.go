@@ -148,7 +148,7 @@ type ImportDone struct {
 // ValidateTask checks the shape of a dataset by streaming. The broker opens
 // one "dataset" stream per object, in order, then sends EpochEnd.
 type ValidateTask struct {
-	Format  string `json:"format"` // "RL", "CHAT" and "COMPLETION" (supervised, with or without rewards), "DPO", "" = detect by the first row
+	Format  string `json:"format"` // "RL", "CHAT" and "COMPLETION" (supervised, with or without rewards), "DPO", "BATCH", "" = detect by the first row
 	Objects int    `json:"objects"`
 }
 

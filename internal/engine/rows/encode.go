@@ -48,6 +48,8 @@ func (e *Encoder) Encode(g *Group) (*Encoded, error) {
 // rewards; SFT needs none and reads none.
 func (e *Encoder) rewardsOf(g *Group) ([]float64, error) {
 	switch {
+	case g.Format == FormatBatch:
+		return nil, problem(g.Line, 0, RuleFormat, "", "the row is a request to be answered, from which nothing is learned")
 	case g.Format == FormatDPO && e.method != "DPO" && e.method != "ORPO":
 		return nil, problem(g.Line, 0, RuleFormat, "", "the row is a pair of preferences, from which only DPO and ORPO learn")
 	case e.method == "SFT":

@@ -15,10 +15,11 @@ const (
 	FormatDPO  = "DPO"  // {"input":{"messages":[…]},"preferred_output":[…],"non_preferred_output":[…]}: one row is one pair
 	// {"prompt":"…","completion":"…"}: plain text without a template; otherwise as CHAT
 	FormatCompletion = "COMPLETION"
+	FormatBatch      = "BATCH" // {"custom_id":"…","body":{…}}: one row is one chat request to be answered
 )
 
 // Formats lists them; the first row tells where nobody said.
-var Formats = []string{FormatRL, FormatChat, FormatDPO, FormatCompletion}
+var Formats = []string{FormatRL, FormatChat, FormatDPO, FormatCompletion, FormatBatch}
 
 // Group is one parsed group. It keeps views of the bytes it was parsed from.
 type Group struct {
@@ -152,6 +153,7 @@ func ParseGroup(raw []byte, firstLine int64) (*Group, error) {
 type row struct {
 	format  string
 	samples []Sample
+	request requestID // of a row to be answered
 }
 
 // parseRow checks one line. Without keep it leaves out what only training
@@ -188,6 +190,7 @@ func (p *rowParser) row() row {
 	var chat Sample
 	var two pair
 	var text completion
+	var ask request
 	seen := sampleFields{}
 	p.object(func(key []byte) {
 		switch string(key) {
@@ -198,6 +201,8 @@ func (p *rowParser) row() row {
 			p.pairField(&two, key)
 		case "prompt", "completion":
 			p.completionField(&text, key)
+		case "custom_id", "body":
+			p.requestField(&ask, key)
 		default:
 			p.sampleField(&chat, &seen, key)
 		}
@@ -223,10 +228,12 @@ func (p *rowParser) row() row {
 		r.format = FormatChat
 		p.finishSample(&chat, &seen)
 		r.samples = []Sample{chat}
+	case ask.any():
+		return p.finishRequest(&ask)
 	case two.any():
 		p.fail(RuleFormat, "input", "a preference row needs input, preferred_output and non_preferred_output")
 	default:
-		p.fail(RuleFormat, "samples", "a row needs samples, or messages, or prompt and completion, or input with preferred_output and non_preferred_output")
+		p.fail(RuleFormat, "samples", "a row needs samples, or messages, or prompt and completion, or input with preferred_output and non_preferred_output, or custom_id with body")
 	}
 	return r
 }

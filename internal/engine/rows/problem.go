@@ -35,6 +35,9 @@ const (
 	RuleFormat          = "unknown-format"
 	RuleTooManySamples  = "too-many-samples"
 	RuleTooManyMessages = "too-many-messages"
+	RuleCustomID        = "bad-custom-id"
+	RuleNoBody          = "no-body"
+	RuleTooManyRequests = "too-many-requests"
 )
 
 // Bounds of one row.

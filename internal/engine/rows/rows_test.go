@@ -28,6 +28,11 @@ var preference = `{` + input + `,"preferred_output":` + answer("a") + `,"non_pre
 
 const input = `"input":{"messages":[{"role":"user","content":"q"}],"tools":[{"type":"function"}]}`
 
+// ask is a row of a batch.
+func ask(id string) string {
+	return `{"custom_id":"` + id + `","method":"POST","url":"/v1/chat/completions","body":{"messages":[{"role":"user","content":"q"}]}}`
+}
+
 func answer(text string) string { return `[{"role":"assistant","content":"` + text + `"}]` }
 
 // badRows are datasets that validation refuses, with what it must name.
@@ -84,6 +89,14 @@ var badRows = []struct {
 	{"completion with a bad reward", `{"prompt":"a","completion":"b","reward":"1"}`, RuleNotNumber, "reward", 1, 0},
 	{"completion with bad logprobs", `{"prompt":"a","completion":"b","token_ids":[1],"logprobs":[-1,-1]}`, RuleLogprobs, "logprobs", 1, 0},
 	{"text among conversations", "{" + msgs + "}\n" + plainRow, RuleMixed, "", 2, 0},
+	{"request without an id", ask("a") + "\n" + `{"body":{"messages":[]}}`, RuleCustomID, "custom_id", 2, 0},
+	{"request with a number for an id", `{"custom_id":1,"body":{}}`, RuleCustomID, "custom_id", 1, 0},
+	{"request with a blank id", `{"custom_id":" ","body":{}}`, RuleCustomID, "custom_id", 1, 0},
+	{"request with a long id", ask(strings.Repeat("x", 513)), RuleCustomID, "custom_id", 1, 0},
+	{"request twice", ask("a") + "\n" + ask("b") + "\n\n" + `{"body":{},"custom_id":"\u0061"}`, RuleCustomID, "custom_id", 4, 0},
+	{"request without a body", ask("a") + "\n" + `{"custom_id":"b"}`, RuleNoBody, "body", 2, 0},
+	{"request with a list for a body", `{"custom_id":"b","body":[]}`, RuleNoBody, "body", 1, 0},
+	{"requests among groups", good + "\n" + ask("a"), RuleMixed, "", 2, 0},
 	{"number", one(msgs + `,"evals":{"score":01}`), RuleJSON, "", 1, 1},
 }
 
@@ -301,5 +314,29 @@ func TestCompletionRows(t *testing.T) {
 		if g, err := ParseGroup([]byte(other), 1); err != nil || g.Format == FormatCompletion {
 			t.Errorf("%s: %+v %v", other, g, err)
 		}
+	}
+}
+
+// TestRequests: rows to be answered are groups of their own, whatever the pieces
+// they come in, and other formats may have keys of the same names.
+func TestRequests(t *testing.T) {
+	text := ask("a") + "\n\n" + ask("b") + "\n" + ask("c")
+	for _, pieces := range []int{1, 7, 1 << 20} {
+		sum, chunks, err := validate(text, pieces)
+		if err != nil || sum.Format != FormatBatch || sum.Rows != 3 || sum.Groups != 3 || sum.Samples != 0 || sum.SamplesPerGroup != 0 || len(sum.Warnings) != 0 {
+			t.Fatalf("%+v, %v", sum, err)
+		}
+		n := int64(len(ask("a")))
+		if len(chunks) != 1 || !reflect.DeepEqual(chunks[0].Lengths, []int64{n + 2, n + 1, n}) {
+			t.Fatalf("%+v", chunks)
+		}
+	}
+	g, err := ParseGroup([]byte(ask("a")), 1)
+	if err != nil || g.Format != FormatBatch {
+		t.Fatalf("%+v, %v", g, err)
+	}
+	sum, _, err := validate(`{`+msgs+`,"custom_id":7,"body":"x"}`, 1<<20)
+	if err != nil || sum.Format != FormatChat {
+		t.Errorf("a chat row with a custom_id: %+v, %v", sum, err)
 	}
 }

@@ -62,7 +62,9 @@ type Validator struct {
 	perRow  int   // samples of the first RL row
 	uneven  bool
 	single  bool
-	err     error
+	// requests are the custom_ids so far of a batch.
+	requests map[requestID]struct{}
+	err      error
 }
 
 // NewValidator starts a validation. emit gets the chunks as they are full.
@@ -128,6 +130,9 @@ func (v *Validator) Finish() (Summary, error) {
 	if v.uneven {
 		v.sum.SamplesPerGroup = 0
 	}
+	if v.want == FormatBatch { // nothing of it is a sample
+		v.sum.SamplesPerGroup, v.single = 0, false
+	}
 	if v.single {
 		v.sum.Warnings = append(v.sum.Warnings, "every group has one sample: advantages will be taken over the batch (advantageBaseline batch), which learns less than several samples per prompt")
 	}
@@ -164,6 +169,9 @@ func (v *Validator) row(line []byte, size int64) error {
 	if r.format != v.want {
 		return v.located(problem(v.line, 0, RuleMixed, "", "the row has the format %s, the dataset %s", r.format, v.want))
 	}
+	if bad := v.unique(&r); bad != nil {
+		return v.located(bad)
+	}
 	if n := len(r.samples); r.format == FormatRL && v.perRow != 0 && n != v.perRow {
 		return v.located(problem(v.line, 0, RuleUneven, "samples", "the row has %d samples, the rows before it have %d; every row needs the same number", n, v.perRow))
 	}
@@ -199,7 +207,7 @@ func (v *Validator) place(r *row, offset, size int64) error {
 	}
 	v.chunk.Lengths, v.chunk.Lines = append(v.chunk.Lengths, size), append(v.chunk.Lines, 1)
 	v.size += size
-	v.samples = int64(len(r.samples))
+	v.samples = int64(max(len(r.samples), 1))
 	return nil
 }
 

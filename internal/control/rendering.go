@@ -1,4 +1,4 @@
-package server
+package control
 
 import (
 	"math"
@@ -7,14 +7,13 @@ import (
 	"time"
 
 	"github.com/firekeep/firekeep/api"
-	"github.com/firekeep/firekeep/internal/control"
 	"github.com/firekeep/firekeep/internal/wire"
 )
 
-// rendering turns the engine's events into the answer, or into the chunks of a
+// Rendering turns the engine's events into the answer, or into the chunks of a
 // stream, of one request.
-type rendering struct {
-	s       *control.Sampling
+type Rendering struct {
+	s       *Sampling
 	chat    bool
 	id      string
 	created time.Time
@@ -38,12 +37,13 @@ type choice struct {
 	begun    bool
 }
 
-func newRendering(s *control.Sampling, chat bool, id string, created time.Time) *rendering {
-	return &rendering{s: s, chat: chat, id: id, created: created, choices: make([]choice, s.Choices), prompts: make([]int, s.Choices/s.N), cached: make([]int, s.Choices/s.N), open: s.Choices}
+// NewRendering renders the answer of s; created is when its request came.
+func NewRendering(s *Sampling, chat bool, id string, created time.Time) *Rendering {
+	return &Rendering{s: s, chat: chat, id: id, created: created, choices: make([]choice, s.Choices), prompts: make([]int, s.Choices/s.N), cached: make([]int, s.Choices/s.N), open: s.Choices}
 }
 
-// add takes an event in and returns what it added to the choice's log-probs.
-func (o *rendering) take(e wire.SampleEvent) (added api.Logprobs, first bool) {
+// take takes an event in and returns what it added to the choice's log-probs.
+func (o *Rendering) take(e wire.SampleEvent) (added api.Logprobs, first bool) {
 	if o.first.IsZero() && len(e.Tokens) > 0 {
 		o.first = time.Now()
 	}
@@ -81,11 +81,11 @@ func (o *rendering) take(e wire.SampleEvent) (added api.Logprobs, first bool) {
 	return added, first
 }
 
-func (o *rendering) wantsLogprobs() bool {
+func (o *Rendering) wantsLogprobs() bool {
 	return o.s.Raw || (o.s.Logprobs != nil && o.s.Logprobs.On)
 }
 
-func (o *rendering) addLogprob(l *api.Logprobs, t wire.SampleToken, echoed, opening bool, offset int) {
+func (o *Rendering) addLogprob(l *api.Logprobs, t wire.SampleToken, echoed, opening bool, offset int) {
 	e := api.TokenLogprob{Token: t.Text, Bytes: t.Bytes, TextOffset: offset, TokenID: t.ID, TopLogprobs: []api.TopLogprob{}}
 	if !opening {
 		lp := finite(t.Logprob)
@@ -110,7 +110,7 @@ func finite(lp float64) float64 {
 }
 
 // shape gives log-probs the shape that the request asked for; nil = none.
-func (o *rendering) shape(l api.Logprobs) *api.Logprobs {
+func (o *Rendering) shape(l api.Logprobs) *api.Logprobs {
 	m := o.s.Logprobs
 	if m == nil || !m.On {
 		return nil
@@ -138,13 +138,14 @@ func (o *rendering) shape(l api.Logprobs) *api.Logprobs {
 	return &api.Logprobs{Legacy: old}
 }
 
-func (o *rendering) add(e wire.SampleEvent) error {
+// Add takes an event in.
+func (o *Rendering) Add(e wire.SampleEvent) error {
 	o.take(e)
 	return nil
 }
 
 // envelope is a Completion without choices.
-func (o *rendering) envelope(chunk bool) api.Completion {
+func (o *Rendering) envelope(chunk bool) api.Completion {
 	c := api.Completion{ID: o.id, Object: "text_completion", Created: o.created.Unix(), Model: o.s.Model, SystemFingerprint: o.s.Checkpoint(), Choices: []api.Choice{}}
 	switch {
 	case o.chat && chunk:
@@ -155,8 +156,8 @@ func (o *rendering) envelope(chunk bool) api.Completion {
 	return c
 }
 
-// answer is the whole answer.
-func (o *rendering) answer() api.Completion {
+// Answer is the whole answer.
+func (o *Rendering) Answer() api.Completion {
 	a := o.envelope(false)
 	for i := range o.choices {
 		c := &o.choices[i]
@@ -181,9 +182,9 @@ func (o *rendering) answer() api.Completion {
 	return a
 }
 
-// chunk is what an event adds to a stream. The first chunk of a choice in a
+// Chunk is what an event adds to a stream. The first chunk of a choice in a
 // chat names the role.
-func (o *rendering) chunk(e wire.SampleEvent) []api.Completion {
+func (o *Rendering) Chunk(e wire.SampleEvent) []api.Completion {
 	added, first := o.take(e)
 	if e.Text == "" && len(e.Tokens) == 0 && e.Finish == "" && !first {
 		return nil
@@ -230,7 +231,7 @@ func (o *rendering) chunk(e wire.SampleEvent) []api.Completion {
 	return []api.Completion{out, last}
 }
 
-func (o *rendering) raw(i int) *api.RawOutput {
+func (o *Rendering) raw(i int) *api.RawOutput {
 	if !o.s.Raw {
 		return nil
 	}
@@ -250,7 +251,8 @@ func (o *rendering) raw(i int) *api.RawOutput {
 	return r
 }
 
-func (o *rendering) usage() (prompt, completion int) {
+// Usage is the tokens of the prompts and of the completions so far.
+func (o *Rendering) Usage() (prompt, completion int) {
 	for _, n := range o.prompts {
 		prompt += n
 	}
@@ -260,8 +262,8 @@ func (o *rendering) usage() (prompt, completion int) {
 	return prompt, completion
 }
 
-func (o *rendering) wireUsage() *api.Usage {
-	p, c := o.usage()
+func (o *Rendering) wireUsage() *api.Usage {
+	p, c := o.Usage()
 	cached := 0
 	for _, n := range o.cached {
 		cached += n
@@ -269,19 +271,20 @@ func (o *rendering) wireUsage() *api.Usage {
 	return &api.Usage{PromptTokens: p, CompletionTokens: c, TotalTokens: p + c, PromptTokensDetails: &api.PromptTokensDetails{CachedTokens: cached}}
 }
 
-func (o *rendering) firstTokenSeconds() string {
+// FirstTokenSeconds is how long the first token took, for headers.
+func (o *Rendering) FirstTokenSeconds() string {
 	if o.first.IsZero() {
 		return "0"
 	}
 	return strconv.FormatFloat(o.first.Sub(o.created).Seconds(), 'f', 3, 64)
 }
 
-func (o *rendering) perf() map[string]string {
+func (o *Rendering) perf() map[string]string {
 	if !o.s.Perf {
 		return nil
 	}
-	p, _ := o.usage()
-	return map[string]string{"prompt-tokens": strconv.Itoa(p), "server-time-to-first-token": o.firstTokenSeconds(),
+	p, _ := o.Usage()
+	return map[string]string{"prompt-tokens": strconv.Itoa(p), "server-time-to-first-token": o.FirstTokenSeconds(),
 		"server-processing-time": strconv.FormatFloat(time.Since(o.created).Seconds(), 'f', 3, 64)}
 }
 
