@@ -231,7 +231,7 @@ func wireDataset(d store.Dataset) api.Dataset {
 // batches.
 func wireFormat(format string) string {
 	switch format {
-	case "RL", "CHAT":
+	case "RL", "CHAT", "COMPLETION":
 		return format
 	}
 	return "FORMAT_UNSPECIFIED"

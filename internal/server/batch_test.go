@@ -19,6 +19,7 @@ func TestBatchJobs(t *testing.T) {
 			Counts: store.Counts{Rows: 3}}, nil, store.Act{})
 		must(t, err)
 	}
+	f.keys["narrow"] = f.scopedKey("main", "admin", `{"actions":["batchInferenceJobs.*"]}`)
 	const a, ok = "/v1/accounts/main/batchInferenceJobs", `"inputDatasetId":"ask","model":"sampler"`
 	for _, c := range []struct {
 		as, method, path, body string
@@ -39,6 +40,8 @@ func TestBatchJobs(t *testing.T) {
 		{"main/admin", "POST", a, `{` + ok + `,"outputDatasetId":"accounts/acme/datasets/x"}`, 403, "not in account"},
 		{"main/admin", "POST", a + "?batchInferenceJobId=S!", `{` + ok + `}`, 400, "batchInferenceJobId"},
 		{"main/ina", "POST", a, `{` + ok + `}`, 403, `"code":7`},
+		{"narrow", "GET", a, "", 200, `"batchInferenceJobs":[]`},
+		{"narrow", "POST", a, `{` + ok + `}`, 403, `"code":7`}, // it may make jobs, and not chat
 		{"acme/admin", "POST", a, `{` + ok + `}`, 404, "accounts/main not found"},
 
 		{"main/carl", "POST", a + "?batchInferenceJobId=b1", `{` + ok + `,"inferenceParameters":{"maxTokens":5,"topP":0.5,"extraBody":"{\"stop\":[\"x\"]}"}}`, 200, `"outputDatasetId":"accounts/main/datasets/b1-output"`},
