@@ -33,7 +33,7 @@ func TestBatchJobs(t *testing.T) {
 		{"main/admin", "POST", a, `{` + ok + `,"precision":"FP8"}`, 400, "precision"},
 		{"main/admin", "POST", a, `{"inputDatasetId":"learn","model":"sampler"}`, 400, "custom_id"},
 		{"main/admin", "POST", a, `{"inputDatasetId":"none","model":"sampler"}`, 404, "datasets/none not found"},
-		{"main/admin", "POST", a, `{"inputDatasetId":"ask","model":"none"}`, 404, "Model not found"},
+		{"main/admin", "POST", a, `{"inputDatasetId":"ask","model":"none"}`, 404, "models/none not found"},
 		{"main/admin", "POST", a, `{` + ok + `,"inferenceParameters":{"temperature":9}}`, 400, "inferenceParameters: temperature"},
 		{"main/admin", "POST", a, `{` + ok + `,"inferenceParameters":{"extraBody":"[1]"}}`, 400, "inferenceParameters.extraBody"},
 		{"main/admin", "POST", a, `{` + ok + `,"inferenceParameters":{"extraBody":"{\"messages\":[]}"}}`, 400, "messages belongs into the bodies"},
