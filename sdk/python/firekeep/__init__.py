@@ -8,9 +8,12 @@
 
 The client finds its server by FIREKEEP_BASE_URL (http://127.0.0.1:8080) and its
 key by FIREKEEP_API_KEY; arguments win over the environment.
+
+`firekeep.aio` has the same names for asyncio; `Client().models` and its neighbours
+are the other resources of the account; `firekeep.plot` draws curves in notebooks.
 """
 
-from . import rollouts
+from . import aio, plot, rollouts
 from ._client import Client
 from .dataset import Dataset
 from .errors import (
@@ -27,10 +30,11 @@ from .errors import (
     UnavailableError,
 )
 from .llm import LLM
-from .step import ReinforcementStep
+from .plot import Curve
+from .step import DPOJob, ReinforcementStep, SupervisedFineTuningJob
 
 __all__ = [
-    "LLM", "Dataset", "ReinforcementStep", "Client", "rollouts", "FirekeepError", "APIError", "InvalidArgumentError",
+    "LLM", "Dataset", "ReinforcementStep", "SupervisedFineTuningJob", "DPOJob", "Client", "Curve", "aio", "plot", "rollouts", "FirekeepError", "APIError", "InvalidArgumentError",
     "NotFoundError", "AlreadyExistsError", "AuthenticationError", "PermissionDeniedError", "RateLimitError",
     "UnavailableError", "JobFailedError", "NoSignalWarning",
 ]

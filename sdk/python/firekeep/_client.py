@@ -7,16 +7,22 @@ import json
 import os
 import random
 import time
+import weakref
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
-from urllib.parse import quote
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import httpx
 
+from ._flow import Account, Flow, Json, Pause, Request, at
 from .errors import AuthenticationError, UnavailableError, from_response
+
+if TYPE_CHECKING:
+    from . import aio, resources
 
 DEFAULT_BASE_URL = "http://127.0.0.1:8080"
 _RETRIED = {408, 429, 500, 502, 503, 504}
+T = TypeVar("T")
 
 
 class Client:
@@ -24,6 +30,11 @@ class Client:
 
     `max_retries` counts tries after the first, for connection errors and for the
     statuses 408, 429 and 5xx (but 501); a server's Retry-After is honoured.
+    `timeout` is in seconds, the longest silence of the server within one request.
+
+    `models`, `datasets`, `deployments`, `secrets`, `connections`, `steps`,
+    `supervised_jobs` and `dpo_jobs` are the resources of the account; `aio` has the
+    same names for asyncio.
     """
 
     def __init__(self, *, api_key: str | None = None, base_url: str | None = None, timeout: float = 600.0, max_retries: int = 3):
@@ -34,7 +45,8 @@ class Client:
         self._timeout = httpx.Timeout(timeout, connect=10.0)
         self.max_retries = max_retries
         self._sync: httpx.Client | None = None
-        self._async: dict[int, httpx.AsyncClient] = {}  # one per event loop
+        # Connections belong to the event loop that made them.
+        self._async: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = weakref.WeakKeyDictionary()
         self._account: str | None = None
 
     def __repr__(self) -> str:  # never the key
@@ -46,22 +58,18 @@ class Client:
     def account(self) -> str:
         """The id of the key's account, asked once."""
         if self._account is None:
-            response = self._send("GET", "/verifyApiKey")
-            self._account = response.headers["x-fireworks-account-id"]
+            self._account = self._send(Request("GET", "/verifyApiKey")).headers["x-fireworks-account-id"]
         return self._account
 
     def path(self, collection: str, name: str = "") -> str:
         """/v1/accounts/.../collection[/id], from a bare id or a full resource name."""
-        if name.startswith("accounts/"):
-            return "/v1/" + quote(name, safe="/")
-        base = f"/v1/accounts/{self.account}/{collection}"
-        return base + ("/" + quote(name, safe="") if name else "")
+        return self.run(at(collection, name))
 
-    def request(self, method: str, path: str, *, body: Any = None, params: dict | None = None, files: Any = None) -> Any:
-        response = self._send(method, path, body=body, params=params, files=files)
-        return response.json() if response.content else {}
+    def request(self, method: str, path: str, *, body: Any = None, params: Json | None = None, files: Any = None) -> Any:
+        """One request; the decoded answer. Raises the APIError of its kind."""
+        return _json(self._send(Request(method, path, body, params, files)))
 
-    def pages(self, path: str, key: str, params: dict | None = None) -> Iterator[dict]:
+    def pages(self, path: str, key: str, params: Json | None = None) -> Iterator[Json]:
         """Every item of a list, page after page."""
         params = dict(params or {})
         while True:
@@ -72,15 +80,110 @@ class Client:
                 return
             params["pageToken"] = token
 
+    def run(self, flow: Flow[T]) -> T:
+        """Drive a flow with blocking calls."""
+        try:
+            need = next(flow)
+            while True:
+                try:
+                    answer = self._do(need)
+                except Exception as e:
+                    need = flow.throw(e)
+                else:
+                    need = flow.send(answer)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        finally:
+            flow.close()
+
+    def _do(self, need: Request | Pause | Account) -> Any:
+        match need:
+            case Request():
+                return _json(self._send(need))
+            case Pause(seconds):
+                return time.sleep(seconds)
+            case Account():
+                return self.account
+
+    def close(self) -> None:
+        """Close the connections of blocking calls; those of event loops are closed by `aclose`."""
+        if self._sync is not None:
+            self._sync.close()
+            self._sync = None
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # -- resources --------------------------------------------------------
+
+    @cached_property
+    def models(self) -> resources.Models:
+        from . import resources
+
+        return resources.Models(self)
+
+    @cached_property
+    def datasets(self) -> resources.Datasets:
+        from . import resources
+
+        return resources.Datasets(self)
+
+    @cached_property
+    def deployments(self) -> resources.Deployments:
+        from . import resources
+
+        return resources.Deployments(self)
+
+    @cached_property
+    def secrets(self) -> resources.Secrets:
+        from . import resources
+
+        return resources.Secrets(self)
+
+    @cached_property
+    def connections(self) -> resources.Connections:
+        from . import resources
+
+        return resources.Connections(self)
+
+    @cached_property
+    def steps(self) -> resources.Steps:
+        from . import resources
+
+        return resources.Steps(self)
+
+    @cached_property
+    def supervised_jobs(self) -> resources.SupervisedJobs:
+        from . import resources
+
+        return resources.SupervisedJobs(self)
+
+    @cached_property
+    def dpo_jobs(self) -> resources.DPOJobs:
+        from . import resources
+
+        return resources.DPOJobs(self)
+
+    @cached_property
+    def aio(self) -> aio.Resources:
+        from . import aio
+
+        return aio.Resources(self)
+
+    # -- details of blocking calls ----------------------------------------
+
     def _connection(self) -> httpx.Client:
         if self._sync is None:
             self._sync = httpx.Client(base_url=self.base_url, timeout=self._timeout, headers=self._headers())
         return self._sync
 
-    def _send(self, method: str, path: str, *, body: Any = None, params: dict | None = None, files: Any = None) -> httpx.Response:
+    def _send(self, r: Request) -> httpx.Response:
         for attempt in range(self.max_retries + 1):
             try:
-                response = self._connection().request(method, path, json=body, params=params, files=files)
+                response = self._connection().request(r.method, r.path, json=r.body, params=r.params, files=r.files)
             except httpx.TransportError as e:
                 if attempt == self.max_retries:
                     raise self._unreachable(e) from e
@@ -96,38 +199,103 @@ class Client:
     # -- asyncio ----------------------------------------------------------
 
     def _aclient(self) -> httpx.AsyncClient:
-        loop = id(asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
         if loop not in self._async:
+            for gone in [other for other in self._async if other.is_closed()]:
+                del self._async[gone]
             limits = httpx.Limits(max_connections=256, max_keepalive_connections=64)
             self._async[loop] = httpx.AsyncClient(base_url=self.base_url, timeout=self._timeout, headers=self._headers(), limits=limits)
         return self._async[loop]
 
-    async def arequest(self, method: str, path: str, *, body: Any = None, params: dict | None = None) -> Any:
+    async def arequest(self, method: str, path: str, *, body: Any = None, params: Json | None = None, files: Any = None, retries: int | None = None) -> Any:
+        """`request` for asyncio; `retries` wins over `max_retries`."""
+        return _json(await self._asend(Request(method, path, body, params, files), self.max_retries if retries is None else retries))
+
+    async def apath(self, collection: str, name: str = "") -> str:
+        """`path` for asyncio."""
+        return await self.arun(at(collection, name))
+
+    def fetch(self, url: str) -> str:
+        """What a signed URL answers, as text; it needs no key, and gets none."""
+        return _text(httpx.get(url, timeout=self._timeout))
+
+    async def afetch(self, url: str) -> str:
+        """`fetch` for asyncio."""
+        async with httpx.AsyncClient(timeout=self._timeout) as bare:
+            return _text(await bare.get(url))
+
+    async def apages(self, path: str, key: str, params: Json | None = None) -> AsyncIterator[Json]:
+        """`pages` for asyncio."""
+        params = dict(params or {})
+        while True:
+            page = await self.arequest("GET", path, params=params)
+            for item in page.get(key) or []:
+                yield item
+            token = page.get("nextPageToken")
+            if not token or not page.get(key):
+                return
+            params["pageToken"] = token
+
+    async def arun(self, flow: Flow[T]) -> T:
+        """Drive a flow under asyncio. A cancelled task leaves the flow at once."""
+        try:
+            need = next(flow)
+            while True:
+                try:
+                    answer = await self._ado(need)
+                except Exception as e:
+                    need = flow.throw(e)
+                else:
+                    need = flow.send(answer)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
+        finally:
+            flow.close()
+
+    async def _ado(self, need: Request | Pause | Account) -> Any:
+        match need:
+            case Request():
+                return _json(await self._asend(need, self.max_retries))
+            case Pause(seconds):
+                return await asyncio.sleep(seconds)
+            case Account():
+                if self._account is None:
+                    answer = await self._asend(Request("GET", "/verifyApiKey"), self.max_retries)
+                    self._account = answer.headers["x-fireworks-account-id"]
+                return self._account
+
+    async def _asend(self, r: Request, retries: int) -> httpx.Response:
         client = self._aclient()
-        for attempt in range(self.max_retries + 1):
+        for attempt in range(retries + 1):
             try:
-                response = await client.request(method, path, json=body, params=params)
+                response = await client.request(r.method, r.path, json=r.body, params=r.params, files=r.files)
             except httpx.TransportError as e:
-                if attempt == self.max_retries:
+                if attempt == retries:
                     raise self._unreachable(e) from e
                 await asyncio.sleep(self._delay(attempt, None))
                 continue
             if response.status_code < 400:
-                return response.json() if response.content else {}
-            if attempt == self.max_retries or not _retry(response):
+                return response
+            if attempt == retries or not _retry(response):
                 raise from_response(response.status_code, _body(response))
             await asyncio.sleep(self._delay(attempt, response))
         raise AssertionError("unreachable")
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
-        client = self._async.pop(id(asyncio.get_running_loop()), None)
+        client = self._async.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.aclose()
 
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
     # -- server-sent events -----------------------------------------------
 
-    def stream(self, path: str, body: Any) -> Iterator[dict]:
+    def stream(self, path: str, body: Any) -> Iterator[Json]:
         with self._connection().stream("POST", path, json=body) as response:
             if response.status_code >= 400:
                 response.read()
@@ -140,7 +308,7 @@ class Client:
                     return
                 yield event
 
-    async def astream(self, path: str, body: Any) -> AsyncIterator[dict]:
+    async def astream(self, path: str, body: Any) -> AsyncIterator[Json]:
         async with self._aclient().stream("POST", path, json=body) as response:
             if response.status_code >= 400:
                 await response.aread()
@@ -170,7 +338,7 @@ class Client:
                     return asked
             except ValueError:
                 pass
-        return min(8.0, 0.25 * 2**attempt) * random.uniform(0.75, 1.0)
+        return float(min(8.0, 0.25 * 2**attempt) * random.uniform(0.75, 1.0))
 
 
 _DONE = object()
@@ -188,8 +356,18 @@ def _event(line: str) -> Any:
     return event
 
 
+def _json(response: httpx.Response) -> Any:
+    return response.json() if response.content else {}
+
+
+def _text(response: httpx.Response) -> str:
+    if response.status_code >= 400:
+        raise from_response(response.status_code, _body(response))
+    return response.text
+
+
 def _retry(response: httpx.Response) -> bool:
-    asked = response.headers.get("x-should-retry")
+    asked: str | None = response.headers.get("x-should-retry")
     if asked is not None:
         return asked == "true"
     return response.status_code in _RETRIED

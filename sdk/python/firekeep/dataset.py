@@ -8,29 +8,30 @@ import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Self
 
 from ._client import Client
+from ._flow import Flow, Json, Pause, ask, at, full_name
 from .errors import AlreadyExistsError, FirekeepError, NotFoundError
 
 
-class Dataset:
-    """A dataset by reference. Nothing is sent before `sync()`, which a step calls for you.
-
-    `Dataset.from_url` registers objects where they are: rows stay in the bucket.
-    """
+class DatasetReference:
+    """What `Dataset` and `aio.Dataset` share: where the rows are."""
 
     def __init__(self, *, id: str, url: str | None = None, content: bytes | None = None, filename: str = "inmemory.jsonl", client: Client | None = None):
         self.id = id
         self.url = url
+        self.resource: Json = {}
         self._content = content
         self._filename = filename
         self._client = client
 
     def __repr__(self) -> str:
-        return f"Dataset({self.id!r}{', url=' + repr(self.url) if self.url else ''})"
+        rows = self.resource.get("exampleCount")
+        return f"{type(self).__name__}({self.id!r}{', url=' + repr(self.url) if self.url else ''}{f', {rows} rows' if rows else ''})"
 
     @classmethod
-    def from_url(cls, url: str, *, id: str | None = None) -> Dataset:
+    def from_url(cls, url: str, *, id: str | None = None) -> Self:
         """An object, or every object under a prefix that ends in "/": s3://, gs://, file://."""
         if not re.match(r"^(s3|gs|file)://", url):
             raise ValueError(f"url: {url!r} is not a bucket URL: use s3://bucket/key, gs://bucket/key or file:///path")
@@ -38,45 +39,43 @@ class Dataset:
         return cls(id=id or f"dataset-{digest}", url=url)
 
     @classmethod
-    def from_list(cls, rows: Iterable[dict], *, id: str | None = None) -> Dataset:
+    def from_list(cls, rows: Iterable[Json], *, id: str | None = None) -> Self:
+        """Rows from memory; they are uploaded. docs/reinforcement.md says what a row is."""
         text = "".join(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n" for row in rows)
         return cls._from_bytes(text.encode(), "inmemory.jsonl", id)
 
     @classmethod
-    def from_string(cls, text: str, *, id: str | None = None) -> Dataset:
+    def from_string(cls, text: str, *, id: str | None = None) -> Self:
+        """Rows as the text of a JSONL file; they are uploaded."""
         return cls._from_bytes(text.encode(), "inmemory.jsonl", id)
 
     @classmethod
-    def from_file(cls, path: str | Path, *, id: str | None = None) -> Dataset:
+    def from_file(cls, path: str | Path, *, id: str | None = None) -> Self:
+        """Rows of a local .jsonl file; they are uploaded."""
         path = Path(path)
         if path.suffix != ".jsonl":
             raise ValueError(f"path: {path.name!r} must end in .jsonl")
         return cls._from_bytes(path.read_bytes(), path.name, id)
 
     @classmethod
-    def from_id(cls, id: str) -> Dataset:
+    def from_id(cls, id: str) -> Self:
         """A dataset that the server knows, by id or full name."""
         return cls(id=id)
 
     @classmethod
-    def _from_bytes(cls, content: bytes, filename: str, id: str | None) -> Dataset:
+    def _from_bytes(cls, content: bytes, filename: str, id: str | None) -> Self:
         digest = hashlib.sha256(content).hexdigest()[:12]
         suffix = re.sub(r"[^a-z0-9]+", "-", filename.lower()).strip("-")
         return cls(id=id or f"dataset-{digest}-{suffix}"[:63].rstrip("-"), content=content, filename=filename)
 
-    def sync(self, client: Client | None = None, *, timeout: float = 600.0) -> Dataset:
-        """Make sure that the server has this dataset and has validated it.
-
-        Raises FirekeepError with the offending line, sample, key and rule when validation fails.
-        """
-        client = self._use(client)
-        path = client.path("datasets", self.id)
+    def _synced(self, timeout: float) -> Flow[Self]:
+        path = yield from at("datasets", self.id)
         try:
-            resource = client.request("GET", path)
+            resource = yield from ask("GET", path)
         except NotFoundError:
             if self.url is None and self._content is None:
                 raise
-            resource = self._create(client)
+            resource = yield from self._created(path)
         if self.url and resource.get("externalUrl") != self.url:
             raise AlreadyExistsError(f"dataset {self.id} exists with another URL, {resource.get('externalUrl')!r}: pass another id=")
         deadline = time.monotonic() + timeout
@@ -86,14 +85,53 @@ class Dataset:
                 raise FirekeepError(f"dataset {self.id}: {status.get('message')}")
             if time.monotonic() > deadline:
                 raise TimeoutError(f"dataset {self.id} is still {resource.get('state')} after {timeout} s")
-            time.sleep(0.1)
-            resource = client.request("GET", path)
+            yield Pause(0.1)
+            resource = yield from ask("GET", path)
         self.resource = resource
         return self
 
+    def _created(self, path: str) -> Flow[Json]:
+        content = self._content or b""
+        dataset: Json = {"externalUrl": self.url} if self.url else {"userUploaded": {}, "exampleCount": str(content.count(b"\n"))}
+        collection = yield from at("datasets")
+        resource: Json
+        try:
+            resource = yield from ask("POST", collection, body={"datasetId": self.id, "dataset": dataset})
+        except AlreadyExistsError:  # a retry after a lost answer, or a twin process
+            resource = yield from ask("GET", path)
+        if self._content is not None:
+            yield from ask("POST", path + ":upload", files={"file": (self._filename, content, "application/octet-stream")})
+            resource = yield from ask("GET", path)
+        return resource
+
+    def _deleted(self) -> Flow[None]:
+        path = yield from at("datasets", self.id)
+        yield from ask("DELETE", path)
+
+    def _use(self, client: Client | None) -> Client:
+        self._client = client or self._client or Client()
+        return self._client
+
+
+class Dataset(DatasetReference):
+    """A dataset by reference. Nothing is sent before `sync()`, which a step calls for you.
+
+    `Dataset.from_url` registers objects where they are: rows stay in the bucket.
+    After `sync()`, `resource` is what the server says of it (row, group and sample
+    counts in `resource["firekeep"]`).
+    """
+
+    def sync(self, client: Client | None = None, *, timeout: float = 600.0) -> Dataset:
+        """Make sure that the server has this dataset and has validated it.
+
+        Raises FirekeepError with the offending line, sample, key and rule when validation
+        fails, and TimeoutError when it is not done after `timeout` seconds.
+        """
+        return self._use(client).run(self._synced(timeout))
+
     def delete(self, client: Client | None = None) -> None:
-        client = self._use(client)
-        client.request("DELETE", client.path("datasets", self.id))
+        """Make the server forget it. Rows in your bucket stay."""
+        self._use(client).run(self._deleted())
 
     def name(self, client: Client | None = None) -> str:
         """Full resource name."""
@@ -101,18 +139,11 @@ class Dataset:
             return self.id
         return f"accounts/{self._use(client).account}/datasets/{self.id}"
 
-    def _create(self, client: Client) -> dict:
-        dataset = {"externalUrl": self.url} if self.url else {"userUploaded": {}, "exampleCount": str(self._content.count(b"\n"))}
-        try:
-            resource = client.request("POST", client.path("datasets"), body={"datasetId": self.id, "dataset": dataset})
-        except AlreadyExistsError:  # a retry after a lost answer, or a twin process
-            resource = client.request("GET", client.path("datasets", self.id))
-        if self._content is not None:
-            path = client.path("datasets", self.id)
-            client.request("POST", path + ":upload", files={"file": (self._filename, self._content, "application/octet-stream")})
-            resource = client.request("GET", path)
-        return resource
 
-    def _use(self, client: Client | None) -> Client:
-        self._client = client or self._client or Client()
-        return self._client
+def name_of(dataset: DatasetReference | str, client: Client) -> Flow[str]:
+    """The full name of a dataset; one by reference is synced first."""
+    if isinstance(dataset, str):
+        return (yield from full_name("datasets", dataset))
+    dataset._client = client
+    yield from dataset._synced(600.0)
+    return (yield from full_name("datasets", dataset.id))

@@ -86,7 +86,8 @@ def from_response(status: int, body: Any) -> APIError:
             message = str(inner.get("message", ""))
         else:
             message = str(body.get("message") or inner or "")
-            kind = _KIND_BY_CODE.get(body.get("code")) if isinstance(body.get("code"), int) else None
+            code = body.get("code")
+            kind = _KIND_BY_CODE.get(code) if isinstance(code, int) else None
     if not message:
         message = f"HTTP {status}" + (f": {body[:200]}" if isinstance(body, str) and body else "")
     return _BY_STATUS.get(status, APIError)(message, kind=kind, status=status, body=body)

@@ -1,36 +1,49 @@
-"""A reinforcement step: the job that turns scored samples into a new checkpoint."""
+"""Jobs that train: reinforcement steps, supervised jobs, preference jobs."""
 
 from __future__ import annotations
 
+import html
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Self, cast
 
 from ._client import Client
+from ._flow import Flow, Json, Pause, ask
 from .errors import JobFailedError, NoSignalWarning, NotFoundError
+from .plot import Curve
+from .types import Checkpoint, StepEvent, StepMetrics
 
 _BAD = {
     "JOB_STATE_FAILED", "JOB_STATE_FAILED_CLEANING_UP", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED", "JOB_STATE_EXPIRED_CLEANING_UP",
     "JOB_STATE_DELETING_CLEANING_UP", "JOB_STATE_DELETING", "JOB_STATE_DELETED",
 }
+OnMetrics = Callable[[StepMetrics], Any]
 
 
-class ReinforcementStep:
-    """One step as the server last described it. `get()` asks again and returns a new object."""
+class Job:
+    """A job as the server last described it, in `resource`. What asks the server is in the classes below and in `aio`."""
 
-    def __init__(self, client: Client, resource: dict):
+    has_metrics = False
+
+    def __init__(self, client: Client, resource: Json):
         self._client = client
         self.resource = resource
         if self.is_completed and (resource.get("firekeep") or {}).get("noSignal"):
             warnings.warn(f"{self.name}: {self.message}", NoSignalWarning, stacklevel=3)
 
     def __repr__(self) -> str:
-        return f"ReinforcementStep({self.name!r}, {self.state})"
+        said = f", {self.progress}%" if self.state == "JOB_STATE_RUNNING" else ""
+        return f"{type(self).__name__}({self.name!r}, {self.state}{said})"
+
+    def _repr_html_(self) -> str:
+        """A row of a notebook: name, state, a bar, and the message if there is one."""
+        said = f"<br><small>{html.escape(self.message)}</small>" if self.message else ""
+        return f'<code>{html.escape(self.name)}</code> <b>{html.escape(self.state.removeprefix("JOB_STATE_"))}</b> <progress max="100" value="{self.progress}"></progress> &rarr; <code>{html.escape(self.output_model)}</code>{said}'
 
     @property
     def name(self) -> str:
-        return self.resource["name"]
+        return cast(str, self.resource["name"])
 
     @property
     def id(self) -> str:
@@ -39,22 +52,22 @@ class ReinforcementStep:
     @property
     def state(self) -> str:
         """Name of the state, such as "JOB_STATE_RUNNING"."""
-        return self.resource.get("state", "JOB_STATE_UNSPECIFIED")
+        return cast(str, self.resource.get("state", "JOB_STATE_UNSPECIFIED"))
 
     @property
     def message(self) -> str:
         """The server's sentence about the state; "" when there is nothing to say."""
-        return (self.resource.get("status") or {}).get("message", "")
+        return cast(str, (self.resource.get("status") or {}).get("message", ""))
 
     @property
     def output_model(self) -> str:
-        """Full name of the model that this step writes, known from creation on."""
-        return self.resource["trainingConfig"]["outputModel"]
+        """Full name of the model that this job writes, known from creation on; "" for a keep-alive trainer."""
+        return cast(str, (self.resource.get("trainingConfig") or self.resource).get("outputModel", ""))
 
     @property
     def progress(self) -> int:
         """Percent done, 0 to 100."""
-        return int((self.resource.get("jobProgress") or {}).get("percent", 0))
+        return 100 if self.is_completed else int((self.resource.get("jobProgress") or {}).get("percent", 0))
 
     @property
     def is_completed(self) -> bool:
@@ -66,26 +79,23 @@ class ReinforcementStep:
             state = self.state.removeprefix("JOB_STATE_")
             raise JobFailedError(f"{self.name} is {state}: {self.message or 'no message'}", state=self.state, job=self.name)
 
-    def get(self) -> ReinforcementStep | None:
-        """The step as it is now; None when it was deleted."""
+    # -- flows --------------------------------------------------------------
+
+    def _got(self) -> Flow[Self | None]:
         try:
-            resource = self._client.request("GET", "/v1/" + self.name)
+            resource = yield from ask("GET", "/v1/" + self.name)
         except NotFoundError:
             return None
         if resource.get("state") == "JOB_STATE_DELETED":
             return None
-        return ReinforcementStep(self._client, resource)
+        return type(self)(self._client, resource)
 
-    def wait(self, *, poll: float = 0.5, timeout: float | None = None, on_metrics: Callable[[dict], Any] | None = None) -> ReinforcementStep:
-        """Wait until the step is completed; raise JobFailedError when it ends otherwise.
-
-        `on_metrics` is called with the metrics of each optimiser batch, once and in order.
-        """
+    def _waited(self, poll: float, timeout: float | None, on_metrics: OnMetrics | None) -> Flow[Self]:
         deadline = None if timeout is None else time.monotonic() + timeout
         job, seen = self, 0
         while True:
             if on_metrics is not None:
-                for m in job.metrics(after=seen):
+                for m in (yield from job._metrics_since(seen)):
                     seen = m["update"]
                     on_metrics(m)
             if job.is_completed:
@@ -93,19 +103,114 @@ class ReinforcementStep:
             job.raise_if_bad_state()
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"{self.name} is still {job.state} after {timeout} s")
-            time.sleep(poll)
-            fresh = job.get()
+            yield Pause(poll)
+            fresh = yield from job._got()
             if fresh is None:
                 raise JobFailedError(f"{self.name} was deleted while waiting for it", state="JOB_STATE_DELETED", job=self.name)
             job = fresh
 
-    def metrics(self, *, after: int = 0) -> Iterator[dict]:
-        """Metrics per optimiser batch, those of updates greater than `after`."""
-        for m in self._client.pages(f"/v1/{self.name}/metrics", "metrics", {"after": after} if after else None):
-            yield m
+    def _metrics_since(self, update: int) -> Flow[list[StepMetrics]]:
+        if not self.has_metrics:
+            raise TypeError(f"on_metrics: the server keeps no metrics per batch of a {type(self).__name__}")
+        found: list[StepMetrics] = []
+        params: Json = {"after": update} if update else {}
+        while True:
+            page = yield from ask("GET", f"/v1/{self.name}/metrics", params=params)
+            found += page.get("metrics") or []
+            if not page.get("nextPageToken") or not page.get("metrics"):
+                return found
+            params = params | {"pageToken": page["nextPageToken"]}
+
+    def _resumed(self, discard_steps: bool) -> Flow[Self]:
+        resource = yield from ask("POST", f"/v1/{self.name}:resume", body={"discardSteps": True} if discard_steps else {})
+        return type(self)(self._client, resource)
+
+    def _drawn(self, metric: str, points: list[StepMetrics]) -> Curve:
+        curve = Curve(metric, title=self.id, x="update")
+        for m in points:
+            curve.add(m["update"], m[metric])  # type: ignore[literal-required]
+        return curve
+
+
+class _SyncJob(Job):
+    def get(self) -> Self | None:
+        """The job as it is now, a new object; None when it was deleted."""
+        return self._client.run(self._got())
+
+    def wait(self, *, poll: float = 0.5, timeout: float | None = None, on_metrics: OnMetrics | None = None) -> Self:
+        """Wait until the job is completed; asked every `poll` seconds.
+
+        Raises JobFailedError when it ends otherwise, TimeoutError after `timeout` seconds.
+        `on_metrics` is called with the metrics of each optimiser batch, once and in order.
+        """
+        return self._client.run(self._waited(poll, timeout, on_metrics))
 
     def cancel(self) -> None:
+        """Ask the job to end; its resume point stays until it is deleted."""
         self._client.request("POST", f"/v1/{self.name}:cancel", body={})
 
+    def resume(self, *, discard_steps: bool = False) -> Self:
+        """Take a FAILED or CANCELLED job up again at its last resume point.
+
+        With `discard_steps` a keep-alive trainer forgets the steps that are not done.
+        """
+        return self._client.run(self._resumed(discard_steps))
+
     def delete(self) -> None:
+        """Delete the record of the job, and its resume points. The model that it wrote stays."""
         self._client.request("DELETE", "/v1/" + self.name)
+
+
+class ReinforcementStep(_SyncJob):
+    """One step as the server last described it. `get()` asks again and returns a new object."""
+
+    has_metrics = True
+
+    def metrics(self, *, after: int = 0) -> Iterator[StepMetrics]:
+        """Metrics per optimiser batch, those of updates greater than `after`; docs/metrics.md explains each number."""
+        for m in self._client.pages(f"/v1/{self.name}/metrics", "metrics", {"after": after} if after else None):
+            yield cast(StepMetrics, m)
+
+    def events(self) -> Iterator[StepEvent]:
+        """The history of the job: states, resume points, warnings, in order."""
+        for e in self._client.pages(f"/v1/{self.name}/events", "events"):
+            yield StepEvent.model_validate(e)
+
+    def checkpoints(self) -> Iterator[Checkpoint]:
+        """Resume points (CHECKPOINT_TYPE_TRAINING_LORA) and the LoRAs that were made (CHECKPOINT_TYPE_INFERENCE_LORA)."""
+        for c in self._client.pages(f"/v1/{self.name}/checkpoints", "checkpoints"):
+            yield Checkpoint.model_validate(c)
+
+    def logs(self) -> str:
+        """The job's log as text: states, warnings, resume points, one line per optimiser batch. It never holds text of a row."""
+        return self._client.fetch(self._client.request("GET", f"/v1/{self.name}/publicLogs")["signedUrl"])
+
+    def execute(self, dataset: Any, output_model: str) -> None:
+        """Ask a keep-alive trainer for a step; returns at once. It is done when `output_model` is READY."""
+        from .llm import executed
+
+        self._client.run(executed(self, dataset, output_model))
+
+    def plot(self, metric: str = "rewardMean", *, live: bool = False, poll: float = 1.0) -> Curve:
+        """A curve of one metric by optimiser batch, which a notebook shows as SVG.
+
+        With `live` it is shown at once and grows until the job is completed; raises
+        JobFailedError as `wait` does. `metric` is one of docs/metrics.md.
+        """
+        curve = self._drawn(metric, [] if live else list(self.metrics()))
+        if live:
+            shown = curve.show()
+            self.wait(poll=poll, on_metrics=lambda m: shown.add(m["update"], m[metric]))  # type: ignore[literal-required]
+        return curve
+
+
+class SupervisedFineTuningJob(_SyncJob):
+    """A job that trains a LoRA on conversations, as the server last described it."""
+
+
+class DPOJob(_SyncJob):
+    """A job that trains a LoRA on preferences, as the server last described it."""
+
+    def metrics_file(self) -> str:
+        """The metrics of each optimiser batch, as text of JSON lines."""
+        return self._client.fetch(self._client.request("GET", f"/v1/{self.name}:getMetricsFileEndpoint")["signedUrl"])

@@ -18,6 +18,7 @@ from firekeep import Client
 ROOT = Path(__file__).resolve().parents[3]
 GGUF = Path(os.environ.get("FIREKEEP_DEMO_GGUF", ROOT / ".cache/demo/SmolLM2-135M-Instruct.Q4_1.gguf"))
 BASE = "accounts/fireworks/models/tiny"
+REAL = "accounts/fireworks/models/smollm2-135m"
 
 
 class Server:
@@ -65,6 +66,13 @@ def server(tmp_path_factory):
     s.cli("model", "import", BASE, str(folder / "tiny"), "--wait")
     yield s
     s.stop()
+
+
+@pytest.fixture(scope="session")
+def real(server):
+    """A model that speaks, imported once."""
+    server.cli("model", "import", REAL, str(GGUF), "--wait")
+    return REAL
 
 
 @pytest.fixture

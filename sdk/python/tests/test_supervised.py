@@ -4,21 +4,12 @@ import random
 import sys
 import uuid
 
-import pytest
-from conftest import GGUF, ROOT
+from conftest import ROOT
 
 from firekeep import LLM, Dataset, rollouts
 
 sys.path.insert(0, str(ROOT / "demo"))
 import task  # noqa: E402
-
-REAL = "accounts/fireworks/models/smollm2-135m"
-
-
-@pytest.fixture(scope="module")
-def real(server):
-    server.cli("model", "import", REAL, str(GGUF), "--wait")
-    return REAL
 
 
 def supervised_rows(seed: int, shuffled: bool, count: int = 64):
