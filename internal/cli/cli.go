@@ -45,9 +45,9 @@ type grammar struct {
 	Serve      serveCmd      `cmd:"" help:"Run the server."`
 	Model      modelCmd      `cmd:"" help:"Import, export and list models."`
 	Dataset    datasetCmd    `cmd:"" help:"Register and list datasets."`
-	Step       stepCmd       `cmd:"" aliases:"rlor-trainer-job,rlorj" help:"Run reinforcement steps."`
-	SFT        sftCmd        `cmd:"" name:"sft" aliases:"sftj,supervised-fine-tuning-job" help:"Run supervised fine-tuning."`
-	DPO        dpoCmd        `cmd:"" name:"dpo" aliases:"dpoj,dpo-job" help:"Run preference optimisation: DPO and ORPO."`
+	Step       stepCmd       `cmd:"" help:"Run reinforcement steps."`
+	SFT        sftCmd        `cmd:"" name:"sft" help:"Run supervised fine-tuning."`
+	DPO        dpoCmd        `cmd:"" name:"dpo" help:"Run preference optimisation: DPO and ORPO."`
 	Deployment deploymentCmd `cmd:"" help:"Serve models under names of their own, and load checkpoints on them."`
 	Deployed   deployedCmd   `cmd:"" name:"deployed-model" help:"See and change what is loaded where."`
 	LoadLora   loadLoraCmd   `cmd:"" name:"load-lora" hidden:"" help:"As deployment load-lora."`
@@ -55,7 +55,7 @@ type grammar struct {
 	Secret     secretCmd     `cmd:"" help:"Keep values that nobody can read back."`
 	Connection connectionCmd `cmd:"" help:"Connect buckets, by federation or with sealed secrets."`
 	Issuer     issuerCmd     `cmd:"" help:"Publish and rotate the keys of the token issuer."`
-	Key        keyCmd        `cmd:"" aliases:"api-key" help:"Create, rotate and revoke API keys."`
+	Key        keyCmd        `cmd:"" help:"Create, rotate and revoke API keys."`
 	Kek        kekCmd        `cmd:"" help:"Keep the key that everything of the account is sealed under."`
 	User       userCmd       `cmd:"" help:"Keep users and service accounts."`
 	Role       roleCmd       `cmd:"" help:"Keep roles of the account's own."`
@@ -68,7 +68,7 @@ type grammar struct {
 	Logout     logoutCmd     `cmd:"" help:"End the sign-in."`
 	Token      tokenCmd      `cmd:"" help:"Exchange a job's own identity token for one of this server."`
 	Provider   providerCmd   `cmd:"" name:"identity-provider" help:"Keep the issuers whose tokens the account takes."`
-	Audit      auditCmd      `cmd:"" aliases:"audit-logs" help:"List, verify, export and follow the audit log."`
+	Audit      auditCmd      `cmd:"" help:"List, verify, export and follow the audit log."`
 	Chat       chatCmd       `cmd:"" help:"Ask a model one question."`
 	Complete   completeCmd   `cmd:"" help:"Let a model go on from a text."`
 	Doctor     doctorCmd     `cmd:"" help:"Say what this host gives: sandbox layers, kernels, storage."`

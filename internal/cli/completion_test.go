@@ -105,7 +105,10 @@ func TestOtherOrder(t *testing.T) {
 		{"list models", "model list"},
 		{"create dataset", "dataset create"},
 		{"deployments list", "deployment list"},
-		{"get rlor-trainer-job", "step (rlor-trainer-job,rlorj) get"},
+		{"get rlor-trainer-job", "step get"},
+		{"--json rlorj list", "step list"},
+		{"--home x -p y list rlor-trainer-jobs", "step list"},
+		{"api-key create", "key create"},
 		{"list identity-providers", "identity-provider list"},
 	} {
 		if code, out, _ := p.run(nil, "", append(strings.Fields(c.in), "--help")...); code != 0 || !strings.Contains(out, "Usage: firekeep "+c.want) {

@@ -7,29 +7,45 @@ import (
 	"github.com/alecthomas/kong"
 )
 
+// alsoCalled are the names that users of firectl know nouns by. They are not in the
+// grammar, which would repeat them in every line of its help.
+var alsoCalled = map[string]string{
+	"rlor-trainer-job": "step", "rlorj": "step", "sftj": "sft", "supervised-fine-tuning-job": "sft", "dpoj": "dpo", "dpo-job": "dpo",
+	"api-key": "key", "audit-logs": "audit",
+}
+
 // nounFirst turns the other order of words into this program's: `list models` and
 // `models list` are `model list`. What it does not know it leaves alone.
 func nounFirst(root *kong.Node, args []string) []string {
-	if len(args) == 0 || command(root, args[0]) != nil {
+	at, first := place{node: root}, 0
+	for first < len(args) && (at.flag != nil || strings.HasPrefix(args[first], "-")) {
+		at.step(&app{}, args[first])
+		first++
+	}
+	before, words := args[:first], args[first:]
+	if len(words) == 0 {
 		return args
 	}
-	if n := noun(root, args[0]); n != nil { // models list
-		return append([]string{n.Name}, args[1:]...)
+	if n := command(root, words[0]); n != nil {
+		return slices.Concat(before, []string{n.Name}, words[1:])
 	}
-	if len(args) < 2 {
+	if n := noun(root, words[0]); n != nil { // models list
+		return slices.Concat(before, []string{n.Name}, words[1:])
+	}
+	if len(words) < 2 {
 		return args
 	}
-	n := noun(root, args[1])
-	if n == nil || command(n, args[0]) == nil {
+	n := noun(root, words[1])
+	if n == nil || command(n, words[0]) == nil {
 		return args
 	}
-	return append([]string{n.Name, args[0]}, args[2:]...)
+	return slices.Concat(before, []string{n.Name, words[0]}, words[2:])
 }
 
-// command is the child that a word names, by its name or an alias.
+// command is the child that a word names, by its name or another one that it has.
 func command(n *kong.Node, word string) *kong.Node {
 	for _, child := range n.Children {
-		if child.Name == word || slices.Contains(child.Aliases, word) {
+		if child.Name == word || slices.Contains(child.Aliases, word) || n.Parent == nil && alsoCalled[word] == child.Name {
 			return child
 		}
 	}
