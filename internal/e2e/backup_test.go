@@ -192,6 +192,9 @@ func damaged(t *testing.T, r *instance, place string) {
 		if out, err := r.try("backup", "restore", place, "--home", r.home+"-damaged"); err == nil {
 			t.Errorf("%s: a damaged backup restores: %s", pattern, out)
 		}
+		if _, err := os.Stat(r.home + "-damaged"); err == nil {
+			t.Errorf("%s: a restore that failed leaves a home", pattern)
+		}
 		if err := os.WriteFile(found[0], whole, 0o600); err != nil {
 			t.Fatal(err)
 		}
