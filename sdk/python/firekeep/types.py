@@ -56,6 +56,7 @@ class ChatCompletion(_Answer):
     model: str
     choices: list[Choice]
     usage: Usage | None = None
+    system_fingerprint: str | None = None  # digest of the checkpoint that answered
     prompt_token_ids: list[int] | None = None
 
 
@@ -76,6 +77,7 @@ class ChatCompletionChunk(_Answer):
     model: str
     choices: list[ChunkChoice]
     usage: Usage | None = None
+    system_fingerprint: str | None = None  # digest of the checkpoint that answered
 
 
 class TextChoice(_Answer):
@@ -93,6 +95,7 @@ class Completion(_Answer):
     model: str
     choices: list[TextChoice]
     usage: Usage | None = None
+    system_fingerprint: str | None = None  # digest of the checkpoint that answered
 
 
 # -- resources of the control plane ---------------------------------------
