@@ -111,6 +111,7 @@ lint: licences vulncheck
 	@test -z "$$(gofmt -l api cmd internal bench scripts)" || { echo "gofmt would change:"; gofmt -l api cmd internal bench scripts; exit 1; }
 	go vet ./...
 	GOARCH=arm64 go vet ./internal/engine/...
+	./scripts/mutants -check
 
 clean:
 	rm -rf bin dist $(ENGINE_BIN) $(STAGE_BIN) demo/out bench/out
