@@ -48,6 +48,7 @@ type grammar struct {
 	Step       stepCmd       `cmd:"" help:"Run reinforcement steps."`
 	SFT        sftCmd        `cmd:"" name:"sft" help:"Run supervised fine-tuning."`
 	DPO        dpoCmd        `cmd:"" name:"dpo" help:"Run preference optimisation: DPO and ORPO."`
+	Batch      batchCmd      `cmd:"" help:"Answer datasets of requests."`
 	Deployment deploymentCmd `cmd:"" help:"Serve models under names of their own, and load checkpoints on them."`
 	Deployed   deployedCmd   `cmd:"" name:"deployed-model" help:"See and change what is loaded where."`
 	LoadLora   loadLoraCmd   `cmd:"" name:"load-lora" hidden:"" help:"As deployment load-lora."`
@@ -225,7 +226,7 @@ func (a *app) hint(err error, command string) string {
 			return "--role makes the user with its first key"
 		case noun == "key":
 			return "`firekeep key list --user USER` shows the keys of a user; --user names whose it is"
-		case verb == "create" && (noun == "step" || noun == "sft" || noun == "dpo"):
+		case verb == "create" && (noun == "step" || noun == "sft" || noun == "dpo" || noun == "batch"):
 			return "`firekeep dataset list` and `firekeep model list` show what there is"
 		case noun == "deployment" && verb == "create", noun == "chat", noun == "complete":
 			return "`firekeep model list` shows what there is"
@@ -239,6 +240,8 @@ func (a *app) hint(err error, command string) string {
 		switch noun {
 		case "model", "dataset", "connection", "secret", "deployment":
 			return fmt.Sprintf("choose another name, or `firekeep %s delete NAME` first", noun)
+		case "batch":
+			return "choose another --output, or --id; `firekeep dataset list` shows what there is"
 		case "step", "sft", "dpo":
 			return "choose another --output, or --id; `firekeep model list` shows what there is"
 		case "key":
@@ -247,7 +250,7 @@ func (a *app) hint(err error, command string) string {
 	case rft.KindPermissionDenied:
 		return "`firekeep whoami` says who you are; `firekeep access review` says who may do what"
 	case rft.KindFailedPrecondition:
-		if verb == "create" && (noun == "step" || noun == "sft" || noun == "dpo") {
+		if verb == "create" && (noun == "step" || noun == "sft" || noun == "dpo" || noun == "batch") {
 			return "`firekeep dataset get ID` and `firekeep model get ID` show the state of what a job reads"
 		}
 	}
@@ -255,7 +258,7 @@ func (a *app) hint(err error, command string) string {
 }
 
 // listed are the nouns whose list says what could have been meant.
-var listed = []string{"model", "dataset", "step", "sft", "dpo", "connection", "secret", "deployment", "deployed-model", "user", "role", "quota", "identity-provider"}
+var listed = []string{"model", "dataset", "step", "sft", "dpo", "batch", "connection", "secret", "deployment", "deployed-model", "user", "role", "quota", "identity-provider"}
 
 // notReady is the failure of what was made and keeps its name.
 type notReady struct {

@@ -299,6 +299,9 @@ func resources(ctx context.Context, c *api.Client, account, what string) ([]stri
 	case "dpo":
 		l, err := c.ListDPOJobs(ctx, account, o)
 		return ids(l, err, func(l *api.DPOJobList) []api.DpoJob { return l.Jobs }, func(j api.DpoJob) string { return j.Name })
+	case "batch":
+		l, err := c.ListBatchJobs(ctx, account, o)
+		return ids(l, err, func(l *api.BatchInferenceJobList) []api.BatchInferenceJob { return l.Jobs }, func(j api.BatchInferenceJob) string { return j.Name })
 	case "connections":
 		l, err := c.ListConnections(ctx, account, o)
 		return ids(l, err, func(l *api.ConnectionList) []api.Connection { return l.Connections }, func(x api.Connection) string { return x.Name })

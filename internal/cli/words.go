@@ -10,7 +10,7 @@ import (
 // alsoCalled are the names that users of firectl know nouns by. They are not in the
 // grammar, which would repeat them in every line of its help.
 var alsoCalled = map[string]string{
-	"rlor-trainer-job": "step", "rlorj": "step", "sftj": "sft", "supervised-fine-tuning-job": "sft", "dpoj": "dpo", "dpo-job": "dpo",
+	"rlor-trainer-job": "step", "rlorj": "step", "sftj": "sft", "supervised-fine-tuning-job": "sft", "dpoj": "dpo", "dpo-job": "dpo", "batch-inference-job": "batch", "bij": "batch",
 	"api-key": "key", "audit-logs": "audit",
 }
 

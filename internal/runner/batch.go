@@ -201,7 +201,7 @@ func (b *batchRun) window(p *part, rows []batchRow) error {
 	ctx, cancel := context.WithCancelCause(b.ctx)
 	defer cancel(nil)
 	answers := make([]answer, len(rows))
-	free := make(chan struct{}, batchAsked)
+	free := make(chan struct{}, b.Router.Share(batchAsked))
 	var work sync.WaitGroup
 	for i := range rows {
 		free <- struct{}{}

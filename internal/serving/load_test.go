@@ -10,10 +10,22 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/firekeep/firekeep/internal/broker"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/serving"
 	"github.com/firekeep/firekeep/internal/wire"
 )
+
+// TestShare: jobs leave places for those who wait for an answer.
+func TestShare(t *testing.T) {
+	for most, want := range map[int]int{0: 32, 8: 2, 3: 1} {
+		r := serving.NewRouter(&broker.Host{}, nil, serving.Options{MaxRequests: most})
+		if got := r.Share(32); got != want {
+			t.Errorf("of %d: %d, want %d", most, got, want)
+		}
+		r.Close()
+	}
+}
 
 // group asks for eight completions of one prompt and returns all of them.
 func group(ctx context.Context, r *serving.Router, kind int, caller uint64, seen func(events int) error) (string, error) {

@@ -80,6 +80,10 @@ func (r *Router) Generate(ctx context.Context, t Target, q wire.SampleRequest, y
 	return s.sampler.Generate(ctx, q, yield)
 }
 
+// Share is how many requests at once a job may have, which has time: most of them,
+// but no more than a quarter of what a child takes, so that chats find a place.
+func (r *Router) Share(most int) int { return max(1, min(most, r.opt.MaxRequests/4)) }
+
 // Warm starts the child of t, and loads its adapter, ahead of the first request.
 // It says how the adapter was proven, "" for a base.
 func (r *Router) Warm(ctx context.Context, t Target) (Proof, error) {
