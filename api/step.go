@@ -117,7 +117,10 @@ type StepExtension struct {
 	AllowParameterChange bool              `json:"allowParameterChange,omitempty"`
 	AllowKernelChange    bool              `json:"allowKernelChange,omitempty"`
 	Precision            string            `json:"precision,omitempty"` // "auto", "float32", "bfloat16"
-	Annotations          map[string]string `json:"annotations,omitempty"`
+	// MetricsURL is a prefix such as s3://acme/runs/, under which a connection may
+	// write: the metrics of the job go to {outputModel id}/metrics.jsonl there.
+	MetricsURL  string            `json:"metricsUrl,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
 
 	// Output only.
 	// Evaluation is what the rows of evaluationDataset said about the result.

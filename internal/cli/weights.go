@@ -29,6 +29,7 @@ type weightFlags struct {
 	JinjaTemplate    string   `group:"Training" help:"Chat template instead of the model's." placeholder:"TEMPLATE"`
 	AllowChange      bool     `group:"Training" name:"allow-parameter-change" help:"Let a continued LoRA differ in all but rank, alpha and targets."`
 	AllowKernel      bool     `group:"Training" name:"allow-kernel-change" help:"Let a resume go on at another kernel level or precision."`
+	MetricsURL       string   `group:"Training" name:"metrics-url" help:"Prefix in your bucket that the metrics go to, as {output}/metrics.jsonl." placeholder:"URL"`
 	Precision        string   `group:"Training" help:"auto, float32 or bfloat16; as config.json says by default."`
 }
 
@@ -42,7 +43,7 @@ func (w *weightFlags) config(output string) *api.TrainingConfig {
 // extension is the part that it has not.
 func (w *weightFlags) extension() *api.StepExtension {
 	return &api.StepExtension{Seed: (*api.Int64)(w.Seed), LoraAlpha: w.Alpha, LoraTargetModules: w.Targets, Beta1: w.Beta1, Beta2: w.Beta2, Epsilon: w.Epsilon,
-		MaxGradNorm: w.MaxGradNorm, ResumeEvery: w.ResumeEvery, AllowParameterChange: w.AllowChange, AllowKernelChange: w.AllowKernel, Precision: w.Precision}
+		MaxGradNorm: w.MaxGradNorm, ResumeEvery: w.ResumeEvery, AllowParameterChange: w.AllowChange, AllowKernelChange: w.AllowKernel, Precision: w.Precision, MetricsURL: w.MetricsURL}
 }
 
 // positive refuses zeros: on the wire they stand for what was not given, so the

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"slices"
 
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/authz"
@@ -166,16 +165,9 @@ func (c *Control) beside(ctx context.Context, account string, d store.Dataset) (
 		}
 		return u, err
 	}
-	all, err := c.DB.AllConnections(ctx, account)
-	if err != nil {
-		return u, err
-	}
 	for _, p := range places {
-		if slices.ContainsFunc(all, func(x store.Connection) bool {
-			prefix, err := objstore.ParseURL(x.URLPrefix)
-			return err == nil && p.Under(prefix)
-		}) {
-			return p, nil
+		if ok, err := c.covered(ctx, account, p); err != nil || ok {
+			return p, err
 		}
 	}
 	return u, rft.Errorf(rft.KindFailedPrecondition, "inputDatasetId: the answers go beside the rows, but no connection of this account covers %s; create one with `firekeep connection create`", places[0])

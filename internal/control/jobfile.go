@@ -123,15 +123,21 @@ func (f *JobFile) Write(ctx context.Context, w io.Writer) error {
 	if f.log {
 		return f.writeLog(ctx, w)
 	}
+	return WriteMetrics(ctx, f.control.DB, f.job, w)
+}
+
+// WriteMetrics writes the metrics of a job: one line of JSON per optimiser batch,
+// each an api.StepMetrics.
+func WriteMetrics(ctx context.Context, db *store.DB, j store.Job, w io.Writer) error {
 	for after := int64(0); ; {
-		batch, err := f.control.DB.MetricsAfter(ctx, f.job.UID, after, eventBatch)
+		batch, err := db.MetricsAfter(ctx, j.UID, after, eventBatch)
 		if err != nil {
 			return err
 		}
 		for _, e := range batch {
 			var m api.StepMetrics
 			if err := json.Unmarshal(e.Data, &m); err != nil {
-				return rft.Wrap(rft.KindDataLoss, err, "the metrics of %s cannot be read", f.job.Name())
+				return rft.Wrap(rft.KindDataLoss, err, "the metrics of %s cannot be read", j.Name())
 			}
 			m.Time, m.Update = api.At(e.Time), e.Update
 			line, err := json.Marshal(m)

@@ -44,6 +44,8 @@ type StepSpec struct {
 	AllowKernelChange bool `json:"allowKernelChange,omitempty"`
 	// Precision is "auto", "float32" or "bfloat16"; "" = as the operator chose.
 	Precision string `json:"precision,omitempty"`
+	// MetricsURL is the prefix that the metrics go to, "" = none.
+	MetricsURL string `json:"metricsUrl,omitempty"`
 	// Changed names the parameters that differ from the LoRA's own, with both
 	// values; only with AllowParameterChange.
 	Changed []string `json:"changed,omitempty"`
@@ -86,6 +88,7 @@ type StepRequest struct {
 	AllowParameterChange bool
 	AllowKernelChange    bool
 	Precision            string // see StepSpec
+	MetricsURL           string // see StepSpec; somebody checked it
 	CreatedBy            string
 	Echo                 json.RawMessage
 }
@@ -109,7 +112,7 @@ func (s *Service) CreateStep(ctx context.Context, r StepRequest, act store.Act) 
 	if r.Precision != "" && !slices.Contains(precisions, r.Precision) {
 		return j, rft.FieldErrorf("firekeep.precision", "firekeep.precision: %q is not one of %s", r.Precision, strings.Join(precisions, ", "))
 	}
-	spec := StepSpec{AllowKernelChange: r.AllowKernelChange, Precision: r.Precision, Echo: r.Echo, KeepAlive: r.KeepAlive}
+	spec := StepSpec{AllowKernelChange: r.AllowKernelChange, Precision: r.Precision, MetricsURL: r.MetricsURL, Echo: r.Echo, KeepAlive: r.KeepAlive}
 	base, warm, err := s.startingPoint(ctx, r)
 	if err != nil {
 		return j, err

@@ -101,7 +101,7 @@ func (a *attempt) put(b objstore.Bucket, to objstore.URL, f catalog.File) error 
 	if same, e := a.sameBytes(a.to(to, identity.Read), at.Key, data); e == nil && same {
 		return nil
 	}
-	return rft.Wrap(rft.KindAlreadyExists, err, "%s exists already with other content; export to another prefix", at)
+	return rft.Wrap(rft.KindAlreadyExists, err, "%s exists already with other content; name another prefix", at)
 }
 
 func (a *attempt) sameBytes(b objstore.Bucket, key string, data []byte) (bool, error) {

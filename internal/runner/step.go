@@ -423,6 +423,7 @@ func (s *stepRun) commit(done wire.TrainDone, st broker.State) error {
 		return rft.Wrap(rft.KindInternal, err, "the step's result cannot be stored")
 	}
 	status := store.OK()
+	status.Message = s.metricsOut(out)
 	if done.NoSignal {
 		status.Message = noSignal(done)
 	}

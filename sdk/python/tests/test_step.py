@@ -44,6 +44,15 @@ def test_cancelled_job_raises(server, client):
         client.request("GET", "/v1/" + job.output_model)
 
 
+def test_metrics_lie_in_the_bucket(server, client):
+    name = unique()
+    job = LLM(model=BASE).reinforcement_step(
+        Dataset.from_list(scored_rows(4), id=unique("d")), name, batch_size_samples=8, metrics_url=f"file://{server.bucket}/runs/"
+    ).wait()
+    lines = [json.loads(line) for line in (server.bucket / "runs" / name / "metrics.jsonl").read_text().splitlines()]
+    assert len(lines) > 1 and lines == client.request("GET", f"/v1/{job.name}/metrics")["metrics"]
+
+
 def test_deleted_job_is_none(server, client):
     job = LLM(model=BASE).reinforcement_step(dataset=Dataset.from_list(scored_rows(2), id=unique("d")), output_model=unique()).wait()
     job.delete()

@@ -1,0 +1,42 @@
+package control
+
+import (
+	"context"
+	"slices"
+
+	"github.com/firekeep/firekeep/internal/objstore"
+	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/store"
+)
+
+// metricsPlace checks the prefix that a job's metrics go to and returns it, "" = none.
+func (c *Control) metricsPlace(ctx context.Context, account, url string) (string, error) {
+	const field = "firekeep.metricsUrl"
+	if url == "" {
+		return "", nil
+	}
+	u, err := objstore.ParseURL(url)
+	if err != nil {
+		return "", within(field, err)
+	}
+	if !u.IsPrefix() {
+		return "", rft.FieldErrorf(field, `%s: %s names an object; name a prefix, which ends in "/"`, field, u)
+	}
+	if u.Scheme == objstore.File {
+		return u.String(), c.Files.check(field, u.String())
+	}
+	ok, err := c.covered(ctx, account, u)
+	if err == nil && !ok {
+		err = rft.FieldErrorf(field, "%s: no connection of this account covers %s; create one with `firekeep connection create`", field, u)
+	}
+	return u.String(), err
+}
+
+// covered reports whether a connection of the account covers a prefix.
+func (c *Control) covered(ctx context.Context, account string, u objstore.URL) (bool, error) {
+	all, err := c.DB.AllConnections(ctx, account)
+	return slices.ContainsFunc(all, func(x store.Connection) bool {
+		prefix, err := objstore.ParseURL(x.URLPrefix)
+		return err == nil && u.Under(prefix)
+	}), err
+}
