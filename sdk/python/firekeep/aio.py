@@ -25,14 +25,14 @@ from ._flow import Json
 from .dataset import DatasetReference
 from .llm import CHAT, ModelHandle, Prompt, executed, given, losses, training
 from .plot import Curve
-from .resources import Collection, ConnectionFlows, DatasetFlows, DeploymentFlows, ModelFlows, SecretFlows, _key_name, preference, supervised
-from .step import Job, OnMetrics
+from .resources import Collection, ConnectionFlows, DatasetFlows, DeploymentFlows, ModelFlows, SecretFlows, _key_name, batch, preference, supervised
+from .step import Batch, Job, OnMetrics, answers_of
 from .types import (
     Attestation, ChatCompletion, ChatCompletionChunk, Checkpoint, Completion, Connection, DatasetInfo, Deployment, Model, Operation, Secret, StepEvent,
     StepMetrics,
 )
 
-__all__ = ["LLM", "Dataset", "ReinforcementStep", "SupervisedFineTuningJob", "DPOJob", "ChatStream", "Resources"]
+__all__ = ["LLM", "Dataset", "ReinforcementStep", "SupervisedFineTuningJob", "DPOJob", "BatchJob", "ChatStream", "Resources"]
 R = TypeVar("R")
 
 
@@ -169,7 +169,7 @@ class _Completions:
 # -- jobs -------------------------------------------------------------------
 
 
-class _AsyncJob(Job):
+class _AsyncFollowed(Job):
     async def get(self) -> Self | None:
         """The job as it is now, a new object; None when it was deleted."""
         return await self._client.arun(self._got())
@@ -178,6 +178,12 @@ class _AsyncJob(Job):
         """Wait until the job is completed; raises as `firekeep.ReinforcementStep.wait` does. `on_metrics` is a plain function."""
         return await self._client.arun(self._waited(poll, timeout, on_metrics))
 
+    async def delete(self) -> None:
+        """Delete the record of the job, and its resume points; one that runs ends. What it wrote stays."""
+        await self._client.arequest("DELETE", "/v1/" + self.name)
+
+
+class _AsyncJob(_AsyncFollowed):
     async def cancel(self) -> None:
         """Ask the job to end; its resume point stays until it is deleted."""
         await self._client.arequest("POST", f"/v1/{self.name}:cancel", body={})
@@ -185,10 +191,6 @@ class _AsyncJob(Job):
     async def resume(self, *, discard_steps: bool = False) -> Self:
         """Take a FAILED or CANCELLED job up again at its last resume point."""
         return await self._client.arun(self._resumed(discard_steps))
-
-    async def delete(self) -> None:
-        """Delete the record of the job, and its resume points. The model that it wrote stays."""
-        await self._client.arequest("DELETE", "/v1/" + self.name)
 
 
 class ReinforcementStep(_AsyncJob):
@@ -238,6 +240,14 @@ class DPOJob(_AsyncJob):
     async def metrics_file(self) -> str:
         """The metrics of each optimiser batch, as text of JSON lines."""
         return await self._client.afetch((await self._client.arequest("GET", f"/v1/{self.name}:getMetricsFileEndpoint"))["signedUrl"])
+
+
+class BatchJob(Batch, _AsyncFollowed):
+    """`firekeep.BatchJob` for asyncio."""
+
+    async def answers(self) -> list[Json]:
+        """The answers, and what went wrong with the others, read from the server."""
+        return answers_of([await self._client.afetch(url) for url in await self._client.arun(self._answer_urls())])
 
 
 # -- resources ----------------------------------------------------------------
@@ -346,6 +356,20 @@ class DPOJobs(_Listed[DPOJob]):
         return self._read(await self._client.arun(preference(self._client, dataset, output_model, model, job_id, config, loss, extra)))
 
 
+class BatchJobs(_Listed[BatchJob]):
+    wire = "batchInferenceJobs"
+
+    def _read(self, resource: Json) -> BatchJob:
+        return BatchJob(self._client, resource)
+
+    async def create(
+        self, dataset: DatasetReference | str, model: str, output_dataset: str | None = None, *, max_tokens: int | None = None, temperature: float | None = None,
+        top_p: float | None = None, top_k: int | None = None, n: int | None = None, job_id: str | None = None, **extra: Any,
+    ) -> BatchJob:
+        defaults = given(maxTokens=max_tokens, temperature=temperature, topP=top_p, topK=top_k, n=n)
+        return self._read(await self._client.arun(batch(self._client, dataset, model, output_dataset, job_id, defaults, extra)))
+
+
 class Resources:
     """`client.aio`: the resources of `firekeep.resources`, each method awaited, `list` read with `async for`."""
 
@@ -383,3 +407,7 @@ class Resources:
     @cached_property
     def dpo_jobs(self) -> DPOJobs:
         return DPOJobs(self._client)
+
+    @cached_property
+    def batch_jobs(self) -> BatchJobs:
+        return BatchJobs(self._client)

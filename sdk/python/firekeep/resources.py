@@ -7,6 +7,7 @@ to others, InvalidArgumentError naming the field, PermissionDeniedError, ...
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any, ClassVar, Generic, TypeVar
@@ -16,7 +17,7 @@ from ._flow import Flow, Json, Pause, ask, at, full_name
 from .dataset import DatasetReference, name_of
 from .errors import FirekeepError
 from .llm import configured, given, losses, training
-from .step import DPOJob, ReinforcementStep, SupervisedFineTuningJob
+from .step import BatchJob, DPOJob, ReinforcementStep, SupervisedFineTuningJob
 from .types import Attestation, Connection, DatasetInfo, Deployment, Model, Operation, Secret
 
 R = TypeVar("R")
@@ -167,6 +168,18 @@ def preference(
     return resource
 
 
+def batch(client: Client, dataset: DatasetReference | str, model: str, output_dataset: str | None, job_id: str | None, defaults: Json, extra: Json) -> Flow[Json]:
+    """Create a batch of requests; `extra` are further fields of a chat request."""
+    if extra:
+        defaults = defaults | {"extraBody": json.dumps(extra)}
+    body = given(outputDatasetId=output_dataset, inferenceParameters=defaults or None)
+    body["inputDatasetId"] = yield from name_of(dataset, client)
+    body["model"] = yield from full_name("models", model)
+    path = yield from at("batchInferenceJobs")
+    resource: Json = yield from ask("POST", path, body=body, params={"batchInferenceJobId": job_id} if job_id else None)
+    return resource
+
+
 def _start(client: Client, model: str) -> Flow[Json]:
     """Where training begins: baseModel, or warmStartFrom for a LoRA."""
     from .llm import ModelHandle
@@ -302,6 +315,24 @@ class DPOJobs(Listed[DPOJob]):
         config = training(lora_rank, learning_rate, max_context_length, epochs, batch_size)
         loss = losses(method, None, beta, orpo_lambda)
         return self._read(self._client.run(preference(self._client, dataset, output_model, model, job_id, config, loss, extra)))
+
+
+class BatchJobs(Listed[BatchJob]):
+    wire = "batchInferenceJobs"
+
+    def _read(self, resource: Json) -> BatchJob:
+        return BatchJob(self._client, resource)
+
+    def create(
+        self, dataset: DatasetReference | str, model: str, output_dataset: str | None = None, *, max_tokens: int | None = None, temperature: float | None = None,
+        top_p: float | None = None, top_k: int | None = None, n: int | None = None, job_id: str | None = None, **extra: Any,
+    ) -> BatchJob:
+        """Answer every row of a dataset of requests, `{"custom_id": ..., "body": {"messages": [...]}}`; returns at once.
+
+        The parameters, and `extra` (any other of a chat request), hold for requests that do not say otherwise.
+        """
+        defaults = given(maxTokens=max_tokens, temperature=temperature, topP=top_p, topK=top_k, n=n)
+        return self._read(self._client.run(batch(self._client, dataset, model, output_dataset, job_id, defaults, extra)))
 
 
 def _key_name(id: str) -> str:

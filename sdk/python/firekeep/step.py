@@ -1,8 +1,9 @@
-"""Jobs that train: reinforcement steps, supervised jobs, preference jobs."""
+"""Jobs: reinforcement steps, supervised and preference jobs, batches of requests."""
 
 from __future__ import annotations
 
 import html
+import json
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -132,7 +133,31 @@ class Job:
         return curve
 
 
-class _SyncJob(Job):
+class Batch(Job):
+    """A batch as both classes of it see it."""
+
+    @property
+    def output_dataset(self) -> str:
+        """Full name of the dataset that the answers are in once the job is completed."""
+        return cast(str, self.resource.get("outputDatasetId", ""))
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Requests in all, answered, and failed."""
+        p = self.resource.get("jobProgress") or {}
+        return int(p.get("totalInputRequests", 0)), int(p.get("successfullyProcessedRequests", 0)), int(p.get("failedRequests", 0))
+
+    def _answer_urls(self) -> Flow[list[str]]:
+        answer = yield from ask("GET", f"/v1/{self.output_dataset}:getDownloadEndpoint")
+        return [url for _, url in sorted((answer.get("filenameToSignedUrls") or {}).items())]
+
+
+def answers_of(texts: list[str]) -> list[Json]:
+    """The rows of files of answers; those that failed have `error` and no `response`."""
+    return [json.loads(line) for text in texts for line in text.splitlines() if line]
+
+
+class _SyncFollowed(Job):
     def get(self) -> Self | None:
         """The job as it is now, a new object; None when it was deleted."""
         return self._client.run(self._got())
@@ -145,6 +170,12 @@ class _SyncJob(Job):
         """
         return self._client.run(self._waited(poll, timeout, on_metrics))
 
+    def delete(self) -> None:
+        """Delete the record of the job, and its resume points; one that runs ends. What it wrote stays."""
+        self._client.request("DELETE", "/v1/" + self.name)
+
+
+class _SyncJob(_SyncFollowed):
     def cancel(self) -> None:
         """Ask the job to end; its resume point stays until it is deleted."""
         self._client.request("POST", f"/v1/{self.name}:cancel", body={})
@@ -155,10 +186,6 @@ class _SyncJob(Job):
         With `discard_steps` a keep-alive trainer forgets the steps that are not done.
         """
         return self._client.run(self._resumed(discard_steps))
-
-    def delete(self) -> None:
-        """Delete the record of the job, and its resume points. The model that it wrote stays."""
-        self._client.request("DELETE", "/v1/" + self.name)
 
 
 class ReinforcementStep(_SyncJob):
@@ -214,3 +241,14 @@ class DPOJob(_SyncJob):
     def metrics_file(self) -> str:
         """The metrics of each optimiser batch, as text of JSON lines."""
         return self._client.fetch(self._client.request("GET", f"/v1/{self.name}:getMetricsFileEndpoint")["signedUrl"])
+
+
+class BatchJob(Batch, _SyncFollowed):
+    """A job that answers a dataset of requests, as the server last described it (docs/batch.md)."""
+
+    def answers(self) -> list[Json]:
+        """`{"custom_id", "response"}` of each row, and `{"custom_id", "error"}` of those that failed, read from the server.
+
+        Answers to rows in a bucket lie beside them, where your own credentials read them; the server refuses to hand those out.
+        """
+        return answers_of([self._client.fetch(url) for url in self._client.run(self._answer_urls())])

@@ -151,3 +151,16 @@ def test_trainers_that_wait(server, client):
         time.sleep(0.1)
     assert client.models.get(output).is_lora
     trainer.cancel()
+
+
+def test_batch_jobs(server, client):
+    rows = [{"custom_id": f"q-{i}", "body": {"messages": [{"role": "user", "content": f"question {i}"}], "temperature": 9 if i == 1 else 0}} for i in range(4)]
+    job = client.batch_jobs.create(Dataset.from_list(rows, id=unique("d")), BASE, max_tokens=3, stop=["zzz"]).wait()
+    assert job.counts == (4, 3, 1) and job.output_dataset.endswith(f"{job.id}-output") and job.name in [j.name for j in client.batch_jobs.list()]
+    answers = {a["custom_id"]: a for a in job.answers()}
+    assert set(answers) == {"q-0", "q-1", "q-2", "q-3"}
+    assert answers["q-0"]["response"]["usage"]["completion_tokens"] <= 3 and answers["q-1"]["error"]["param"] == "temperature"
+    with pytest.raises(InvalidArgumentError, match="custom_id"):
+        client.batch_jobs.create(Dataset.from_list(scored_rows(2), id=unique("d")), BASE)
+    job.delete()
+    assert job.get() is None
