@@ -31,6 +31,7 @@ type SupervisedFineTuningJob struct {
 	EvalCarveout     bool         `json:"evalAutoCarveout,omitempty"`
 	MTPEnabled       bool         `json:"mtpEnabled,omitempty"`
 	JobProgress      *JobProgress `json:"jobProgress,omitempty"`
+	Wandb            *WandbConfig `json:"wandbConfig,omitempty"`
 
 	Firekeep *StepExtension `json:"firekeep,omitempty"`
 }
@@ -47,6 +48,7 @@ type DpoJob struct {
 	Dataset        string          `json:"dataset"`
 	TrainingConfig *TrainingConfig `json:"trainingConfig,omitempty"`
 	LossConfig     *LossConfig     `json:"lossConfig,omitempty"` // DPO unless it says ORPO
+	Wandb          *WandbConfig    `json:"wandbConfig,omitempty"`
 
 	Firekeep *StepExtension `json:"firekeep,omitempty"`
 }

@@ -23,9 +23,16 @@ type RlorTrainerJob struct {
 	EvalCarveout    bool         `json:"evalAutoCarveout,omitempty"`
 	RolloutDeployed string       `json:"rolloutDeploymentName,omitempty"`
 	// OutputModel is a tolerated alias of trainingConfig.outputModel, input only.
-	OutputModel string `json:"outputModel,omitempty"`
+	OutputModel string       `json:"outputModel,omitempty"`
+	Wandb       *WandbConfig `json:"wandbConfig,omitempty"`
 
 	Firekeep *StepExtension `json:"firekeep,omitempty"`
+}
+
+// WandbConfig asks for metrics to be sent to Weights & Biases. Nothing of it but
+// this is read, its API key least of all.
+type WandbConfig struct {
+	Enabled bool `json:"enabled,omitempty"`
 }
 
 // TrainingConfig is the contract's BaseTrainingConfig. Zero means unset, but for
@@ -93,30 +100,30 @@ type JobProgress struct {
 type StepExtension struct {
 	// LossMethod names a loss that the contract has no name for: PPO, DR_GRPO,
 	// CISPO, IMPORTANCE_SAMPLING, SFT. In answers it names every loss.
-	LossMethod           string            `json:"lossMethod,omitempty"`
-	OverlongMaxTokens    *int              `json:"overlongMaxTokens,omitempty"`
-	OverlongBufferTokens *int              `json:"overlongBufferTokens,omitempty"`
-	Seed                 *Int64            `json:"seed,omitempty"`
-	LoraAlpha            *float64          `json:"loraAlpha,omitempty"`
-	LoraTargetModules    []string          `json:"loraTargetModules,omitempty"`
-	ScaleRewards         string            `json:"scaleRewards,omitempty"`      // "group", "none"
-	AdvantageBaseline    string            `json:"advantageBaseline,omitempty"` // "group", "batch", "constant"
-	AdvantageConstant    *float64          `json:"advantageConstant,omitempty"`
-	KLReference          string            `json:"klReference,omitempty"` // "base", "incoming"
-	TISCap               *float64          `json:"tisCap,omitempty"`
-	OffPolicyThreshold   *float64          `json:"offPolicyThreshold,omitempty"`
-	ClipLow              *float64          `json:"clipLow,omitempty"`
-	ClipHigh             *float64          `json:"clipHigh,omitempty"`
-	DualClip             *float64          `json:"dualClip,omitempty"`
-	Beta1                *float64          `json:"beta1,omitempty"`
-	Beta2                *float64          `json:"beta2,omitempty"`
-	Epsilon              *float64          `json:"epsilon,omitempty"`
-	MaxGradNorm          *float64          `json:"maxGradNorm,omitempty"`
-	OnNoSignal           string            `json:"onNoSignal,omitempty"` // "complete", "fail"
-	ResumeEvery          *int              `json:"resumeEvery,omitempty"`
-	AllowParameterChange bool              `json:"allowParameterChange,omitempty"`
-	AllowKernelChange    bool              `json:"allowKernelChange,omitempty"`
-	Precision            string            `json:"precision,omitempty"` // "auto", "float32", "bfloat16"
+	LossMethod           string   `json:"lossMethod,omitempty"`
+	OverlongMaxTokens    *int     `json:"overlongMaxTokens,omitempty"`
+	OverlongBufferTokens *int     `json:"overlongBufferTokens,omitempty"`
+	Seed                 *Int64   `json:"seed,omitempty"`
+	LoraAlpha            *float64 `json:"loraAlpha,omitempty"`
+	LoraTargetModules    []string `json:"loraTargetModules,omitempty"`
+	ScaleRewards         string   `json:"scaleRewards,omitempty"`      // "group", "none"
+	AdvantageBaseline    string   `json:"advantageBaseline,omitempty"` // "group", "batch", "constant"
+	AdvantageConstant    *float64 `json:"advantageConstant,omitempty"`
+	KLReference          string   `json:"klReference,omitempty"` // "base", "incoming"
+	TISCap               *float64 `json:"tisCap,omitempty"`
+	OffPolicyThreshold   *float64 `json:"offPolicyThreshold,omitempty"`
+	ClipLow              *float64 `json:"clipLow,omitempty"`
+	ClipHigh             *float64 `json:"clipHigh,omitempty"`
+	DualClip             *float64 `json:"dualClip,omitempty"`
+	Beta1                *float64 `json:"beta1,omitempty"`
+	Beta2                *float64 `json:"beta2,omitempty"`
+	Epsilon              *float64 `json:"epsilon,omitempty"`
+	MaxGradNorm          *float64 `json:"maxGradNorm,omitempty"`
+	OnNoSignal           string   `json:"onNoSignal,omitempty"` // "complete", "fail"
+	ResumeEvery          *int     `json:"resumeEvery,omitempty"`
+	AllowParameterChange bool     `json:"allowParameterChange,omitempty"`
+	AllowKernelChange    bool     `json:"allowKernelChange,omitempty"`
+	Precision            string   `json:"precision,omitempty"` // "auto", "float32", "bfloat16"
 	// MetricsURL is a prefix such as s3://acme/runs/, under which a connection may
 	// write: the metrics of the job go to {outputModel id}/metrics.jsonl there.
 	MetricsURL  string            `json:"metricsUrl,omitempty"`

@@ -126,6 +126,8 @@ func (c *Control) refuseStep(r *api.RlorTrainerJob) error {
 	switch {
 	case r.ServiceMode:
 		return rft.Errorf(rft.KindUnimplemented, "serviceMode: this server runs steps, one-shot or executed by a keepAlive trainer; it has no training protocol")
+	case r.Wandb != nil && r.Wandb.Enabled:
+		return rft.Errorf(rft.KindUnimplemented, "wandbConfig: this server sends nothing to other services; firekeep.metricsUrl puts metrics.jsonl into your bucket, from where you can send it on")
 	case r.EvalCarveout:
 		return rft.FieldErrorf("evalAutoCarveout", "evalAutoCarveout: name the rows that are held out as evaluationDataset")
 	case r.Dataset == "" && !r.KeepAlive:

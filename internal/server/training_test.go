@@ -103,3 +103,37 @@ func TestStepLogAndCheckpoints(t *testing.T) {
 		t.Errorf("logs for who may not train: %d", status)
 	}
 }
+
+// TestWhatJobsDoNotDo: fields that ask for what no job of this server does are
+// refused by name, and a key for another service is neither kept nor logged.
+func TestWhatJobsDoNotDo(t *testing.T) {
+	f := newFixture(t)
+	const wandb = `"wandbConfig":{"enabled":true,"apiKey":"planted-key","project":"p"}`
+	for _, c := range []struct {
+		collection, body string
+		status           int
+		contains         string
+	}{
+		{"rlorTrainerJobs", wandb, 501, "wandbConfig: this server sends nothing"},
+		{"supervisedFineTuningJobs", wandb, 501, "metricsUrl"},
+		{"dpoJobs", wandb, 501, "metricsUrl"},
+		{"dpoJobs", `"wandbConfig":{"apiKey":"planted-key"}`, 404, "datasets/none"}, // not asked for
+		{"supervisedFineTuningJobs", `"earlyStop":true`, 400, "earlyStop: "},
+		{"supervisedFineTuningJobs", `"mtpEnabled":true`, 400, "mtpEnabled: "},
+		{"rlorTrainerJobs", `"serviceMode":true`, 501, "serviceMode: "},
+		{"rlorTrainerJobs", `"evalAutoCarveout":true`, 400, "evaluationDataset"},
+		{"rlorTrainerJobs", `"firekeep":{"metricsUrl":"s3://elsewhere/x/"}`, 400, "firekeep.metricsUrl: no connection"},
+	} {
+		base := `"trainingConfig":{"baseModel":"base","outputModel":"o"}`
+		if c.collection == "supervisedFineTuningJobs" {
+			base = `"baseModel":"base","outputModel":"o"`
+		}
+		status, _, text := f.do("main/carl", "POST", "/v1/accounts/main/"+c.collection, `{"dataset":"none",`+base+`,`+c.body+`}`)
+		if status != c.status || !strings.Contains(text, c.contains) || strings.Contains(text, "planted") {
+			t.Errorf("%s %s: %d %s", c.collection, c.body, status, text)
+		}
+	}
+	if strings.Contains(f.logs.String(), "planted") {
+		t.Error("the key of another service is in the log")
+	}
+}
