@@ -9,8 +9,9 @@ from fireworks import AsyncFireworks, Fireworks
 from fireworks._models import BaseModel
 
 # What this server adds to resources of the contract, and what the published
-# contract has and this client does not know; it keeps them as extras.
-OURS = {"firekeep", "totalSize", "scope", "kind", "replaces", "createdBy", "rlLoraTunable", "loraAlpha", "loraTargetModules"}
+# contract has and this client does not know; it keeps them as extras. The
+# fingerprint is a field of OpenAI's answers.
+OURS = {"firekeep", "system_fingerprint", "totalSize", "scope", "kind", "replaces", "createdBy", "rlLoraTunable", "loraAlpha", "loraTargetModules"}
 
 
 class Calls:
