@@ -112,10 +112,7 @@ type batchListCmd struct{}
 func (c *batchListCmd) Run(a *app) error {
 	return listing(a, "ID STATE REQUESTS INPUT OUTPUT MODEL CREATED", func(client *api.Client, account string, o api.ListOptions) ([]api.BatchInferenceJob, api.Page, error) {
 		l, err := client.ListBatchJobs(a.ctx, account, o)
-		if err != nil {
-			return nil, api.Page{}, err
-		}
-		return l.Jobs, l.Page, nil
+		return l.Jobs, l.Page, err
 	}, func(j api.BatchInferenceJob) []string {
 		return []string{id(j.Name), jobState(j.State), requests(j.JobProgress), id(j.InputDatasetID), id(j.OutputDatasetID), id(j.Model), at(j.CreateTime)}
 	})

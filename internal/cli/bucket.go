@@ -241,14 +241,9 @@ type connectionDeleteCmd struct {
 
 // Run implements a command.
 func (c *connectionDeleteCmd) Run(a *app) error {
-	client, account, id, err := a.named("NAME", c.Name, rft.Connections)
-	if err != nil {
-		return err
-	}
-	if err := client.DeleteConnection(a.ctx, account, id); err != nil {
-		return err
-	}
-	return a.done("deleted %s", rft.Name{Account: account, Collection: rft.Connections, ID: id})
+	return doing(a, "deleted", "NAME", c.Name, rft.Connections, func(client *api.Client, account, id string) error {
+		return client.DeleteConnection(a.ctx, account, id)
+	})
 }
 
 type stepCredentialsCmd struct {

@@ -226,7 +226,7 @@ func (a *app) hint(err error, command string) string {
 			return "--role makes the user with its first key"
 		case noun == "key":
 			return "`firekeep key list --user USER` shows the keys of a user; --user names whose it is"
-		case verb == "create" && (noun == "step" || noun == "sft" || noun == "dpo" || noun == "batch"):
+		case verb == "create" && slices.Contains(jobs, noun):
 			return "`firekeep dataset list` and `firekeep model list` show what there is"
 		case noun == "deployment" && verb == "create", noun == "chat", noun == "complete":
 			return "`firekeep model list` shows what there is"
@@ -250,12 +250,15 @@ func (a *app) hint(err error, command string) string {
 	case rft.KindPermissionDenied:
 		return "`firekeep whoami` says who you are; `firekeep access review` says who may do what"
 	case rft.KindFailedPrecondition:
-		if verb == "create" && (noun == "step" || noun == "sft" || noun == "dpo" || noun == "batch") {
+		if verb == "create" && slices.Contains(jobs, noun) {
 			return "`firekeep dataset get ID` and `firekeep model get ID` show the state of what a job reads"
 		}
 	}
 	return ""
 }
+
+// jobs are the nouns of what reads datasets and models.
+var jobs = []string{"step", "sft", "dpo", "batch"}
 
 // listed are the nouns whose list says what could have been meant.
 var listed = []string{"model", "dataset", "step", "sft", "dpo", "batch", "connection", "secret", "deployment", "deployed-model", "user", "role", "quota", "identity-provider"}

@@ -118,15 +118,9 @@ type datasetGetCmd struct {
 
 // Run implements a command.
 func (c *datasetGetCmd) Run(a *app) error {
-	client, account, id, err := a.named("NAME", c.Name, rft.Datasets)
-	if err != nil {
-		return err
-	}
-	d, err := client.GetDataset(a.ctx, account, id)
-	if err != nil {
-		return err
-	}
-	return a.show(d)
+	return showing(a, "NAME", c.Name, rft.Datasets, func(client *api.Client, account, id string) (*api.Dataset, error) {
+		return client.GetDataset(a.ctx, account, id)
+	})
 }
 
 type datasetDeleteCmd struct {
@@ -135,12 +129,7 @@ type datasetDeleteCmd struct {
 
 // Run implements a command.
 func (c *datasetDeleteCmd) Run(a *app) error {
-	client, account, id, err := a.named("NAME", c.Name, rft.Datasets)
-	if err != nil {
-		return err
-	}
-	if err := client.DeleteDataset(a.ctx, account, id); err != nil {
-		return err
-	}
-	return a.done("deleted %s", rft.Name{Account: account, Collection: rft.Datasets, ID: id})
+	return doing(a, "deleted", "NAME", c.Name, rft.Datasets, func(client *api.Client, account, id string) error {
+		return client.DeleteDataset(a.ctx, account, id)
+	})
 }

@@ -30,10 +30,7 @@ type deployedListCmd struct{}
 func (c *deployedListCmd) Run(a *app) error {
 	return listing(a, "ID MODEL DEPLOYMENT STATE DEFAULT CREATED", func(client *api.Client, account string, o api.ListOptions) ([]api.DeployedModel, api.Page, error) {
 		l, err := client.ListDeployedModels(a.ctx, account, o)
-		if err != nil {
-			return nil, api.Page{}, err
-		}
-		return l.DeployedModels, l.Page, nil
+		return l.DeployedModels, l.Page, err
 	}, func(d api.DeployedModel) []string {
 		on := "(by its own name)"
 		if d.Deployment != "" {

@@ -81,10 +81,7 @@ func (c *deploymentListCmd) Run(a *app) error {
 			fetch = client.ListDeletedDeployments
 		}
 		l, err := fetch(a.ctx, account, o)
-		if err != nil {
-			return nil, api.Page{}, err
-		}
-		return l.Deployments, l.Page, nil
+		return l.Deployments, l.Page, err
 	}, func(d api.Deployment) []string {
 		return []string{id(d.Name), d.State, d.BaseModel, fmt.Sprintf("%d (%d-%d)", d.ReplicaCount, d.MinReplicaCount, d.MaxReplicaCount), at(d.CreateTime), at(d.DeleteTime)}
 	})
@@ -218,10 +215,7 @@ func (c *unloadLoraCmd) Run(a *app) error {
 	}
 	list, err := all(func(o api.ListOptions) ([]api.DeployedModel, api.Page, error) {
 		l, err := client.ListDeployedModels(a.ctx, account, o)
-		if err != nil {
-			return nil, api.Page{}, err
-		}
-		return l.DeployedModels, l.Page, nil
+		return l.DeployedModels, l.Page, err
 	})
 	if err != nil {
 		return err

@@ -61,17 +61,9 @@ func (c *sftCreateCmd) Run(a *app) error {
 
 // waitSFT follows a job to its end and shows it.
 func (a *app) waitSFT(client *api.Client, account, id string) error {
-	var j *api.SupervisedFineTuningJob
-	err := a.waitJob("sft", id, func() (t training, err error) {
-		if j, err = client.GetSFTJob(a.ctx, account, id); err == nil {
-			t = training{j.Name, rft.JobState(j.State), j.Status, j.JobProgress, j.Firekeep}
-		}
-		return t, err
+	return waitJob(a, "sft", id, func() (*api.SupervisedFineTuningJob, error) { return client.GetSFTJob(a.ctx, account, id) }, func(j *api.SupervisedFineTuningJob) training {
+		return training{j.Name, rft.JobState(j.State), j.Status, j.JobProgress, j.Firekeep}
 	})
-	if err != nil {
-		return err
-	}
-	return a.show(j)
 }
 
 type sftWaitCmd struct {
@@ -104,10 +96,7 @@ type sftListCmd struct{}
 func (c *sftListCmd) Run(a *app) error {
 	return listing(a, "ID STATE DONE DATASET OUTPUT CREATED", func(client *api.Client, account string, o api.ListOptions) ([]api.SupervisedFineTuningJob, api.Page, error) {
 		l, err := client.ListSFTJobs(a.ctx, account, o)
-		if err != nil {
-			return nil, api.Page{}, err
-		}
-		return l.Jobs, l.Page, nil
+		return l.Jobs, l.Page, err
 	}, func(j api.SupervisedFineTuningJob) []string {
 		return []string{id(j.Name), jobState(j.State), percent(j.JobProgress), id(j.Dataset), id(j.OutputModel), at(j.CreateTime)}
 	})

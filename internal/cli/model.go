@@ -209,12 +209,7 @@ type modelDeleteCmd struct {
 
 // Run implements a command.
 func (c *modelDeleteCmd) Run(a *app) error {
-	client, account, id, err := a.named("NAME", c.Name, rft.Models)
-	if err != nil {
-		return err
-	}
-	if err := client.DeleteModel(a.ctx, account, id); err != nil {
-		return err
-	}
-	return a.done("deleted %s", rft.Name{Account: account, Collection: rft.Models, ID: id})
+	return doing(a, "deleted", "NAME", c.Name, rft.Models, func(client *api.Client, account, id string) error {
+		return client.DeleteModel(a.ctx, account, id)
+	})
 }

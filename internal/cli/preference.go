@@ -60,17 +60,9 @@ func (c *dpoCreateCmd) Run(a *app) error {
 
 // waitDPO follows a job to its end and shows it.
 func (a *app) waitDPO(client *api.Client, account, id string) error {
-	var j *api.DpoJob
-	err := a.waitJob("dpo", id, func() (t training, err error) {
-		if j, err = client.GetDPOJob(a.ctx, account, id); err == nil {
-			t = training{Name: j.Name, State: rft.JobState(j.State), Status: j.Status, More: j.Firekeep}
-		}
-		return t, err
+	return waitJob(a, "dpo", id, func() (*api.DpoJob, error) { return client.GetDPOJob(a.ctx, account, id) }, func(j *api.DpoJob) training {
+		return training{Name: j.Name, State: rft.JobState(j.State), Status: j.Status, More: j.Firekeep}
 	})
-	if err != nil {
-		return err
-	}
-	return a.show(j)
 }
 
 type dpoWaitCmd struct {
@@ -103,10 +95,7 @@ type dpoListCmd struct{}
 func (c *dpoListCmd) Run(a *app) error {
 	return listing(a, "ID STATE LOSS DATASET OUTPUT CREATED", func(client *api.Client, account string, o api.ListOptions) ([]api.DpoJob, api.Page, error) {
 		l, err := client.ListDPOJobs(a.ctx, account, o)
-		if err != nil {
-			return nil, api.Page{}, err
-		}
-		return l.Jobs, l.Page, nil
+		return l.Jobs, l.Page, err
 	}, func(j api.DpoJob) []string {
 		loss, output := "-", "-"
 		if j.LossConfig != nil {

@@ -65,10 +65,7 @@ type secretListCmd struct{}
 func (c *secretListCmd) Run(a *app) error {
 	return listing(a, "ID KEY", func(client *api.Client, account string, o api.ListOptions) ([]api.Secret, api.Page, error) {
 		l, err := client.ListSecrets(a.ctx, account, o)
-		if err != nil {
-			return nil, api.Page{}, err
-		}
-		return l.Secrets, l.Page, nil
+		return l.Secrets, l.Page, err
 	}, func(s api.Secret) []string { return []string{id(s.Name), s.KeyName} })
 }
 

@@ -189,15 +189,9 @@ type stepGetCmd struct {
 
 // Run implements a command.
 func (c *stepGetCmd) Run(a *app) error {
-	client, account, id, err := a.named("ID", c.ID, rft.Steps)
-	if err != nil {
-		return err
-	}
-	j, err := client.GetStep(a.ctx, account, id)
-	if err != nil {
-		return err
-	}
-	return a.show(j)
+	return showing(a, "ID", c.ID, rft.Steps, func(client *api.Client, account, id string) (*api.RlorTrainerJob, error) {
+		return client.GetStep(a.ctx, account, id)
+	})
 }
 
 type stepListCmd struct{}
@@ -284,14 +278,9 @@ type stepCancelCmd struct {
 
 // Run implements a command.
 func (c *stepCancelCmd) Run(a *app) error {
-	client, account, id, err := a.named("ID", c.ID, rft.Steps)
-	if err != nil {
-		return err
-	}
-	if err := client.CancelStep(a.ctx, account, id); err != nil {
-		return err
-	}
-	return a.done("cancelling %s", rft.Name{Account: account, Collection: rft.Steps, ID: id})
+	return doing(a, "cancelling", "ID", c.ID, rft.Steps, func(client *api.Client, account, id string) error {
+		return client.CancelStep(a.ctx, account, id)
+	})
 }
 
 type stepDeleteCmd struct {
@@ -300,14 +289,9 @@ type stepDeleteCmd struct {
 
 // Run implements a command.
 func (c *stepDeleteCmd) Run(a *app) error {
-	client, account, id, err := a.named("ID", c.ID, rft.Steps)
-	if err != nil {
-		return err
-	}
-	if err := client.DeleteStep(a.ctx, account, id); err != nil {
-		return err
-	}
-	return a.done("deleted %s", rft.Name{Account: account, Collection: rft.Steps, ID: id})
+	return doing(a, "deleted", "ID", c.ID, rft.Steps, func(client *api.Client, account, id string) error {
+		return client.DeleteStep(a.ctx, account, id)
+	})
 }
 
 type stepWaitCmd struct {

@@ -14,18 +14,12 @@ type stepExecuteCmd struct {
 
 // Run implements a command.
 func (c *stepExecuteCmd) Run(a *app) error {
-	client, account, id, err := a.named("ID", c.ID, rft.Steps)
-	if err != nil {
-		return err
-	}
-	if err := client.ExecuteTrainStep(a.ctx, account, id, &api.ExecuteTrainStepRequest{Dataset: c.Dataset, OutputModel: c.Output}); err != nil {
-		return err
-	}
-	j, err := client.GetStep(a.ctx, account, id)
-	if err != nil {
-		return err
-	}
-	return a.show(j)
+	return showing(a, "ID", c.ID, rft.Steps, func(client *api.Client, account, id string) (*api.RlorTrainerJob, error) {
+		if err := client.ExecuteTrainStep(a.ctx, account, id, &api.ExecuteTrainStepRequest{Dataset: c.Dataset, OutputModel: c.Output}); err != nil {
+			return nil, err
+		}
+		return client.GetStep(a.ctx, account, id)
+	})
 }
 
 // stepResumeCmd takes a step up again.
@@ -36,13 +30,7 @@ type stepResumeCmd struct {
 
 // Run implements a command.
 func (c *stepResumeCmd) Run(a *app) error {
-	client, account, id, err := a.named("ID", c.ID, rft.Steps)
-	if err != nil {
-		return err
-	}
-	j, err := client.ResumeStep(a.ctx, account, id, &api.ResumeJobRequest{DiscardSteps: c.Discard})
-	if err != nil {
-		return err
-	}
-	return a.show(j)
+	return showing(a, "ID", c.ID, rft.Steps, func(client *api.Client, account, id string) (*api.RlorTrainerJob, error) {
+		return client.ResumeStep(a.ctx, account, id, &api.ResumeJobRequest{DiscardSteps: c.Discard})
+	})
 }

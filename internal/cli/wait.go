@@ -106,15 +106,19 @@ func (a *app) ended(t training) error {
 	return nil
 }
 
-// waitJob follows a job without metrics to its end.
-func (a *app) waitJob(noun, id string, get func() (training, error)) error {
-	t, err := watch(a, get, func(t training) (string, string, bool) {
+// waitJob follows a job without metrics to its end and shows it.
+func waitJob[T any](a *app, noun, id string, get func() (*T, error), as func(*T) training) error {
+	j, err := watch(a, get, func(j *T) (string, string, bool) {
+		t := as(j)
 		return t.news(), t.line(nil), t.State.Terminal()
 	})
 	if err != nil {
 		return a.leave(err, noun, id)
 	}
-	return a.ended(t)
+	if err := a.ended(as(j)); err != nil {
+		return err
+	}
+	return a.show(j)
 }
 
 // leave says of a job that nobody waits for any more how to look after it.

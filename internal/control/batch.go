@@ -165,9 +165,13 @@ func (c *Control) beside(ctx context.Context, account string, d store.Dataset) (
 		}
 		return u, err
 	}
+	all, err := c.DB.AllConnections(ctx, account)
+	if err != nil {
+		return u, err
+	}
 	for _, p := range places {
-		if ok, err := c.covered(ctx, account, p); err != nil || ok {
-			return p, err
+		if covered(all, p) {
+			return p, nil
 		}
 	}
 	return u, rft.Errorf(rft.KindFailedPrecondition, "inputDatasetId: the answers go beside the rows, but no connection of this account covers %s; create one with `firekeep connection create`", places[0])

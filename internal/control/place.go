@@ -25,18 +25,17 @@ func (c *Control) metricsPlace(ctx context.Context, account, url string) (string
 	if u.Scheme == objstore.File {
 		return u.String(), c.Files.check(field, u.String())
 	}
-	ok, err := c.covered(ctx, account, u)
-	if err == nil && !ok {
+	all, err := c.DB.AllConnections(ctx, account)
+	if err == nil && !covered(all, u) {
 		err = rft.FieldErrorf(field, "%s: no connection of this account covers %s; create one with `firekeep connection create`", field, u)
 	}
 	return u.String(), err
 }
 
-// covered reports whether a connection of the account covers a prefix.
-func (c *Control) covered(ctx context.Context, account string, u objstore.URL) (bool, error) {
-	all, err := c.DB.AllConnections(ctx, account)
+// covered reports whether one of the connections covers a prefix.
+func covered(all []store.Connection, u objstore.URL) bool {
 	return slices.ContainsFunc(all, func(x store.Connection) bool {
 		prefix, err := objstore.ParseURL(x.URLPrefix)
 		return err == nil && u.Under(prefix)
-	}), err
+	})
 }

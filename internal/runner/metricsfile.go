@@ -2,7 +2,6 @@ package runner
 
 import (
 	"bytes"
-	"encoding/json"
 	"path"
 
 	"github.com/firekeep/firekeep/internal/catalog"
@@ -36,11 +35,7 @@ func (s *stepRun) metricsOut(out store.Model) (problem string) {
 	}
 	problem = "the metrics were not written to " + s.spec.MetricsURL + ": " + rft.PublicMessage(err)
 	s.Log.Warn("metrics are not written", "job", s.job.Name(), "error", err)
-	data, err := json.Marshal(map[string]string{"message": problem})
-	if err == nil {
-		err = s.report(nil, store.Event{Kind: store.EventWarning, Data: data})
-	}
-	if err != nil {
+	if err := s.warn(problem); err != nil {
 		s.Log.Warn("a warning is not stored", "job", s.job.Name(), "error", err)
 	}
 	return problem

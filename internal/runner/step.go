@@ -338,11 +338,16 @@ func (s *stepRun) sign(p wire.Progress) error {
 }
 
 func (s *stepRun) warning(w wire.Warning) error {
-	data, err := json.Marshal(map[string]string{"message": w.Message})
+	s.Log.Warn("engine warning", "job", s.job.Name(), "message", w.Message)
+	return s.warn(w.Message)
+}
+
+// warn stores a warning for who looks at the job.
+func (s *stepRun) warn(message string) error {
+	data, err := json.Marshal(map[string]string{"message": message})
 	if err != nil {
 		return rft.Wrap(rft.KindInternal, err, "a warning cannot be stored")
 	}
-	s.Log.Warn("engine warning", "job", s.job.Name(), "message", w.Message)
 	return s.report(nil, store.Event{Kind: store.EventWarning, Data: data})
 }
 
