@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"maps"
 	"net/http"
 
 	"github.com/firekeep/firekeep/api"
@@ -33,18 +34,14 @@ func NewBatchModel(ctx context.Context, db *store.DB, router *serving.Router, ac
 // Request makes a sampling of a row's body, as chat/completions would.
 func (b BatchModel) Request(body map[string]json.RawMessage) (*Sampling, error) {
 	merged := map[string]json.RawMessage{}
-	for k, v := range b.Defaults {
-		merged[k] = v
-	}
+	maps.Copy(merged, b.Defaults)
 	if _, ok := body["max_completion_tokens"]; ok { // another name of the default
 		delete(merged, "max_tokens")
 	}
 	if _, ok := body["max_tokens"]; ok {
 		delete(merged, "max_completion_tokens")
 	}
-	for k, v := range body {
-		merged[k] = v
-	}
+	maps.Copy(merged, body)
 	raw, err := json.Marshal(merged)
 	if err != nil {
 		return nil, rft.Wrap(rft.KindInvalidArgument, err, "body: is not the JSON of a chat request")

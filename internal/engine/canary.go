@@ -26,23 +26,11 @@ const canarySeed = 0x63616e617279
 // SplitMix64, each modulo its size.
 func CanaryIDs(vocab, n int) []int32 {
 	ids := make([]int32, n)
-	for i, v := range splitmix(canarySeed, n) {
-		ids[i] = int32(v % uint64(vocab))
+	state := uint64(canarySeed)
+	for i := range ids {
+		ids[i] = int32(SplitMix64(&state) % uint64(vocab))
 	}
 	return ids
-}
-
-// splitmix returns the first n values of SplitMix64.
-func splitmix(state uint64, n int) []uint64 {
-	out := make([]uint64, n)
-	for i := range out {
-		state += 0x9e3779b97f4a7c15
-		z := state
-		z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-		z = (z ^ z>>27) * 0x94d049bb133111eb
-		out[i] = z ^ z>>31
-	}
-	return out
 }
 
 // Tokens is the length of the sequence that c was computed on.

@@ -13,7 +13,8 @@ func TestCanaryIDs(t *testing.T) {
 	if got, want := CanaryIDs(49152, 4), CanaryIDs(49152, 32)[:4]; !slices.Equal(got, want) {
 		t.Errorf("a shorter canary is another: %v, %v", got, want)
 	}
-	if got, want := splitmix(1234567, 2), []uint64{6457827717110365317, 3203168211198807973}; !slices.Equal(got, want) {
+	state := uint64(1234567)
+	if got, want := []uint64{SplitMix64(&state), SplitMix64(&state)}, []uint64{6457827717110365317, 3203168211198807973}; !slices.Equal(got, want) {
 		t.Errorf("SplitMix64: %d, want %d", got, want)
 	}
 	for _, id := range CanaryIDs(97, 1000) {

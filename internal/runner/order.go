@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/engine"
 )
 
 // The training order of a dataset. It is a function of the index, the seed and
@@ -36,16 +37,10 @@ type order struct {
 	epochs int
 }
 
-// splitMix is the generator SplitMix64 (Steele, Lea, Flood 2014).
+// splitMix draws from engine.SplitMix64.
 type splitMix uint64
 
-func (s *splitMix) next() uint64 {
-	*s += 0x9e3779b97f4a7c15
-	z := uint64(*s)
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
-}
+func (s *splitMix) next() uint64 { return engine.SplitMix64((*uint64)(s)) }
 
 // uniform draws from [0, n) without bias.
 func (s *splitMix) uniform(n uint64) uint64 {

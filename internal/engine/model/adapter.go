@@ -26,22 +26,12 @@ func NewAdapter(cfg *engine.Config, rank int, alpha float64, targets []string, s
 			bound := 1 / math.Sqrt(float64(in))
 			state := uint64(seed)<<32 + uint64(l)*16 + uint64(t)
 			for i := range w {
-				u := float64(splitMix64(&state)>>40) / (1 << 24)
+				u := float64(engine.SplitMix64(&state)>>40) / (1 << 24)
 				w[i] = float32((2*u - 1) * bound)
 			}
 		}
 	}
 	return a, nil
-}
-
-// splitMix64 advances the state and returns the next output (Steele, Lea,
-// Flood 2014).
-func splitMix64(state *uint64) uint64 {
-	*state += 0x9e3779b97f4a7c15
-	z := *state
-	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
-	z = (z ^ z>>27) * 0x94d049bb133111eb
-	return z ^ z>>31
 }
 
 // maxRank bounds the rank of an adapter: PEFT's users stay far below.

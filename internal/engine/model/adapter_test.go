@@ -50,7 +50,7 @@ func TestNewAdapterIsUniformAndSeeded(t *testing.T) {
 func TestSplitMix64(t *testing.T) {
 	state := uint64(1234567)
 	for _, want := range []uint64{6457827717110365317, 3203168211198807973, 9817491932198370423} {
-		if got := splitMix64(&state); got != want {
+		if got := engine.SplitMix64(&state); got != want {
 			t.Errorf("%d instead of %d", got, want)
 		}
 	}

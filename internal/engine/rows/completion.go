@@ -3,24 +3,12 @@ package rows
 import "slices"
 
 // completion is a row of plain text: a prompt and what follows it, without roles
-// and without a template. The fields are offsets of the values in the line, as
-// those of a pair are, and for the same reason.
+// and without a template. The fields are where the values begin (later), 0 = absent.
 type completion struct {
 	prompt, completion int
 }
 
 func (c *completion) complete() bool { return c.prompt > 0 && c.completion > 0 }
-
-// completionField notes where a field's value begins and skips it.
-func (p *rowParser) completionField(c *completion, key []byte) {
-	p.peek()
-	if string(key) == "prompt" {
-		c.prompt = p.at
-	} else {
-		c.completion = p.at
-	}
-	p.skip()
-}
 
 // finishCompletion makes the sample of the row from its two texts and the fields
 // that any sample may have.

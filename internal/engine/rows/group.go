@@ -197,12 +197,20 @@ func (p *rowParser) row() row {
 		case "samples":
 			r.format = FormatRL
 			p.samples(&r)
-		case "input", "preferred_output", "non_preferred_output":
-			p.pairField(&two, key)
-		case "prompt", "completion":
-			p.completionField(&text, key)
-		case "custom_id", "body":
-			p.requestField(&ask, key)
+		case "input":
+			two.input = p.later()
+		case "preferred_output":
+			two.preferred = p.later()
+		case "non_preferred_output":
+			two.rejected = p.later()
+		case "prompt":
+			text.prompt = p.later()
+		case "completion":
+			text.completion = p.later()
+		case "custom_id":
+			ask.id = p.later()
+		case "body":
+			ask.body = p.later()
 		default:
 			p.sampleField(&chat, &seen, key)
 		}
@@ -236,6 +244,16 @@ func (p *rowParser) row() row {
 		p.fail(RuleFormat, "samples", "a row needs samples, or messages, or prompt and completion, or input with preferred_output and non_preferred_output, or custom_id with body")
 	}
 	return r
+}
+
+// later notes where a value begins and skips it. A row of another format may have
+// a key of the name that means something else, so such values are read at the
+// row's end, when its format is known. Offsets are above 0.
+func (p *rowParser) later() int {
+	p.peek()
+	at := p.at
+	p.skip()
+	return at
 }
 
 func (p *rowParser) samples(r *row) {

@@ -1,29 +1,14 @@
 package rows
 
 // pair is a row of preferences: a conversation, and two answers to it of which
-// one is preferred. Each answer is one assistant message. The fields are offsets
-// of the values in the line, 0 = absent: a row of another format may have keys
-// of these names that mean something else, so they are read only at its end.
+// one is preferred. Each answer is one assistant message. The fields are where
+// the values begin (later), 0 = absent.
 type pair struct {
 	input, preferred, rejected int
 }
 
 func (p *pair) complete() bool { return p.input > 0 && p.preferred > 0 && p.rejected > 0 }
 func (p *pair) any() bool      { return p.preferred > 0 || p.rejected > 0 }
-
-// pairField notes where a field's value begins and skips it.
-func (p *rowParser) pairField(two *pair, key []byte) {
-	p.peek()
-	switch string(key) {
-	case "input":
-		two.input = p.at
-	case "preferred_output":
-		two.preferred = p.at
-	case "non_preferred_output":
-		two.rejected = p.at
-	}
-	p.skip()
-}
 
 // finishPair makes the two samples of the row: the preferred one first. Weights
 // of messages play no part: what is compared are the two answers.

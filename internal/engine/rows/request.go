@@ -18,21 +18,10 @@ const (
 type requestID [16]byte
 
 // request is a row of a batch: {"custom_id":"…","body":{…}}. The fields are
-// offsets of the values in the line, 0 = absent: a row of another format may have
-// keys of these names that mean something else, so they are read only at its end.
+// where the values begin (later), 0 = absent.
 type request struct{ id, body int }
 
 func (q *request) any() bool { return q.id > 0 || q.body > 0 }
-
-func (p *rowParser) requestField(q *request, key []byte) {
-	p.peek()
-	if string(key) == "body" {
-		q.body = p.at
-	} else {
-		q.id = p.at
-	}
-	p.skip()
-}
 
 // finishRequest checks the two fields. What is in the body is the sampler's to
 // judge: a request that it refuses gets an error as its answer.
