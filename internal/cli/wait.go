@@ -10,7 +10,8 @@ import (
 )
 
 // watch asks for something until look says that it is done. look also says what is
-// new, and how to tell a person.
+// new, and how to tell a person; how it ended is told too, so that what was over
+// before the first look has a line like any other.
 func watch[T any](a *app, get func() (T, error), look func(T) (news, line string, done bool)) (T, error) {
 	f := a.follow()
 	defer f.end()
@@ -25,10 +26,10 @@ func watch[T any](a *app, get func() (T, error), look func(T) (news, line string
 		}
 		f.answered()
 		news, line, done := look(v)
+		f.show(news, line)
 		if done {
 			return v, nil
 		}
-		f.show(news, line)
 		if err := a.pause(pollEvery); err != nil {
 			return v, err
 		}
