@@ -4,6 +4,9 @@
     .venv/bin/python bench/precision_curve.py                                    # 30 rounds, 3 seeds: hours
     .venv/bin/python bench/precision_curve.py --rounds 2 --seeds 1 --held-out 20 # a short form
 
+Each finished run is kept in bench/out/precision_curve/, so that a curve which was stopped goes on where it was
+(--fresh begins again; --only float32 or bfloat16 runs one of the two and compares nothing).
+
 The held-out reward of the last checkpoint must lie within 2 standard errors of float32's. The error of a difference
 counts both spreads over seeds. Results go to bench/precision_curve.json; the exit code is 1 when the bound is missed.
 """
@@ -14,11 +17,14 @@ import math
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+KEPT = ROOT / "bench/out/precision_curve"
+PRECISIONS = ("float32", "bfloat16")
 sys.path[:0] = [str(ROOT / "sdk/python"), str(ROOT / "demo")]
 
 import demo  # noqa: E402
@@ -77,6 +83,23 @@ def learn(a, precision, seed, work):
                 server.process.wait(20)
 
 
+def run(a, precision, seed, work):
+    """learn, unless a run of the same settings is kept."""
+    settings = {k: getattr(a, k) for k in ("rounds", "prompts", "held_out", "learning_rate")} | {"precision": precision, "seed": seed}
+    kept = KEPT / f"{precision}-{seed}.json"
+    if kept.exists() and not a.fresh:
+        was = json.loads(kept.read_text())
+        if was["settings"] == settings:
+            return was["run"]
+    got = learn(a, precision, seed, work)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    part = kept.with_suffix(".part")
+    got["commit"] = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=ROOT).stdout.strip()
+    part.write_text(json.dumps({"settings": settings, "run": got}))
+    part.rename(kept)
+    return got
+
+
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--rounds", type=int, default=30)
@@ -85,12 +108,16 @@ def main():
     p.add_argument("--held-out", type=int, default=100)
     p.add_argument("--learning-rate", type=float, default=5e-4)
     p.add_argument("--out", default=str(ROOT / "bench/precision_curve.json"))
+    p.add_argument("--only", choices=PRECISIONS)
+    p.add_argument("--fresh", action="store_true", help="forget the runs that are kept")
     a = p.parse_args()
     work = Path(tempfile.mkdtemp(prefix="firekeep-curve-"))
     try:
-        runs = {precision: [learn(a, precision, seed, work) for seed in range(1, a.seeds + 1)] for precision in ("float32", "bfloat16")}
+        runs = {precision: [run(a, precision, seed, work) for seed in range(1, a.seeds + 1)] for precision in PRECISIONS if a.only in (None, precision)}
     finally:
         shutil.rmtree(work, ignore_errors=True)
+    if a.only:
+        return
     ends = {precision: [r["after"] for r in rs] for precision, rs in runs.items()}
     means = {precision: statistics.mean(xs) for precision, xs in ends.items()}
     # Over seeds where there are several; else that of a mean of held-out rewards in [0, 1].
