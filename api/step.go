@@ -124,6 +124,11 @@ type StepExtension struct {
 	AllowParameterChange bool     `json:"allowParameterChange,omitempty"`
 	AllowKernelChange    bool     `json:"allowKernelChange,omitempty"`
 	Precision            string   `json:"precision,omitempty"` // "auto", "float32", "bfloat16"
+	// MemoryBytes limits what the step may use besides the base weights, which all
+	// engines of the host share: blocks are computed twice rather than kept where it
+	// asks for that, and the result is the same to the byte. The host's own limit
+	// stands; 0 = that.
+	MemoryBytes Int64 `json:"memoryBytes,omitempty"`
 	// MetricsURL is a prefix such as s3://acme/runs/, under which a connection may
 	// write: the metrics of the job go to {outputModel id}/metrics.jsonl there.
 	MetricsURL  string            `json:"metricsUrl,omitempty"`

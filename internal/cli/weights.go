@@ -30,6 +30,7 @@ type weightFlags struct {
 	AllowChange      bool     `group:"Training" name:"allow-parameter-change" help:"Let a continued LoRA differ in all but rank, alpha and targets."`
 	AllowKernel      bool     `group:"Training" name:"allow-kernel-change" help:"Let a resume go on at another kernel level or precision."`
 	MetricsURL       string   `group:"Training" name:"metrics-url" help:"Prefix in your bucket that the metrics go to, as {output}/metrics.jsonl." placeholder:"URL"`
+	Memory           byteSize `group:"Training" help:"Limit of the step's memory beside the base weights, such as 4GiB; blocks are computed twice where it asks for that. The host's by default." placeholder:"SIZE"`
 	Precision        string   `group:"Training" help:"auto, float32 or bfloat16; as config.json says by default."`
 }
 
@@ -43,7 +44,7 @@ func (w *weightFlags) config(output string) *api.TrainingConfig {
 // extension is the part that it has not.
 func (w *weightFlags) extension() *api.StepExtension {
 	return &api.StepExtension{Seed: (*api.Int64)(w.Seed), LoraAlpha: w.Alpha, LoraTargetModules: w.Targets, Beta1: w.Beta1, Beta2: w.Beta2, Epsilon: w.Epsilon,
-		MaxGradNorm: w.MaxGradNorm, ResumeEvery: w.ResumeEvery, AllowParameterChange: w.AllowChange, AllowKernelChange: w.AllowKernel, Precision: w.Precision, MetricsURL: w.MetricsURL}
+		MaxGradNorm: w.MaxGradNorm, ResumeEvery: w.ResumeEvery, AllowParameterChange: w.AllowChange, AllowKernelChange: w.AllowKernel, Precision: w.Precision, MemoryBytes: api.Int64(w.Memory), MetricsURL: w.MetricsURL}
 }
 
 // positive refuses zeros: on the wire they stand for what was not given, so the

@@ -67,7 +67,7 @@ func (c *Control) stepRequest(ctx context.Context, account string, r *api.RlorTr
 	}
 	echo, err := json.Marshal(api.TrainingConfig{Region: t.Region, AcceleratorType: t.AcceleratorType, AcceleratorCount: t.AcceleratorCount})
 	return job.StepRequest{Account: account, KeepAlive: r.KeepAlive, DisplayName: r.DisplayName, Dataset: r.Dataset, EvalDataset: r.EvalDataset, BaseModel: t.BaseModel, WarmStartFrom: t.WarmStartFrom,
-		OutputModel: orElse(t.OutputModel, r.OutputModel), Params: params, AllowParameterChange: x.AllowParameterChange, AllowKernelChange: x.AllowKernelChange, Precision: x.Precision, MetricsURL: place, Echo: echo}, err
+		OutputModel: orElse(t.OutputModel, r.OutputModel), Params: params, AllowParameterChange: x.AllowParameterChange, AllowKernelChange: x.AllowKernelChange, Precision: x.Precision, MemoryBytes: int64(x.MemoryBytes), MetricsURL: place, Echo: echo}, err
 }
 
 // stepResource is what policies can look at: the account, and what the step reads
@@ -286,7 +286,7 @@ func wireStep(j store.Job) api.RlorTrainerJob {
 	}
 	x.Beta1, x.Beta2, x.Epsilon, x.MaxGradNorm, x.ResumeEvery = &s.Beta1, &s.Beta2, &s.Epsilon, &s.MaxGradNorm, &s.ResumeEvery
 	x.AllowParameterChange, x.AllowKernelChange, x.Precision = len(spec.Changed) > 0, spec.AllowKernelChange, spec.Precision
-	x.MetricsURL = spec.MetricsURL
+	x.MetricsURL, x.MemoryBytes = spec.MetricsURL, api.Int64(spec.MemoryBytes)
 	if j.KeepsAlive() {
 		if state, err := j.TrainerState(); err == nil {
 			x.Update = api.Int64(state.Updates)

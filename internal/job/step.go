@@ -44,6 +44,9 @@ type StepSpec struct {
 	AllowKernelChange bool `json:"allowKernelChange,omitempty"`
 	// Precision is "auto", "float32" or "bfloat16"; "" = as the operator chose.
 	Precision string `json:"precision,omitempty"`
+	// MemoryBytes limits the step's own memory, beside mapped weights; 0 = as the
+	// operator chose, whose limit stands if it is less.
+	MemoryBytes int64 `json:"memoryBytes,omitempty"`
 	// MetricsURL is the prefix that the metrics go to, "" = none.
 	MetricsURL string `json:"metricsUrl,omitempty"`
 	// Changed names the parameters that differ from the LoRA's own, with both
@@ -88,10 +91,14 @@ type StepRequest struct {
 	AllowParameterChange bool
 	AllowKernelChange    bool
 	Precision            string // see StepSpec
+	MemoryBytes          int64  // see StepSpec
 	MetricsURL           string // see StepSpec; somebody checked it
 	CreatedBy            string
 	Echo                 json.RawMessage
 }
+
+// leastMemory is below what the smallest step needs for its program alone.
+const leastMemory = 256 << 20
 
 // idFields are what the wire calls the id of a new job.
 var idFields = map[store.JobKind]string{store.JobStep: "rlorTrainerJobId", store.JobSFT: "supervisedFineTuningJobId", store.JobDPO: "dpoJobId"}
@@ -112,7 +119,10 @@ func (s *Service) CreateStep(ctx context.Context, r StepRequest, act store.Act) 
 	if r.Precision != "" && !slices.Contains(precisions, r.Precision) {
 		return j, rft.FieldErrorf("firekeep.precision", "firekeep.precision: %q is not one of %s", r.Precision, strings.Join(precisions, ", "))
 	}
-	spec := StepSpec{AllowKernelChange: r.AllowKernelChange, Precision: r.Precision, MetricsURL: r.MetricsURL, Echo: r.Echo, KeepAlive: r.KeepAlive}
+	if r.MemoryBytes != 0 && r.MemoryBytes < leastMemory {
+		return j, rft.FieldErrorf("firekeep.memoryBytes", "firekeep.memoryBytes: %d is too little for any step; give at least %d (256 MiB), or leave it out", r.MemoryBytes, leastMemory)
+	}
+	spec := StepSpec{AllowKernelChange: r.AllowKernelChange, Precision: r.Precision, MemoryBytes: r.MemoryBytes, MetricsURL: r.MetricsURL, Echo: r.Echo, KeepAlive: r.KeepAlive}
 	base, warm, err := s.startingPoint(ctx, r)
 	if err != nil {
 		return j, err

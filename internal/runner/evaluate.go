@@ -27,7 +27,7 @@ func (s *stepRun) evaluate(trained wire.TrainDone, st broker.State) error {
 		return err
 	}
 	defer weights.Close()
-	o := s.options("step", weights)
+	o := s.stepOptions(weights)
 	o.Level, o.Precision = s.ran.Level, s.ran.Precision
 	child, err := s.Host.Start(s.ctx, o)
 	if err != nil {

@@ -220,7 +220,7 @@ func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
 		return fail(err)
 	}
 	defer weights.Close()
-	o := s.options("step", weights)
+	o := s.stepOptions(weights)
 	choice, err := s.choose()
 	if err != nil {
 		return fail(err)
@@ -253,6 +253,16 @@ func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
 		Mark:     func(m wire.Mark, st broker.State) error { return s.mark(m, st) },
 	})
 	return done, state, nameObject(err, src.names)
+}
+
+// stepOptions describe a child that computes the step, within the limits of host
+// and job.
+func (s *stepRun) stepOptions(w *catalog.Weights) broker.Options {
+	o := s.options("step", w)
+	if most := s.spec.MemoryBytes; most > 0 && (o.MemoryBytes == 0 || most < o.MemoryBytes) {
+		o.MemoryBytes = most
+	}
+	return o
 }
 
 // choose says what the child computes on. The rest of a job must give the same

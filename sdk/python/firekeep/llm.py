@@ -257,7 +257,8 @@ _WIRE_LOSSES = {"GRPO", "DAPO", "GSPO_TOKEN", "DPO", "ORPO"}
 # Fields of Firekeep's own, in the `firekeep` object.
 _OWN_FIELDS = {
     "seed", "scaleRewards", "advantageBaseline", "advantageConstant", "klReference", "tisCap", "offPolicyThreshold", "clipLow", "clipHigh",
-    "dualClip", "beta1", "beta2", "epsilon", "maxGradNorm", "onNoSignal", "resumeEvery", "allowParameterChange", "allowKernelChange", "precision", "annotations", "metricsUrl",
+    "dualClip", "beta1", "beta2", "epsilon", "maxGradNorm", "onNoSignal", "resumeEvery", "allowParameterChange", "allowKernelChange", "precision", "memoryBytes", "annotations",
+    "metricsUrl",
     "overlongMaxTokens", "overlongBufferTokens",
 }
 
