@@ -80,7 +80,22 @@ type Checkpoint struct {
 	Model          string `json:"model,omitempty"` // of an INFERENCE_LORA; not of the contract
 }
 
-// CheckpointList answers GET rlorTrainerJobs/{id}/checkpoints.
+// PromoteCheckpointRequest makes a model of a checkpoint.
+type PromoteCheckpointRequest struct {
+	OutputModel  string `json:"outputModel"`            // must not exist
+	TrainerJobID string `json:"trainerJobId,omitempty"` // the job, where the path does not name it
+	BaseModel    string `json:"baseModel"`              // that of the checkpoint
+	// AsyncPromotion asks for an operation; the model is there at once either way.
+	AsyncPromotion      bool   `json:"asyncPromotion,omitempty"`
+	HotLoadDeploymentID string `json:"hotLoadDeploymentId,omitempty"` // of no use here
+}
+
+// PromoteCheckpointResponse holds the new model, which is READY.
+type PromoteCheckpointResponse struct {
+	Model *Model `json:"model"`
+}
+
+// CheckpointList answers GET rlorTrainerJobs/{id}/checkpoints, and those of the other jobs that train.
 type CheckpointList struct {
 	Checkpoints []Checkpoint `json:"checkpoints"`
 	Page

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"net/url"
-	"strconv"
 )
 
 // This file has one method per operation of the control plane.
@@ -136,22 +135,6 @@ func (c *Client) ResumeStep(ctx context.Context, account, id string, r *ResumeJo
 // DeleteStep deletes the record of a step.
 func (c *Client) DeleteStep(ctx context.Context, account, id string) error {
 	return c.call(ctx, "DELETE", path(account, "rlorTrainerJobs", id), nil, nil, nil)
-}
-
-// StepMetrics lists the metrics of updates > after.
-func (c *Client) StepMetrics(ctx context.Context, account, id string, after int64) (*StepMetricsList, error) {
-	return get[StepMetricsList](ctx, c, path(account, "rlorTrainerJobs", id, "metrics"), url.Values{"after": {strconv.FormatInt(after, 10)}})
-}
-
-// StepEvents lists the history of a step.
-func (c *Client) StepEvents(ctx context.Context, account, id string) (*StepEventList, error) {
-	return c.StepEventsAfter(ctx, account, id, 0)
-}
-
-// StepEventsAfter lists the events of a step whose sequence number is greater than
-// after, a page at most.
-func (c *Client) StepEventsAfter(ctx context.Context, account, id string, after int64) (*StepEventList, error) {
-	return get[StepEventList](ctx, c, path(account, "rlorTrainerJobs", id, "events"), url.Values{"after": {strconv.FormatInt(after, 10)}})
 }
 
 // CreateDeployment creates a deployment.

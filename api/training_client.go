@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"net/url"
+	"strconv"
 )
 
 // Operations of jobs that train, beyond those of one-shot steps.
@@ -15,9 +16,32 @@ func jobID(field, id string) url.Values {
 	return url.Values{field: {id}}
 }
 
-// ListCheckpoints lists the checkpoints of a step or trainer.
-func (c *Client) ListCheckpoints(ctx context.Context, account, id string) (*CheckpointList, error) {
-	return get[CheckpointList](ctx, c, path(account, "rlorTrainerJobs", id, "checkpoints"), nil)
+// Collections of jobs that train: where their histories and checkpoints are.
+const (
+	StepJobs = "rlorTrainerJobs"
+	SFTJobs  = "supervisedFineTuningJobs"
+	DPOJobs  = "dpoJobs"
+)
+
+// JobMetrics lists the metrics of a job's updates > after, a page at most.
+func (c *Client) JobMetrics(ctx context.Context, account, collection, id string, after int64) (*StepMetricsList, error) {
+	return get[StepMetricsList](ctx, c, path(account, collection, id, "metrics"), url.Values{"after": {strconv.FormatInt(after, 10)}})
+}
+
+// JobEvents lists the events of a job whose sequence number is greater than after,
+// a page at most.
+func (c *Client) JobEvents(ctx context.Context, account, collection, id string, after int64) (*StepEventList, error) {
+	return get[StepEventList](ctx, c, path(account, collection, id, "events"), url.Values{"after": {strconv.FormatInt(after, 10)}})
+}
+
+// ListCheckpoints lists the checkpoints of a job or trainer.
+func (c *Client) ListCheckpoints(ctx context.Context, account, collection, id string) (*CheckpointList, error) {
+	return get[CheckpointList](ctx, c, path(account, collection, id, "checkpoints"), nil)
+}
+
+// PromoteCheckpoint makes a model of its own of a LoRA that a job made.
+func (c *Client) PromoteCheckpoint(ctx context.Context, account, collection, id, checkpoint string, r *PromoteCheckpointRequest) (*PromoteCheckpointResponse, error) {
+	return post[PromoteCheckpointResponse](ctx, c, path(account, collection, id, "checkpoints", checkpoint)+":promote", nil, r)
 }
 
 // CreateSFTJob queues a supervised fine-tuning job; id may be "".

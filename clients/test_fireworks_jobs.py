@@ -142,3 +142,35 @@ def test_answered_steps_survive_kill(client, server):
     assert [model(client, f"kept-{n}").state for n in (1, 2)] == ["READY", "READY"]
     assert steps.get(rlor_trainer_job_id="kept").state == "JOB_STATE_RUNNING"
     steps.delete(rlor_trainer_job_id="kept")
+
+
+def test_checkpoints_become_models(client, server):
+    """The official client of trainers lists checkpoints and promotes them, of steps and of supervised jobs."""
+    from fireworks.training.sdk.fireworks_client import FireworksClient
+
+    control = FireworksClient(api_key=server.key, base_url=server.base_url)
+    dataset(client, server, "promoted-rows", scored_rows(4))
+    client.reinforcement_fine_tuning_steps.create(rlor_trainer_job_id="promoted", dataset="promoted-rows", training_config=CONFIG | {"output_model": "first-name"}, reward_weights=["score"])
+    until(lambda: client.reinforcement_fine_tuning_steps.get(rlor_trainer_job_id="promoted"), "JOB_STATE_COMPLETED")
+    dataset(client, server, "promoted-chats", "".join(json.dumps({"messages": [{"role": "user", "content": f"Q {i}"}, {"role": "assistant", "content": "A"}]}) + "\n" for i in range(4)))
+    client.supervised_fine_tuning_jobs.create(supervised_fine_tuning_job_id="promoted", dataset="promoted-chats", output_model="first-sft", base_model=BASE, epochs=1, lora_rank=4, max_context_length=256)
+    until(lambda: client.supervised_fine_tuning_jobs.get(supervised_fine_tuning_job_id="promoted"), "JOB_STATE_COMPLETED")
+
+    step = [c for c in control.list_checkpoints("promoted") if c["promotable"]]
+    sft = [c for c in control.list_training_job_checkpoints("accounts/main/supervisedFineTuningJobs/promoted") if c["promotable"]]
+    assert len(step) == len(sft) == 1 and {c["checkpointType"] for c in step + sft} == {"CHECKPOINT_TYPE_INFERENCE_LORA"}
+    for promote, name, first in ((control.promote_checkpoint, step[0]["name"], "first-name"), (control.promote_training_job_checkpoint, sft[0]["name"], "first-sft")):
+        made = promote(name=name, output_model_id=f"own-{first}", base_model=BASE)
+        assert made["state"] == "READY" and made["kind"] == "HF_PEFT_ADDON" and made["peftDetails"]["baseModel"] == BASE and made["peftDetails"]["r"] == 4
+        with pytest.raises(RuntimeError, match="exist"):
+            promote(name=name, output_model_id=f"own-{first}", base_model=BASE)
+        with pytest.raises(RuntimeError, match="models/none not found"):
+            promote(name=name, output_model_id="other", base_model="accounts/fireworks/models/none")
+        before = client.completions.create(model=f"accounts/main/models/{first}", prompt="hello", max_tokens=6, temperature=0, logprobs=1)
+        client.models.delete(model_id=first)
+        after = client.completions.create(model=made["name"], prompt="hello", max_tokens=6, temperature=0, logprobs=1)
+        assert after.choices[0].text == before.choices[0].text and after.choices[0].logprobs.token_logprobs == before.choices[0].logprobs.token_logprobs
+        with pytest.raises(RuntimeError, match="deleted"):
+            promote(name=name, output_model_id="other", base_model=BASE)
+    assert [c["promotable"] for c in control.list_checkpoints("promoted")] == [False]
+    control.close()

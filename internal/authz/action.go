@@ -113,6 +113,7 @@ const (
 	DeleteSFTJob  Action = "supervisedFineTuningJobs.delete"
 	ResumeSFTJob  Action = "supervisedFineTuningJobs.resume"
 	SFTJobMetrics Action = "supervisedFineTuningJobs.metrics"
+	SFTJobEvents  Action = "supervisedFineTuningJobs.events"
 
 	ListDPOJobs   Action = "dpoJobs.list"
 	GetDPOJob     Action = "dpoJobs.get"
@@ -121,6 +122,7 @@ const (
 	DeleteDPOJob  Action = "dpoJobs.delete"
 	ResumeDPOJob  Action = "dpoJobs.resume"
 	DPOJobMetrics Action = "dpoJobs.metrics"
+	DPOJobEvents  Action = "dpoJobs.events"
 
 	ListBatchJobs  Action = "batchInferenceJobs.list"
 	GetBatchJob    Action = "batchInferenceJobs.get"
@@ -296,6 +298,7 @@ var groups = map[Action][]Group{
 	DeleteSFTJob:  {Manage, OwnWork},
 	ResumeSFTJob:  {Manage, OwnWork},
 	SFTJobMetrics: {Contribute},
+	SFTJobEvents:  {Contribute},
 
 	ListDPOJobs:   {Contribute},
 	GetDPOJob:     {Contribute},
@@ -304,6 +307,7 @@ var groups = map[Action][]Group{
 	DeleteDPOJob:  {Manage, OwnWork},
 	ResumeDPOJob:  {Manage, OwnWork},
 	DPOJobMetrics: {Contribute},
+	DPOJobEvents:  {Contribute},
 
 	ListBatchJobs:  {Contribute},
 	GetBatchJob:    {Contribute},

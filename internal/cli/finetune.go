@@ -16,13 +16,17 @@ type jobFlags struct {
 }
 
 type sftCmd struct {
-	Create sftCreateCmd `cmd:"" help:"Train a new checkpoint on conversations."`
-	Get    sftGetCmd    `cmd:"" help:"Show a job with every parameter resolved."`
-	List   sftListCmd   `cmd:"" help:"List supervised jobs."`
-	Wait   sftWaitCmd   `cmd:"" help:"Wait for the end of a job, showing progress."`
-	Resume sftResumeCmd `cmd:"" help:"Take a failed or cancelled job up again."`
-	Cancel sftCancelCmd `cmd:"" help:"Stop a job."`
-	Delete sftDeleteCmd `cmd:"" help:"Delete a job's record; its checkpoint stays."`
+	Create      sftCreateCmd      `cmd:"" help:"Train a new checkpoint on conversations."`
+	Get         sftGetCmd         `cmd:"" help:"Show a job with every parameter resolved."`
+	List        sftListCmd        `cmd:"" help:"List supervised jobs."`
+	Wait        sftWaitCmd        `cmd:"" help:"Wait for the end of a job, showing progress."`
+	Logs        sftLogsCmd        `cmd:"" help:"Print what happened to a job; -f follows it to its end."`
+	Metrics     sftMetricsCmd     `cmd:"" help:"Show the metrics of each optimiser batch, or plot them."`
+	Checkpoints sftCheckpointsCmd `cmd:"" aliases:"list-checkpoints" help:"List the checkpoints of a job."`
+	Promote     sftPromoteCmd     `cmd:"" aliases:"promote-checkpoint" help:"Make a model of its own of a checkpoint."`
+	Resume      sftResumeCmd      `cmd:"" help:"Take a failed or cancelled job up again."`
+	Cancel      sftCancelCmd      `cmd:"" help:"Stop a job."`
+	Delete      sftDeleteCmd      `cmd:"" help:"Delete a job's record; its checkpoint stays."`
 }
 
 type sftCreateCmd struct {

@@ -12,24 +12,46 @@ import (
 	"github.com/firekeep/firekeep/internal/rft"
 )
 
-// stepLogsCmd prints what happened to a step: states, warnings, resume points and
-// one line for each optimiser batch.
-type stepLogsCmd struct {
-	ID     string `arg:"" help:"The step." complete:"steps"`
-	Follow bool   `short:"f" help:"Go on until the step ends, also while the server is started again."`
-}
+// A log is what happened to a job: states, warnings, resume points and one line for
+// each optimiser batch.
+type (
+	stepLogsCmd struct {
+		ID string `arg:"" help:"The step." complete:"steps"`
+		logsFlags
+	}
+	sftLogsCmd struct {
+		ID string `arg:"" help:"The job." complete:"sft"`
+		logsFlags
+	}
+	dpoLogsCmd struct {
+		ID string `arg:"" help:"The job." complete:"dpo"`
+		logsFlags
+	}
+	logsFlags struct {
+		Follow bool `short:"f" help:"Go on until the job ends, also while the server is started again."`
+	}
+)
+
+// Run implements a command.
+func (c *stepLogsCmd) Run(a *app) error { return a.logs(steps, c.ID, c.Follow) }
+
+// Run implements a command.
+func (c *sftLogsCmd) Run(a *app) error { return a.logs(supervised, c.ID, c.Follow) }
+
+// Run implements a command.
+func (c *dpoLogsCmd) Run(a *app) error { return a.logs(preferences, c.ID, c.Follow) }
 
 // logsEvery is how often a log that is followed is read.
 const logsEvery = 500 * time.Millisecond
 
-// Run implements a command.
-func (c *stepLogsCmd) Run(a *app) error {
-	client, account, id, err := a.named("ID", c.ID, rft.Steps)
+// logs prints the log of a job.
+func (a *app) logs(of jobNoun, ref string, follow bool) error {
+	client, account, id, err := a.named("ID", ref, of.collection)
 	if err != nil {
 		return err
 	}
-	l := &stepLog{a: a, client: client, account: account, id: id}
-	if !c.Follow {
+	l := &jobLog{a: a, of: of, client: client, account: account, id: id}
+	if !follow {
 		entries, _, err := l.read()
 		if err != nil {
 			return err
@@ -65,9 +87,9 @@ func (c *stepLogsCmd) Run(a *app) error {
 }
 
 // left is the end of a log that nobody follows any more.
-func (l *stepLog) left(err error) error {
+func (l *jobLog) left(err error) error {
 	if l.a.ctx.Err() != nil {
-		return rft.Errorf(rft.KindCancelled, "no longer following; the step goes on: `firekeep step logs -f %s`", l.id)
+		return rft.Errorf(rft.KindCancelled, "no longer following; the job goes on: `firekeep %s logs -f %s`", l.of.word, l.id)
 	}
 	return err
 }
@@ -82,24 +104,25 @@ type logEntry struct {
 	Metrics *api.StepMetrics `json:"metrics,omitempty"`
 }
 
-// stepLog is how far the log of a step was read.
-type stepLog struct {
+// jobLog is how far the log of a job was read.
+type jobLog struct {
 	a           *app
+	of          jobNoun
 	client      *api.Client
 	account, id string
 	seq, update int64 // of the last event and the last metrics that were read
 }
 
 // read returns what is new, by time, and whether it was the last. The state is
-// asked for first: what happened before a step ended is there when it has.
-func (l *stepLog) read() (entries []logEntry, ended bool, err error) {
+// asked for first: what happened before a job ended is there when it has.
+func (l *jobLog) read() (entries []logEntry, ended bool, err error) {
 	entries = []logEntry{}
-	j, err := l.client.GetStep(l.a.ctx, l.account, l.id)
+	state, err := l.of.state(l.a.ctx, l.client, l.account, l.id)
 	if err != nil {
 		return entries, false, err
 	}
 	for {
-		page, err := l.client.StepEventsAfter(l.a.ctx, l.account, l.id, l.seq)
+		page, err := l.client.JobEvents(l.a.ctx, l.account, string(l.of.collection), l.id, l.seq)
 		if err != nil {
 			return entries, false, err
 		}
@@ -112,7 +135,7 @@ func (l *stepLog) read() (entries []logEntry, ended bool, err error) {
 		}
 	}
 	for {
-		page, err := l.client.StepMetrics(l.a.ctx, l.account, l.id, l.update)
+		page, err := l.client.JobMetrics(l.a.ctx, l.account, string(l.of.collection), l.id, l.update)
 		if err != nil {
 			return entries, false, err
 		}
@@ -125,11 +148,11 @@ func (l *stepLog) read() (entries []logEntry, ended bool, err error) {
 		}
 	}
 	slices.SortStableFunc(entries, func(x, y logEntry) int { return cmp.Compare(x.Time.UnixNano(), y.Time.UnixNano()) })
-	return entries, rft.JobState(j.State).Terminal(), nil
+	return entries, state.Terminal(), nil
 }
 
 // print writes entries: a line each, with --json a line of JSON each.
-func (l *stepLog) print(entries []logEntry) error {
+func (l *jobLog) print(entries []logEntry) error {
 	for _, e := range entries {
 		line := e.String()
 		if l.a.json {

@@ -1,22 +1,22 @@
 package cli
 
 import (
-	"bufio"
-	"encoding/json"
-
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/rft"
 )
 
 type dpoCmd struct {
-	Create  dpoCreateCmd  `cmd:"" help:"Train a new checkpoint on preferences."`
-	Get     dpoGetCmd     `cmd:"" help:"Show a job with every parameter resolved."`
-	List    dpoListCmd    `cmd:"" help:"List preference jobs."`
-	Wait    dpoWaitCmd    `cmd:"" help:"Wait for the end of a job, showing progress."`
-	Metrics dpoMetricsCmd `cmd:"" help:"Show the metrics of each optimiser batch, or plot them."`
-	Resume  dpoResumeCmd  `cmd:"" help:"Take a failed or cancelled job up again."`
-	Cancel  dpoCancelCmd  `cmd:"" help:"Stop a job."`
-	Delete  dpoDeleteCmd  `cmd:"" help:"Delete a job's record; its checkpoint stays."`
+	Create      dpoCreateCmd      `cmd:"" help:"Train a new checkpoint on preferences."`
+	Get         dpoGetCmd         `cmd:"" help:"Show a job with every parameter resolved."`
+	List        dpoListCmd        `cmd:"" help:"List preference jobs."`
+	Wait        dpoWaitCmd        `cmd:"" help:"Wait for the end of a job, showing progress."`
+	Logs        dpoLogsCmd        `cmd:"" help:"Print what happened to a job; -f follows it to its end."`
+	Metrics     dpoMetricsCmd     `cmd:"" help:"Show the metrics of each optimiser batch, or plot them."`
+	Checkpoints dpoCheckpointsCmd `cmd:"" aliases:"list-checkpoints" help:"List the checkpoints of a job."`
+	Promote     dpoPromoteCmd     `cmd:"" aliases:"promote-checkpoint" help:"Make a model of its own of a checkpoint."`
+	Resume      dpoResumeCmd      `cmd:"" help:"Take a failed or cancelled job up again."`
+	Cancel      dpoCancelCmd      `cmd:"" help:"Stop a job."`
+	Delete      dpoDeleteCmd      `cmd:"" help:"Delete a job's record; its checkpoint stays."`
 }
 
 type dpoCreateCmd struct {
@@ -106,48 +106,6 @@ func (c *dpoListCmd) Run(a *app) error {
 		}
 		return []string{id(j.Name), jobState(j.State), loss, id(j.Dataset), output, at(j.CreateTime)}
 	})
-}
-
-type dpoMetricsCmd struct {
-	ID string `arg:"" help:"The job." complete:"dpo"`
-	plotFlags
-}
-
-// maxMetricsLine bounds a line of a metrics file.
-const maxMetricsLine = 1 << 20
-
-// Run implements a command.
-func (c *dpoMetricsCmd) Run(a *app) error {
-	client, account, jobID, err := a.named("ID", c.ID, rft.DPOJobs)
-	if err != nil {
-		return err
-	}
-	at, err := client.DPOMetricsFile(a.ctx, account, jobID)
-	if err != nil {
-		return err
-	}
-	in, err := client.OpenSigned(a.ctx, at.SignedURL)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	metrics := []api.StepMetrics{}
-	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, maxMetricsLine)
-	for lines.Scan() {
-		var m api.StepMetrics
-		if err := json.Unmarshal(lines.Bytes(), &m); err != nil {
-			return rft.Wrap(rft.KindUnknown, err, "the metrics of %s are not what this program can read", jobID)
-		}
-		metrics = append(metrics, m)
-	}
-	if err := lines.Err(); err != nil {
-		return rft.Wrap(rft.KindUnavailable, err, "the metrics of %s ended early", jobID)
-	}
-	if c.Plot {
-		return c.draw(a, metrics, lossSeries, series{"pair accuracy", func(m *api.StepMetrics) float64 { return m.PairAccuracy }}, series{"pair margin", func(m *api.StepMetrics) float64 { return m.PairMargin }})
-	}
-	return a.metricsTable(metrics)
 }
 
 type dpoResumeCmd struct {

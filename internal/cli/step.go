@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/rft"
@@ -17,6 +16,7 @@ type stepCmd struct {
 	Logs        stepLogsCmd        `cmd:"" help:"Print what happened to a step; -f follows it to its end."`
 	Metrics     stepMetricsCmd     `cmd:"" help:"Show the metrics of each optimiser batch, or plot them."`
 	Checkpoints stepCheckpointsCmd `cmd:"" aliases:"list-checkpoints" help:"List the checkpoints of a step or trainer."`
+	Promote     stepPromoteCmd     `cmd:"" aliases:"promote-checkpoint" help:"Make a model of its own of a checkpoint."`
 	Credentials stepCredentialsCmd `cmd:"" help:"List the storage credentials that were minted for a step."`
 	Execute     stepExecuteCmd     `cmd:"" help:"Ask a keep-alive trainer for a step; it continues its last one."`
 	Resume      stepResumeCmd      `cmd:"" help:"Take a failed or cancelled step, or trainer, up again."`
@@ -140,7 +140,7 @@ func (a *app) waitStep(c *api.Client, account, id string) (*api.RlorTrainerJob, 
 		j, err := c.GetStep(a.ctx, account, id)
 		fresh := &api.StepMetricsList{}
 		if err == nil {
-			fresh, err = c.StepMetrics(a.ctx, account, id, seen)
+			fresh, err = c.JobMetrics(a.ctx, account, api.StepJobs, id, seen)
 		}
 		if err != nil {
 			again, e := f.again(err)
@@ -172,7 +172,7 @@ func (a *app) waitStep(c *api.Client, account, id string) (*api.RlorTrainerJob, 
 
 // warnings prints what a user must see, such as rows without a group.
 func (a *app) warnings(c *api.Client, account, id string) {
-	l, err := c.StepEvents(a.ctx, account, id)
+	l, err := c.JobEvents(a.ctx, account, api.StepJobs, id, 0)
 	if err != nil {
 		return // the step's own end says more
 	}
@@ -221,47 +221,24 @@ func (c *stepListCmd) Run(a *app) error {
 	return a.table(steps, "ID STATE DONE DATASET OUTPUT CREATED", rows)
 }
 
-type stepMetricsCmd struct {
-	ID    string `arg:"" help:"The step." complete:"steps"`
-	After int64  `help:"Only updates greater than this."`
-	plotFlags
-}
-
-// Run implements a command.
-func (c *stepMetricsCmd) Run(a *app) error {
-	client, account, id, err := a.named("ID", c.ID, rft.Steps)
-	if err != nil {
-		return err
-	}
-	metrics := []api.StepMetrics{}
-	for after := c.After; ; {
-		l, err := client.StepMetrics(a.ctx, account, id, after)
-		if err != nil {
-			return err
-		}
-		metrics = append(metrics, l.Metrics...)
-		if len(l.Metrics) == 0 {
-			break
-		}
-		after = l.Metrics[len(l.Metrics)-1].Update
-	}
-	if c.Plot {
-		return c.draw(a, metrics, rewardSeries, lossSeries, klSeries)
-	}
-	return a.metricsTable(metrics)
-}
-
-// metricsTable lists metrics; of preferences it has what pairs have.
-func (a *app) metricsTable(metrics []api.StepMetrics) error {
+// metricsTable lists metrics; of preferences it has what pairs have, of supervised
+// jobs no rewards.
+func (a *app) metricsTable(of jobNoun, metrics []api.StepMetrics) error {
 	heading := "UPDATE SAMPLES REWARD LOSS KL CLIP GRAD ENTROPY DEAD TOK/S"
 	pairs := slices.ContainsFunc(metrics, func(m api.StepMetrics) bool { return m.Pairs > 0 })
 	if pairs {
 		heading = "UPDATE SAMPLES PAIRS LOSS ACCURACY MARGIN GRAD TOK/S"
 	}
+	plain := of.collection == rft.SFTJobs
+	if plain {
+		heading = "UPDATE SAMPLES LOSS GRAD ENTROPY TOK/S"
+	}
 	var rows [][]string
 	for _, m := range metrics {
 		row := []string{fmt.Sprint(m.Update), fmt.Sprint(m.Samples)}
-		if pairs {
+		if plain {
+			row = append(row, fmt.Sprintf("%+.5f", m.Loss), fmt.Sprintf("%.4f", m.GradNorm), fmt.Sprintf("%.3f", m.Entropy))
+		} else if pairs {
 			row = append(row, fmt.Sprint(m.Pairs), fmt.Sprintf("%+.5f", m.Loss), fmt.Sprintf("%.3f", m.PairAccuracy), fmt.Sprintf("%+.4f", m.PairMargin), fmt.Sprintf("%.4f", m.GradNorm))
 		} else {
 			row = append(row, fmt.Sprintf("%.4f", m.RewardMean), fmt.Sprintf("%+.5f", m.Loss), fmt.Sprintf("%.5f", m.KL), fmt.Sprintf("%.3f", m.ClipFraction), fmt.Sprintf("%.4f", m.GradNorm),
@@ -309,29 +286,4 @@ func (c *stepWaitCmd) Run(a *app) error {
 		return err
 	}
 	return a.show(j)
-}
-
-type stepCheckpointsCmd struct {
-	ID string `arg:"" help:"The step or trainer." complete:"steps"`
-}
-
-// Run implements a command.
-func (c *stepCheckpointsCmd) Run(a *app) error {
-	client, account, stepID, err := a.named("ID", c.ID, rft.Steps)
-	if err != nil {
-		return err
-	}
-	list, err := client.ListCheckpoints(a.ctx, account, stepID)
-	if err != nil {
-		return err
-	}
-	var rows [][]string
-	for _, p := range list.Checkpoints {
-		model := "-"
-		if p.Model != "" {
-			model = id(p.Model)
-		}
-		rows = append(rows, []string{id(p.Name), strings.TrimPrefix(p.CheckpointType, "CHECKPOINT_TYPE_"), model, at(p.CreateTime)})
-	}
-	return a.table(list.Checkpoints, "ID TYPE MODEL CREATED", rows)
 }

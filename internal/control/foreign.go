@@ -23,11 +23,11 @@ func (c *Control) lookNowhere(ctx context.Context, action authz.Action, name str
 		_, err = c.DB.Model(ctx, nowhere, id)
 	case authz.GetDataset, authz.DeleteDataset, authz.UploadDataset, authz.ValidateDataset, authz.UpdateDataset, authz.DownloadDataset:
 		_, err = c.DB.Dataset(ctx, nowhere, id)
-	case authz.GetStep, authz.CancelStep, authz.DeleteStep, authz.StepMetrics, authz.StepEvents, authz.ListCheckpoints, authz.ExecuteStep, authz.ResumeStep:
+	case authz.GetStep, authz.CancelStep, authz.DeleteStep, authz.StepMetrics, authz.StepEvents, authz.ListCheckpoints, authz.PromoteCheckpoint, authz.ExecuteStep, authz.ResumeStep:
 		_, err = c.DB.Job(ctx, nowhere, store.JobStep, id)
-	case authz.GetSFTJob, authz.CancelSFTJob, authz.DeleteSFTJob, authz.ResumeSFTJob, authz.SFTJobMetrics:
+	case authz.GetSFTJob, authz.CancelSFTJob, authz.DeleteSFTJob, authz.ResumeSFTJob, authz.SFTJobMetrics, authz.SFTJobEvents:
 		_, err = c.DB.Job(ctx, nowhere, store.JobSFT, id)
-	case authz.GetDPOJob, authz.CancelDPOJob, authz.DeleteDPOJob, authz.ResumeDPOJob, authz.DPOJobMetrics:
+	case authz.GetDPOJob, authz.CancelDPOJob, authz.DeleteDPOJob, authz.ResumeDPOJob, authz.DPOJobMetrics, authz.DPOJobEvents:
 		_, err = c.DB.Job(ctx, nowhere, store.JobDPO, id)
 	case authz.GetBatchJob, authz.DeleteBatchJob:
 		_, err = c.DB.Job(ctx, nowhere, store.JobBatch, id)

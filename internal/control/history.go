@@ -19,13 +19,17 @@ import (
 // eventBatch is how many events are read at a time.
 const eventBatch = 500
 
-// StepMetrics lists the metrics of optimiser batches with update > after.
-func (c *Control) StepMetrics(ctx context.Context, who Caller, account, id string, after int64, q ListQuery) (*api.StepMetricsList, error) {
-	if err := c.allow(ctx, who, authz.StepMetrics, account, stepName(account, id)); err != nil {
+// JobMetrics lists the metrics of a job's optimiser batches with update > after.
+func (c *Control) JobMetrics(ctx context.Context, who Caller, of rft.Collection, account, id string, after int64, q ListQuery) (*api.StepMetricsList, error) {
+	t, err := trainingType(of)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.allow(ctx, who, t.metrics, account, t.name(account, id)); err != nil {
 		return nil, err
 	}
 	out := &api.StepMetricsList{Metrics: []api.StepMetrics{}}
-	j, err := c.DB.Job(ctx, account, store.JobStep, id)
+	j, err := c.DB.Job(ctx, account, t.kind, id)
 	if err != nil {
 		return nil, err
 	}
@@ -46,7 +50,7 @@ func (c *Control) StepMetrics(ctx context.Context, who Caller, account, id strin
 	for _, e := range batch {
 		var m api.StepMetrics
 		if err := json.Unmarshal(e.Data, &m); err != nil {
-			return nil, rft.Wrap(rft.KindDataLoss, err, "the metrics of %s cannot be read", stepName(account, id))
+			return nil, rft.Wrap(rft.KindDataLoss, err, "the metrics of %s cannot be read", j.Name())
 		}
 		m.Time, m.Update = api.At(e.Time), e.Update // those of a trainer count on from step to step
 		out.Metrics = append(out.Metrics, m)
@@ -75,64 +79,45 @@ func (q ListQuery) eventLimit() int {
 	return q.PageSize
 }
 
-// StepEvents lists a step's history but its metrics: states, checkpoints,
-// resumes and warnings with a sequence number > after.
-func (c *Control) StepEvents(ctx context.Context, who Caller, account, id string, after int64, q ListQuery) (*api.StepEventList, error) {
-	if err := c.allow(ctx, who, authz.StepEvents, account, stepName(account, id)); err != nil {
+// JobEvents lists a job's history but its metrics: states, checkpoints, resumes and
+// warnings with a sequence number > after.
+func (c *Control) JobEvents(ctx context.Context, who Caller, of rft.Collection, account, id string, after int64, q ListQuery) (*api.StepEventList, error) {
+	t, err := trainingType(of)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.allow(ctx, who, t.events, account, t.name(account, id)); err != nil {
+		return nil, err
+	}
+	j, err := c.DB.Job(ctx, account, t.kind, id)
+	if err != nil {
+		return nil, err
+	}
+	// Page tokens are sequence numbers; none is given at the end.
+	at, err := q.position()
+	if err != nil {
+		return nil, err
+	}
+	limit := q.eventLimit()
+	batch, err := c.DB.HistoryAfter(ctx, j.UID, max(after, at), limit+1)
+	if err != nil {
 		return nil, err
 	}
 	out := &api.StepEventList{Events: []api.StepEvent{}}
-	next, err := c.events(ctx, account, id, q, after, func(e store.Event) (bool, error) {
-		if e.Kind == store.EventMetrics {
-			return false, nil
-		}
+	if len(batch) > limit {
+		batch = batch[:limit]
+		out.NextPageToken = strconv.FormatInt(batch[limit-1].Seq, 10)
+	}
+	for _, e := range batch {
 		w := api.StepEvent{Seq: e.Seq, Time: api.At(e.Time), Type: e.Kind, Update: e.Update}
 		var data struct{ State, Code, Message string }
 		if len(e.Data) > 0 && json.Unmarshal(e.Data, &data) == nil {
 			w.State, w.Message = data.State, data.Message
 		}
 		out.Events = append(out.Events, w)
-		return true, nil
-	})
-	out.NextPageToken, out.TotalSize = next, len(out.Events)
-	return out, err
-}
-
-// events walks a step's events behind sequence number after until take accepted
-// a page of them. Page tokens are sequence numbers; a token never repeats, and
-// none is given at the end.
-func (c *Control) events(ctx context.Context, account, id string, q ListQuery, after int64, take func(store.Event) (bool, error)) (next string, err error) {
-	j, err := c.DB.Job(ctx, account, store.JobStep, id)
-	if err != nil {
-		return "", err
 	}
-	seq, err := q.position()
-	if err != nil {
-		return "", err
-	}
-	seq = max(seq, after)
-	limit := q.eventLimit()
-	for taken := 0; ; {
-		batch, err := c.DB.Events(ctx, j.UID, seq, eventBatch)
-		if err != nil {
-			return "", err
-		}
-		for _, e := range batch {
-			if taken == limit {
-				return strconv.FormatInt(seq, 10), nil
-			}
-			ok, err := take(e)
-			if err != nil {
-				return "", err
-			}
-			if seq = e.Seq; ok {
-				taken++
-			}
-		}
-		if len(batch) < eventBatch {
-			return "", nil
-		}
-	}
+	out.TotalSize = len(out.Events)
+	return out, nil
 }
 
 // GetOperation returns an export, import or validation that goes on.

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/firekeep/firekeep/api"
-	"github.com/firekeep/firekeep/internal/authz"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/seal"
 	"github.com/firekeep/firekeep/internal/store"
@@ -32,20 +31,26 @@ type jobFileTicket struct {
 
 var jobFilePurpose = []byte("firekeep/job-file/1")
 
-// DPOMetricsEndpoint returns the path of a preference job's metrics file.
-func (c *Control) DPOMetricsEndpoint(ctx context.Context, who Caller, account, id string) (string, error) {
-	t := preference
+// JobMetricsEndpoint returns the path of a job's metrics file.
+func (c *Control) JobMetricsEndpoint(ctx context.Context, who Caller, of rft.Collection, account, id string) (string, error) {
+	t, err := trainingType(of)
+	if err != nil {
+		return "", err
+	}
 	if err := c.allow(ctx, who, t.metrics, account, t.name(account, id)); err != nil {
 		return "", err
 	}
 	return c.jobFile(ctx, who, t, account, id, false)
 }
 
-// StepLogEndpoint returns the path of a step's log: its states, warnings, resume
+// JobLogEndpoint returns the path of a job's log: its states, warnings, resume
 // points and one line for each optimiser batch.
-func (c *Control) StepLogEndpoint(ctx context.Context, who Caller, account, id string) (string, error) {
-	t := reinforcement
-	if err := c.allow(ctx, who, authz.StepEvents, account, t.name(account, id)); err != nil {
+func (c *Control) JobLogEndpoint(ctx context.Context, who Caller, of rft.Collection, account, id string) (string, error) {
+	t, err := trainingType(of)
+	if err != nil {
+		return "", err
+	}
+	if err := c.allow(ctx, who, t.events, account, t.name(account, id)); err != nil {
 		return "", err
 	}
 	return c.jobFile(ctx, who, t, account, id, true)
@@ -99,7 +104,7 @@ func (c *Control) OpenJobFile(ctx context.Context, text, clientIP, userAgent str
 	}
 	action := kind.metrics
 	if f.log = t.Log; f.log {
-		action = authz.StepEvents
+		action = kind.events
 	}
 	if err := c.allow(ctx, f.Caller, action, t.Account, kind.name(t.Account, t.ID)); err != nil {
 		return nil, err

@@ -16,16 +16,16 @@ type jobType struct {
 	collection rft.Collection
 	noun       string
 
-	list, get, create, cancel, remove, resume, metrics authz.Action
+	list, get, create, cancel, remove, resume, metrics, events authz.Action
 }
 
 var (
 	reinforcement = jobType{store.JobStep, rft.Steps, "RlorTrainerJob",
-		authz.ListSteps, authz.GetStep, authz.CreateStep, authz.CancelStep, authz.DeleteStep, authz.ResumeStep, authz.StepMetrics}
+		authz.ListSteps, authz.GetStep, authz.CreateStep, authz.CancelStep, authz.DeleteStep, authz.ResumeStep, authz.StepMetrics, authz.StepEvents}
 	supervised = jobType{store.JobSFT, rft.SFTJobs, "SupervisedFineTuningJob",
-		authz.ListSFTJobs, authz.GetSFTJob, authz.CreateSFTJob, authz.CancelSFTJob, authz.DeleteSFTJob, authz.ResumeSFTJob, authz.SFTJobMetrics}
+		authz.ListSFTJobs, authz.GetSFTJob, authz.CreateSFTJob, authz.CancelSFTJob, authz.DeleteSFTJob, authz.ResumeSFTJob, authz.SFTJobMetrics, authz.SFTJobEvents}
 	preference = jobType{store.JobDPO, rft.DPOJobs, "DpoJob",
-		authz.ListDPOJobs, authz.GetDPOJob, authz.CreateDPOJob, authz.CancelDPOJob, authz.DeleteDPOJob, authz.ResumeDPOJob, authz.DPOJobMetrics}
+		authz.ListDPOJobs, authz.GetDPOJob, authz.CreateDPOJob, authz.CancelDPOJob, authz.DeleteDPOJob, authz.ResumeDPOJob, authz.DPOJobMetrics, authz.DPOJobEvents}
 )
 
 func (t jobType) name(account, id string) string {
@@ -40,6 +40,16 @@ func typeOf(kind store.JobKind) (jobType, error) {
 		}
 	}
 	return jobType{}, rft.Errorf(rft.KindInternal, "jobs of kind %q have no operations", kind)
+}
+
+// trainingType is the type of the jobs of a collection, all of which train.
+func trainingType(of rft.Collection) (jobType, error) {
+	for _, t := range []jobType{reinforcement, supervised, preference} {
+		if t.collection == of {
+			return t, nil
+		}
+	}
+	return jobType{}, rft.Errorf(rft.KindInternal, "%s are no jobs that train", of)
 }
 
 // jobNoun is what the audit log calls jobs of a kind.

@@ -95,7 +95,7 @@ func outage(t *testing.T, s *instance, proxy *objstoretest.Proxy, start func(str
 	start("outage")
 	said := ""
 	waitFor(t, time.Minute, "the job to be tried again", func() bool {
-		events, err := s.api.StepEvents(context.Background(), "main", "outage")
+		events, err := s.api.JobEvents(context.Background(), "main", api.StepJobs, "outage", 0)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -87,7 +87,7 @@ func TestCrash(t *testing.T) {
 // resumedFrom is the highest update that an attempt went on from.
 func resumedFrom(t *testing.T, s *instance, id string) (update int64) {
 	t.Helper()
-	events, err := s.api.StepEvents(context.Background(), "main", id)
+	events, err := s.api.JobEvents(context.Background(), "main", api.StepJobs, id, 0)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,6 +22,8 @@ const (
 	BuildStep   = buildTypes + "reinforcement-step/v1"
 	BuildImport = buildTypes + "model-import/v1"
 	BuildSign   = buildTypes + "model-sign/v1"
+	// BuildPromotion: the checkpoint of a job under a name of its own.
+	BuildPromotion = buildTypes + "checkpoint-promotion/v1"
 )
 
 // Dependency is something that a model was made from.
@@ -170,10 +172,12 @@ type Statement struct {
 	Builder      string
 	Invocation   string
 	Metrics      map[string]float64 // of the last update
-	AuditIndex   int64              // -1 = not recorded
-	Model        string
-	ModelUID     string
-	Manifest     string // sha256:hex
+	// MetricsSHA256 is of the metrics of every update, hex.
+	MetricsSHA256 string
+	AuditIndex    int64 // -1 = not recorded
+	Model         string
+	ModelUID      string
+	Manifest      string // sha256:hex
 
 	envelope Envelope
 }
@@ -234,6 +238,7 @@ func (s *Statement) byproduct(b slsaByproduct) {
 			s.Manifest = "sha256:" + sum
 		}
 	case productMetrics:
+		s.MetricsSHA256 = b.Digest["sha256"]
 		final, _ := b.Annotations["final"].(map[string]any)
 		for k, v := range final {
 			if f, ok := v.(float64); ok {

@@ -48,7 +48,6 @@ var reasons = map[string]string{
 	"policySettings": "who may do what is decided by roles; `firekeep role create` makes one with policies of your own",
 	"trails":         "traces go to the OpenTelemetry collector that the operator names; this server keeps no prompts",
 	"leaderboards":   noUserCode, "mcpServers": noUserCode, "batchJobs": notYet,
-	"checkpoints":   "a step writes its checkpoint as a model of its own, trainingConfig.outputModel: there is nothing to promote",
 	"PeftMergeJobs": "adapters are merged by the deployment that serves them: load the model with replaceMergedAddon on a deployment with enableHotReloadLatestAddon",
 
 	"GET /v1/accounts/{account}/deployments/{deployment}/ledger":             noFleet,

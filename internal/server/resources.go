@@ -7,7 +7,6 @@ import (
 	"mime/multipart"
 	"net/http"
 	"path"
-	"strconv"
 	"strings"
 	"time"
 
@@ -319,46 +318,6 @@ func cancelStep(rq *request) error {
 		return err
 	}
 	return rq.done(rq.s.control.CancelStep(rq.ctx(), rq.caller, a, id))
-}
-
-func stepMetrics(rq *request) error {
-	a, id, err := rq.ref("step", rft.Steps)
-	if err != nil {
-		return err
-	}
-	after, err := rq.after()
-	if err != nil {
-		return err
-	}
-	return listing(rq, func(q control.ListQuery) (*api.StepMetricsList, error) {
-		return rq.s.control.StepMetrics(rq.ctx(), rq.caller, a, id, after, q)
-	})
-}
-
-func stepEvents(rq *request) error {
-	a, id, err := rq.ref("step", rft.Steps)
-	if err != nil {
-		return err
-	}
-	after, err := rq.after()
-	if err != nil {
-		return err
-	}
-	return listing(rq, func(q control.ListQuery) (*api.StepEventList, error) {
-		return rq.s.control.StepEvents(rq.ctx(), rq.caller, a, id, after, q)
-	})
-}
-
-func (rq *request) after() (int64, error) {
-	s := rq.query("after")
-	if s == "" {
-		return 0, nil
-	}
-	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || n < 0 {
-		return 0, rft.FieldErrorf("after", "after: want a whole number that is not negative")
-	}
-	return n, nil
 }
 
 func listDeployments(rq *request) error {

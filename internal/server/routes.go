@@ -16,7 +16,7 @@ func (s *Server) routes() []route {
 	inf := func(method, pattern string, h func(*request) error) route {
 		return route{method, pattern, inference, h}
 	}
-	return slices.Concat(accessRoutes(cp), encryptionRoutes(cp), auditRoutes(cp), s.connectionRoutes(cp), provenanceRoutes(cp), trainingRoutes(cp), transferRoutes(cp), resourceRoutes(cp), []route{
+	return slices.Concat(accessRoutes(cp), encryptionRoutes(cp), auditRoutes(cp), s.connectionRoutes(cp), provenanceRoutes(cp), trainingRoutes(cp), historyRoutes(cp), transferRoutes(cp), resourceRoutes(cp), []route{
 		cp("GET", "/healthz", healthz),
 		cp("GET", "/readyz", readyz),
 		cp("GET", "/openapi.json", openAPI),
@@ -57,8 +57,6 @@ func (s *Server) routes() []route {
 		cp("GET", a+"/rlorTrainerJobs/{step}", getStep),
 		cp("DELETE", a+"/rlorTrainerJobs/{step}", deleteStep),
 		cp("POST", a+"/rlorTrainerJobs/{step}:cancel", cancelStep),
-		cp("GET", a+"/rlorTrainerJobs/{step}/metrics", stepMetrics),
-		cp("GET", a+"/rlorTrainerJobs/{step}/events", stepEvents),
 
 		cp("GET", a+"/operations/{operation}", getOperation),
 

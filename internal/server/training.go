@@ -1,9 +1,7 @@
 package server
 
 import (
-	"bytes"
 	"context"
-	"net/http"
 
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/control"
@@ -34,11 +32,6 @@ func trainingRoutes(cp func(method, pattern string, h func(*request) error) rout
 		cp("POST", a+"/batchInferenceJobs", createBatchJob),
 		cp("GET", a+"/batchInferenceJobs/{batch}", getBatchJob),
 		cp("DELETE", a+"/batchInferenceJobs/{batch}", deleteBatchJob),
-
-		cp("GET", a+"/dpoJobs/{dpo}:getMetricsFileEndpoint", dpoMetricsEndpoint),
-		cp("GET", a+"/rlorTrainerJobs/{step}/publicLogs", stepLogEndpoint),
-		cp("GET", a+"/rlorTrainerJobs/{step}/checkpoints", listCheckpoints),
-		cp("GET", jobFilePattern, getJobFile),
 	}
 }
 
@@ -65,57 +58,6 @@ func resumeStep(rq *request) error {
 	}
 	v, err := rq.s.control.ResumeStep(rq.ctx(), rq.caller, a, id, &b)
 	return rq.reply(v, err)
-}
-
-const jobFilePattern = control.JobFilePath + "{ticket}"
-
-func dpoMetricsEndpoint(rq *request) error {
-	a, id, err := rq.ref("dpo", rft.DPOJobs)
-	if err != nil {
-		return err
-	}
-	path, err := rq.s.control.DPOMetricsEndpoint(rq.ctx(), rq.caller, a, id)
-	return rq.signedFile(path, err)
-}
-
-func stepLogEndpoint(rq *request) error {
-	a, id, err := rq.ref("step", rft.Steps)
-	if err != nil {
-		return err
-	}
-	path, err := rq.s.control.StepLogEndpoint(rq.ctx(), rq.caller, a, id)
-	return rq.signedFile(path, err)
-}
-
-// signedFile answers with the URL of a path.
-func (rq *request) signedFile(path string, err error) error {
-	return rq.reply(&api.SignedURL{SignedURL: rq.s.BaseURL(rq.r.Host, rq.r.TLS != nil) + path}, err)
-}
-
-func listCheckpoints(rq *request) error {
-	a, id, err := rq.ref("step", rft.Steps)
-	if err != nil {
-		return err
-	}
-	v, err := rq.s.control.ListCheckpoints(rq.ctx(), rq.caller, a, id)
-	return rq.reply(v, err)
-}
-
-// getJobFile sends what a signed URL stands for.
-func getJobFile(rq *request) error {
-	f, err := rq.s.control.OpenJobFile(rq.ctx(), rq.params["ticket"], clientIP(rq.r), clip(rq.r.UserAgent(), 200))
-	if err != nil {
-		return err
-	}
-	rq.caller = f.Caller
-	var out bytes.Buffer
-	if err := f.Write(rq.ctx(), &out); err != nil {
-		return err
-	}
-	rq.w.Header().Set("Content-Type", f.ContentType())
-	rq.w.WriteHeader(http.StatusOK)
-	_, err = rq.w.Write(out.Bytes())
-	return err
 }
 
 // byID runs an operation on one job. Its body is read and not looked at.

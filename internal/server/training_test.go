@@ -104,6 +104,97 @@ func TestStepLogAndCheckpoints(t *testing.T) {
 	}
 }
 
+// TestHistories: supervised and preference jobs tell how they went as steps do, and
+// not to who may not train.
+func TestHistories(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	for path, kind := range map[string]store.JobKind{"rlorTrainerJobs": store.JobStep, "supervisedFineTuningJobs": store.JobSFT, "dpoJobs": store.JobDPO} {
+		_, err := f.db.CreateJob(ctx, store.Job{Account: "main", ID: "j", Kind: kind, Spec: json.RawMessage(`{}`)}, store.Act{})
+		must(t, err)
+		j, ok, err := f.db.LeaseJob(ctx, "r", []store.JobKind{kind}, time.Minute)
+		must(t, err)
+		if !ok {
+			t.Fatal("nothing to lease")
+		}
+		for update := range int64(3) {
+			must(t, f.db.Report(ctx, j.UID, j.Fence, nil, store.Event{Kind: store.EventMetrics, Update: update + 1, Data: json.RawMessage(`{"loss":0.25}`)},
+				store.Event{Kind: store.EventWarning, Data: json.RawMessage(`{"message":"look here"}`)}))
+		}
+		at := "/v1/accounts/main/" + path + "/j"
+		ask := func(what string, out any) {
+			t.Helper()
+			if status, _, text := f.do("main/carl", "GET", at+what, ""); status != 200 || json.Unmarshal([]byte(text), out) != nil {
+				t.Fatal(what, status, text)
+			}
+		}
+		var metrics struct {
+			Metrics       []struct{ Update int64 }
+			NextPageToken string
+		}
+		ask("/metrics?after=1&pageSize=1", &metrics)
+		if len(metrics.Metrics) != 1 || metrics.Metrics[0].Update != 2 || metrics.NextPageToken != "2" {
+			t.Errorf("%s: %+v", path, metrics)
+		}
+		type history struct {
+			Events []struct {
+				Seq  int64
+				Type string
+			}
+			NextPageToken string
+		}
+		var first, rest, after history
+		ask("/events?pageSize=3", &first)
+		ask("/events?pageToken="+first.NextPageToken, &rest)
+		ask("/events?after="+first.NextPageToken, &after)
+		if len(first.Events) != 3 || len(rest.Events) == 0 || rest.NextPageToken != "" || len(after.Events) != len(rest.Events) || rest.Events[0].Seq <= first.Events[2].Seq {
+			t.Errorf("%s: %+v, then %+v", path, first, rest)
+		}
+		for _, e := range append(first.Events, rest.Events...) {
+			if e.Type == store.EventMetrics {
+				t.Errorf("%s: metrics among the events", path)
+			}
+		}
+		var log struct{ SignedURL string }
+		ask("/publicLogs", &log)
+		if status, text := raw(t, "GET", log.SignedURL, ""); status != 200 || !strings.Contains(text, "metrics update 2: loss 0.25000") || !strings.Contains(text, "warning look here") {
+			t.Errorf("%s: %d %s", path, status, text)
+		}
+		for _, what := range []string{"/metrics", "/events", "/publicLogs", "/checkpoints"} {
+			if status, _, _ := f.do("main/ina", "GET", at+what, ""); status != 403 {
+				t.Errorf("%s%s for who may not train: %d", path, what, status)
+			}
+		}
+	}
+}
+
+// TestPromoteRefuses: what is no finished LoRA of a job of the account becomes no
+// model, and the answer says why.
+func TestPromoteRefuses(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	_, err := f.db.CreateJob(ctx, store.Job{UID: "u", Account: "main", ID: "j", Kind: store.JobStep, Spec: json.RawMessage(`{}`), OutputModel: "accounts/main/models/m"}, store.Act{})
+	must(t, err)
+	for _, c := range []struct {
+		path, body string
+		status     int
+		contains   string
+	}{
+		{"checkpoints/u:promote", `{"outputModel":"o","baseModel":"base"}`, 400, "trainerJobId"},
+		{"checkpoints/u:promote", `{"outputModel":"o","baseModel":"base","trainerJobId":"accounts/acme/rlorTrainerJobs/j"}`, 400, "trainerJobId"},
+		{"checkpoints/u:promote", `{"output_model":"o","base_model":"base","trainer_job_id":"accounts/main/rlorTrainerJobs/none","async_promotion":true}`, 404, "rlorTrainerJobs/none"},
+		{"checkpoints/v:promote", `{"outputModel":"o","baseModel":"base","trainerJobId":"j"}`, 404, "checkpoints/v"},
+		{"checkpoints/u-1:promote", `{"outputModel":"o","baseModel":"base","trainerJobId":"j"}`, 400, "state of training"},
+		{"checkpoints/u:promote", `{"outputModel":"o","baseModel":"base","trainerJobId":"j"}`, 400, "not READY, or was deleted"},
+		{"rlorTrainerJobs/j/checkpoints/u:promote", `{"outputModel":"o","baseModel":"base"}`, 400, "not READY, or was deleted"},
+		{"dpoJobs/j/checkpoints/u:promote", `{"outputModel":"o","baseModel":"base"}`, 404, "dpoJobs/j"},
+	} {
+		if status, _, text := f.do("main/ann", "POST", "/v1/accounts/main/"+c.path, c.body); status != c.status || !strings.Contains(text, c.contains) {
+			t.Errorf("%s %s: %d %s", c.path, c.body, status, text)
+		}
+	}
+}
+
 // TestWhatJobsDoNotDo: fields that ask for what no job of this server does are
 // refused by name, and a key for another service is neither kept nor logged.
 func TestWhatJobsDoNotDo(t *testing.T) {

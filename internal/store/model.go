@@ -41,6 +41,29 @@ func (db *DB) CreateModel(ctx context.Context, m Model, job *Job, act Act) (Mode
 	return m, err
 }
 
+// AddModel adds a model that is READY as given, if those that it stands on still are.
+func (db *DB) AddModel(ctx context.Context, m Model, on []string, act Act) (Model, error) {
+	err := db.write(ctx, func(t *tx) error {
+		if err := t.readyModels(ctx, on); err != nil {
+			return err
+		}
+		if err := t.createModel(ctx, &m); err != nil {
+			return err
+		}
+		return t.audit(ctx, act, "OK")
+	})
+	return m, err
+}
+
+// ModelOf returns the model that a job made.
+func (db *DB) ModelOf(ctx context.Context, job string) (m Model, ok bool, err error) {
+	err = db.read(ctx, func(t *tx) error {
+		m, ok, err = models.one(ctx, t, "job_uid = ? AND state = ?", job, StateReady)
+		return err
+	})
+	return m, ok, err
+}
+
 func (t *tx) createModel(ctx context.Context, m *Model) error {
 	m.Created, m.Updated = t.now, t.now
 	ok, err := t.insertNew(ctx, models.name, models.fields(m))

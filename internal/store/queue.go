@@ -260,6 +260,13 @@ func (db *DB) Events(ctx context.Context, uid string, after int64, limit int) (o
 	return db.events(ctx, "WHERE job = ? AND seq > ? ORDER BY seq LIMIT ?", uid, after, limit)
 }
 
+// HistoryAfter returns a job's events after seq but its metrics, in order. The kind
+// stands in the statement, for only then does the index of these events serve it:
+// whoever polls does not walk the metrics since the last of them.
+func (db *DB) HistoryAfter(ctx context.Context, uid string, after int64, limit int) ([]Event, error) {
+	return db.events(ctx, "WHERE job = ? AND seq > ? AND kind <> '"+EventMetrics+"' ORDER BY seq LIMIT ?", uid, after, limit)
+}
+
 // MetricsAfter returns the metrics of a job's updates after update, in order.
 func (db *DB) MetricsAfter(ctx context.Context, uid string, update int64, limit int) ([]Event, error) {
 	return db.events(ctx, "WHERE job = ? AND kind = ? AND update_no > ? ORDER BY update_no LIMIT ?", uid, EventMetrics, update, limit)

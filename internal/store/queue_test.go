@@ -1,8 +1,11 @@
 package store_test
 
 import (
+	"database/sql"
 	"encoding/json"
+	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -391,7 +394,31 @@ func TestMetricsAfter(t *testing.T) {
 		if !slices.Equal(got, []int64{3, 4}) {
 			t.Errorf("updates %v", got)
 		}
+		history := must(db.HistoryAfter(t.Context(), j.UID, 0, 100))
+		if n := len(history); n < 5 || slices.ContainsFunc(history, func(e store.Event) bool { return e.Kind == store.EventMetrics }) {
+			t.Errorf("%+v", history)
+		}
+		if after := must(db.HistoryAfter(t.Context(), j.UID, history[len(history)-2].Seq, 100)); len(after) != 1 || after[0].Seq != history[len(history)-1].Seq {
+			t.Errorf("%+v", after)
+		}
 	})
+}
+
+// TestHistorySkipsMetrics: a poll for what is new reads the index of the history,
+// not the thousands of metrics that came since its last event.
+func TestHistorySkipsMetrics(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "firekeep.db")
+	db := must(store.Open(t.Context(), path))
+	defer db.Close()
+	var asked string
+	must(db.HistoryAfter(store.WithTrace(t.Context(), func(q string) { asked = q }), "job", 7, 100))
+	raw := must(sql.Open("sqlite", path))
+	defer raw.Close()
+	var id, parent, unused int
+	var plan string
+	if err := raw.QueryRowContext(t.Context(), "EXPLAIN QUERY PLAN "+asked, "job", 7, 100).Scan(&id, &parent, &unused, &plan); err != nil || !strings.Contains(plan, "job_events_history (job=? AND seq>?)") {
+		t.Errorf("%s: %s %v", asked, plan, err)
+	}
 }
 
 // TestSecondUploadEndsTheFirstValidation: the runner of the first one can no

@@ -193,9 +193,7 @@ class _AsyncJob(_AsyncFollowed):
         return await self._client.arun(self._resumed(discard_steps))
 
 
-class ReinforcementStep(_AsyncJob):
-    """`firekeep.ReinforcementStep` for asyncio."""
-
+class _AsyncTraining(_AsyncJob):
     has_metrics = True
 
     async def metrics(self, *, after: int = 0) -> AsyncIterator[StepMetrics]:
@@ -217,12 +215,13 @@ class ReinforcementStep(_AsyncJob):
         """The job's log as text; it never holds text of a row."""
         return await self._client.afetch((await self._client.arequest("GET", f"/v1/{self.name}/publicLogs"))["signedUrl"])
 
-    async def execute(self, dataset: DatasetReference | str, output_model: str) -> None:
-        """Ask a keep-alive trainer for a step; returns at once. It is done when `output_model` is READY."""
-        await self._client.arun(executed(self, dataset, output_model))
+    async def promote(self, output_model: str, *, checkpoint: Checkpoint | str | None = None) -> Model:
+        """A model of its own of a LoRA that this job made, by default its last one."""
+        return Model.model_validate(await self._client.arun(self._promoted(output_model, checkpoint)))
 
-    async def plot(self, metric: str = "rewardMean", *, live: bool = False, poll: float = 1.0) -> Curve:
+    async def plot(self, metric: str | None = None, *, live: bool = False, poll: float = 1.0) -> Curve:
         """A curve of one metric by optimiser batch; with `live` it grows in the notebook until the job is completed."""
+        metric = metric or self.plotted
         curve = self._drawn(metric, [] if live else [m async for m in self.metrics()])
         if live:
             shown = curve.show()
@@ -230,11 +229,21 @@ class ReinforcementStep(_AsyncJob):
         return curve
 
 
-class SupervisedFineTuningJob(_AsyncJob):
+class ReinforcementStep(_AsyncTraining):
+    """`firekeep.ReinforcementStep` for asyncio."""
+
+    plotted = "rewardMean"
+
+    async def execute(self, dataset: DatasetReference | str, output_model: str) -> None:
+        """Ask a keep-alive trainer for a step; returns at once. It is done when `output_model` is READY."""
+        await self._client.arun(executed(self, dataset, output_model))
+
+
+class SupervisedFineTuningJob(_AsyncTraining):
     """`firekeep.SupervisedFineTuningJob` for asyncio."""
 
 
-class DPOJob(_AsyncJob):
+class DPOJob(_AsyncTraining):
     """`firekeep.DPOJob` for asyncio."""
 
     async def metrics_file(self) -> str:

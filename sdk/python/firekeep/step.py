@@ -13,7 +13,7 @@ from ._client import Client
 from ._flow import Flow, Json, Pause, ask
 from .errors import JobFailedError, NoSignalWarning, NotFoundError
 from .plot import Curve
-from .types import Checkpoint, StepEvent, StepMetrics
+from .types import Checkpoint, Model, StepEvent, StepMetrics
 
 _BAD = {
     "JOB_STATE_FAILED", "JOB_STATE_FAILED_CLEANING_UP", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED", "JOB_STATE_EXPIRED_CLEANING_UP",
@@ -26,6 +26,7 @@ class Job:
     """A job as the server last described it, in `resource`. What asks the server is in the classes below and in `aio`."""
 
     has_metrics = False
+    plotted = "loss"  # the metric that `plot` shows by default
 
     def __init__(self, client: Client, resource: Json):
         self._client = client
@@ -126,6 +127,20 @@ class Job:
         resource = yield from ask("POST", f"/v1/{self.name}:resume", body={"discardSteps": True} if discard_steps else {})
         return type(self)(self._client, resource)
 
+    def _promoted(self, output_model: str, checkpoint: Checkpoint | str | None) -> Flow[Json]:
+        page = yield from ask("GET", f"/v1/{self.name}/checkpoints")
+        made = [c for c in page.get("checkpoints") or [] if c.get("promotable")]
+        if checkpoint is not None:
+            wanted = (checkpoint if isinstance(checkpoint, str) else checkpoint.name).rsplit("/", 1)[-1]
+            made = [c for c in made if c["name"].rsplit("/", 1)[-1] == wanted]
+        if not made:
+            raise ValueError(f"{self.name} has no such checkpoint that can be promoted: it is {self.state.removeprefix('JOB_STATE_')}, or its model was deleted")
+        newest = max(made, key=lambda c: cast(str, c.get("createTime") or ""))
+        model = yield from ask("GET", "/v1/" + newest["model"])
+        body = {"outputModel": output_model, "baseModel": model["peftDetails"]["baseModel"]}
+        answer = yield from ask("POST", f"/v1/{newest['name']}:promote", body=body)
+        return cast(Json, answer["model"])
+
     def _drawn(self, metric: str, points: list[StepMetrics]) -> Curve:
         curve = Curve(metric, title=self.id, x="update")
         for m in points:
@@ -188,9 +203,7 @@ class _SyncJob(_SyncFollowed):
         return self._client.run(self._resumed(discard_steps))
 
 
-class ReinforcementStep(_SyncJob):
-    """One step as the server last described it. `get()` asks again and returns a new object."""
-
+class _SyncTraining(_SyncJob):
     has_metrics = True
 
     def metrics(self, *, after: int = 0) -> Iterator[StepMetrics]:
@@ -212,18 +225,17 @@ class ReinforcementStep(_SyncJob):
         """The job's log as text: states, warnings, resume points, one line per optimiser batch. It never holds text of a row."""
         return self._client.fetch(self._client.request("GET", f"/v1/{self.name}/publicLogs")["signedUrl"])
 
-    def execute(self, dataset: Any, output_model: str) -> None:
-        """Ask a keep-alive trainer for a step; returns at once. It is done when `output_model` is READY."""
-        from .llm import executed
+    def promote(self, output_model: str, *, checkpoint: Checkpoint | str | None = None) -> Model:
+        """A model of its own of a LoRA that this job made, by default its last one; it stays when the job's model is deleted."""
+        return Model.model_validate(self._client.run(self._promoted(output_model, checkpoint)))
 
-        self._client.run(executed(self, dataset, output_model))
-
-    def plot(self, metric: str = "rewardMean", *, live: bool = False, poll: float = 1.0) -> Curve:
+    def plot(self, metric: str | None = None, *, live: bool = False, poll: float = 1.0) -> Curve:
         """A curve of one metric by optimiser batch, which a notebook shows as SVG.
 
         With `live` it is shown at once and grows until the job is completed; raises
-        JobFailedError as `wait` does. `metric` is one of docs/metrics.md.
+        JobFailedError as `wait` does. `metric` is one of docs/metrics.md; by default what the job is about.
         """
+        metric = metric or self.plotted
         curve = self._drawn(metric, [] if live else list(self.metrics()))
         if live:
             shown = curve.show()
@@ -231,11 +243,23 @@ class ReinforcementStep(_SyncJob):
         return curve
 
 
-class SupervisedFineTuningJob(_SyncJob):
+class ReinforcementStep(_SyncTraining):
+    """One step as the server last described it. `get()` asks again and returns a new object."""
+
+    plotted = "rewardMean"
+
+    def execute(self, dataset: Any, output_model: str) -> None:
+        """Ask a keep-alive trainer for a step; returns at once. It is done when `output_model` is READY."""
+        from .llm import executed
+
+        self._client.run(executed(self, dataset, output_model))
+
+
+class SupervisedFineTuningJob(_SyncTraining):
     """A job that trains a LoRA on conversations, as the server last described it."""
 
 
-class DPOJob(_SyncJob):
+class DPOJob(_SyncTraining):
     """A job that trains a LoRA on preferences, as the server last described it."""
 
     def metrics_file(self) -> str:

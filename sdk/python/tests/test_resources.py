@@ -119,8 +119,16 @@ def test_supervised_jobs(server, client):
     assert job.name in [j.name for j in client.supervised_jobs.list()] and client.supervised_jobs.get(job.id).is_completed
     with pytest.raises(TypeError, match="epoch_count"):
         client.supervised_jobs.create("d", unique(), BASE, epoch_count=2)
-    with pytest.raises(TypeError, match="on_metrics"):
-        job.wait(on_metrics=print)
+    seen = []
+    job.wait(on_metrics=seen.append)
+    assert [m["update"] for m in seen] == [1, 2] == [m["update"] for m in job.metrics()] and [m["update"] for m in job.metrics(after=1)] == [2]
+    assert "JOB_STATE_COMPLETED" in [e.state for e in job.events()] and "update 2" in job.logs() and job.plot().label == "loss"
+    assert [c.promotable for c in job.checkpoints()] == [True]
+    own = job.promote(unique())
+    client.models.delete(job.output_model)
+    assert client.models.get(own.name).state == "READY" and own.peft_details.r == 4
+    with pytest.raises(ValueError, match="no such checkpoint"):
+        job.promote(unique())
     job.delete()
     assert job.get() is None
 
@@ -160,6 +168,8 @@ def test_batch_jobs(server, client):
     answers = {a["custom_id"]: a for a in job.answers()}
     assert set(answers) == {"q-0", "q-1", "q-2", "q-3"}
     assert answers["q-0"]["response"]["usage"]["completion_tokens"] <= 3 and answers["q-1"]["error"]["param"] == "temperature"
+    with pytest.raises(TypeError, match="on_metrics"):
+        job.wait(on_metrics=print)
     with pytest.raises(InvalidArgumentError, match="custom_id"):
         client.batch_jobs.create(Dataset.from_list(scored_rows(2), id=unique("d")), BASE)
     job.delete()
