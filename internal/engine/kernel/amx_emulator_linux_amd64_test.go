@@ -76,8 +76,14 @@ func TestTilesInChild(t *testing.T) {
 	for _, s := range shapes {
 		for _, acc := range []bool{false, true} {
 			for _, transposed := range []bool{false, true} {
-				c.exactly(&exact, s[0], s[1], s[2], transposed, acc)
+				c.exactly(&exact, func() { c.productBF16(s[0], s[1], s[2], transposed, acc) })
 			}
+		}
+	}
+	for _, s := range shapesDense {
+		for _, kind := range denseKinds {
+			c.exactly(&exact, func() { c.denseBF16(s[0], s[1], s[2], kind, false) })
+			c.exactly(&exact, func() { c.denseBF16(s[0], s[1], s[2], kind, true) })
 		}
 	}
 	if c.err != nil {
@@ -85,13 +91,13 @@ func TestTilesInChild(t *testing.T) {
 	}
 }
 
-// exactly is productBF16 with another reference and no tolerance.
-func (c *check) exactly(reference *unitBF16, m, n, k int, transposed, acc bool) {
+// exactly runs f with another reference and no tolerance.
+func (c *check) exactly(reference *unitBF16, f func()) {
 	goodTable := goBF16
 	goBF16 = *reference
 	defer func() { goBF16 = goodTable }()
 	c.exact = true
-	c.productBF16(m, n, k, transposed, acc)
+	f()
 }
 
 // tileState is the tile state of a thread.

@@ -88,9 +88,21 @@ type unitBF16 struct {
 	turn func(dst, src []uint16)
 	// permit asks the operating system for what the unit needs; nil = nothing.
 	permit func() error
+
+	// dense says that products of dense operands are faster than in float32; the
+	// others arrange their operands: see bf16_dense.go.
+	dense                  bool
+	packColumns, packDepth func(dst []uint16, src []float32, ld, cols, depth int, alpha float32)
+	upright                func(dst []uint16, ldd int, src []float32, lds, rows, depth int)
+	rest                   func(dst, src []float32, alpha float32)
 }
 
-var goBF16 = unitBF16{rows: 8, strip: stripBF16Go, round: roundBF16Go, turn: turnBF16Go}
+// The reference has dense products although it is slow: everything can be
+// compared with it.
+var goBF16 = unitBF16{
+	rows: 8, strip: stripBF16Go, round: roundBF16Go, turn: turnBF16Go,
+	dense: true, packColumns: packColumnsGo, packDepth: packDepthGo, upright: uprightBF16Go, rest: restBF16Go,
+}
 
 func roundBF16Go(dst []uint16, src []float32) {
 	for i, v := range src {

@@ -172,12 +172,15 @@ done:
 	VZEROUPPER
 	RET
 
-// func round512(dst *uint16, src *float32, chunks int)
-// Rounds chunks*32 values, chunks >= 1.
-TEXT ·round512(SB), NOSPLIT, $0-24
+// func round512(dst *uint16, src *float32, chunks int, mask uint32)
+// Rounds chunks*32 values and those of mask behind them.
+TEXT ·round512(SB), NOSPLIT, $0-28
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), AX
 	MOVQ chunks+16(FP), R12
+	MOVL mask+24(FP), R13
+	TESTQ R12, R12
+	JZ   last
 
 round:
 	VMOVUPS (AX), Z0
@@ -188,6 +191,20 @@ round:
 	ADDQ $64, DI
 	DECQ R12
 	JNZ  round
+
+last:
+	TESTL R13, R13
+	JZ   rounded
+	KMOVD R13, K3
+	KMOVW R13, K1
+	SHRL $16, R13
+	KMOVW R13, K2
+	VMOVUPS.Z (AX), K1, Z0
+	VMOVUPS.Z 64(AX), K2, Z1
+	ROUND2
+	VMOVDQU16 Z0, K3, (DI)
+
+rounded:
 	VZEROUPPER
 	RET
 

@@ -32,15 +32,26 @@ var shapesBF16 = [][3]int{
 	{29, 36, 65}, {31, 33, 96}, {32, 32, 32}, {33, 70, 62}, {47, 18, 33}, {65, 5, 130},
 }
 
+// shapesDense cover, of what dense products do otherwise than others: one and
+// several groups of rows, and depths that a fine product stretches over.
+var shapesDense = [][3]int{{1, 1, 1}, {7, 15, 40}, {17, 64, 33}, {33, 70, 62}, {40, 20, 260}, {3, 33, 610}}
+
 // productsBF16 compares rounding, turning and products with the reference.
 func (c *check) productsBF16() {
 	c.rounding()
 	c.turning()
+	c.arranging()
 	for _, s := range shapesBF16 {
 		for _, acc := range []bool{false, true} {
 			for _, transposed := range []bool{false, true} {
 				c.productBF16(s[0], s[1], s[2], transposed, acc)
 			}
+		}
+	}
+	for _, s := range shapesDense {
+		for _, kind := range denseKinds {
+			c.denseBF16(s[0], s[1], s[2], kind, false)
+			c.denseBF16(s[0], s[1], s[2], kind, true)
 		}
 	}
 }
@@ -114,4 +125,79 @@ func (g *productBF16) serial() {
 	g.roundRows(0, g.m)
 	g.run(0, g.m, 0, blocksOf(g.n))
 	r.release()
+}
+
+// arranging compares, bit by bit, what arranges dense operands with the reference.
+func (c *check) arranging() {
+	const ld = Panel + 3
+	u := c.t.bf16
+	x := c.filled(Panel * ld).x
+	for i := 0; i < len(x); i += 3 {
+		x[i] = math.Float32frombits(extremesBF16[i/3%len(extremesBF16)])
+	}
+	for n := 1; n <= Panel; n++ {
+		depth, end := (n*7)%Panel+1, Panel*ld
+		got, want := make([]uint16, blockBF16+2), make([]uint16, blockBF16+2)
+		last := (n-1)*ld + depth
+		u.packColumns(got[1:], x[end-last:], ld, n, depth, 0.3)
+		packColumnsGo(want[1:], x[end-last:], ld, n, depth, 0.3)
+		c.same("packing columns", got, want)
+		last = (depth-1)*ld + n
+		u.packDepth(got[1:], x[end-last:], ld, n, depth, 0.3)
+		packDepthGo(want[1:], x[end-last:], ld, n, depth, 0.3)
+		c.same("packing the depth", got, want)
+		const ldd = Panel + 5
+		up, down := make([]uint16, Panel*ldd+1), make([]uint16, Panel*ldd+1)
+		u.upright(up[1:], ldd, x[end-last:], ld, n, depth)
+		uprightBF16Go(down[1:], ldd, x[end-last:], ld, n, depth)
+		c.same("turning a left operand", up[1:1+(n-1)*ldd+Panel], down[1:1+(n-1)*ldd+Panel])
+		for i := range Panel {
+			c.same("turning a left operand", up[1+i*ldd+Panel:1+(i+1)*ldd], down[1+i*ldd+Panel:1+(i+1)*ldd])
+		}
+		left, right := newGuarded(n), newGuarded(n)
+		u.rest(left.x, x[:n], 0.3)
+		restBF16Go(right.x, x[:n], 0.3)
+		c.compare("what rounding leaves", left, right, 0)
+	}
+}
+
+// denseKind is a dense product to check.
+type denseKind string
+
+const (
+	denseNT   denseKind = "NT"
+	denseNN   denseKind = "NN"
+	denseTN   denseKind = "TN"
+	denseFine denseKind = "fine NT"
+)
+
+var denseKinds = []denseKind{denseNT, denseNN, denseTN, denseFine}
+
+// denseBF16 checks one dense product of one shape.
+func (c *check) denseBF16(m, n, k int, kind denseKind, acc bool) {
+	const gap = 3
+	g := denseBF16{u: c.t.bf16, ldc: n + gap, rs: k + gap, ks: 1, ldb: k + gap, kind: rowsAreColumns, m: m, n: n, k: k, alpha: 0.3, acc: acc, fine: kind == denseFine}
+	rows, cols := m, k
+	if kind == denseTN {
+		rows, cols, g.rs, g.ks = k, m, 1, m+gap
+	}
+	g.a = c.filled((rows-1)*(cols+gap) + cols).x
+	rows, cols = n, k
+	if kind == denseNN || kind == denseTN {
+		rows, cols, g.kind, g.ldb = k, n, rowsAreDepth, n+gap
+	}
+	g.b = c.filled((rows-1)*(cols+gap) + cols).x
+	got := newGuarded((m-1)*(n+gap) + n)
+	for i := range m {
+		for j := range n {
+			got.x[i*(n+gap)+j] = c.value()
+		}
+	}
+	want := got.clone()
+	g.c = got.x
+	g.serial()
+	r := g
+	r.u, r.c = &goBF16, want.x
+	r.serial()
+	c.compare(fmt.Sprintf("dense bfloat16 product %s of %dx%dx%d, add %v", kind, m, n, k, acc), got, want, chainTolerance(3*k+2))
 }

@@ -115,7 +115,24 @@ func TestSelfTestCatchesBrokenBF16(t *testing.T) {
 		"turning swaps two": func(u *unitBF16, good unitBF16) {
 			u.turn = func(dst, src []uint16) { good.turn(dst, src); dst[700], dst[701] = dst[701], dst[700] }
 		},
-		"turning does nothing": func(u *unitBF16, good unitBF16) { u.turn = func(dst, src []uint16) { copy(dst, src) } },
+		"packing columns swaps two": func(u *unitBF16, good unitBF16) {
+			u.packColumns = func(dst []uint16, src []float32, ld, cols, depth int, alpha float32) {
+				good.packColumns(dst, src, ld, cols, depth, alpha)
+				dst[0], dst[1] = dst[1], dst[0]
+			}
+		},
+		"packing the depth forgets alpha": func(u *unitBF16, good unitBF16) {
+			u.packDepth = func(dst []uint16, src []float32, ld, cols, depth int, alpha float32) {
+				good.packDepth(dst, src, ld, cols, depth, 1)
+			}
+		},
+		"a left operand is not turned past its 16th row": func(u *unitBF16, good unitBF16) {
+			u.upright = func(dst []uint16, ldd int, src []float32, lds, rows, depth int) {
+				good.upright(dst, ldd, src, lds, min(rows, 16), depth)
+			}
+		},
+		"rounding leaves nothing": func(u *unitBF16, good unitBF16) { u.rest = func(dst, src []float32, alpha float32) { clear(dst) } },
+		"turning does nothing":    func(u *unitBF16, good unitBF16) { u.turn = func(dst, src []uint16) { copy(dst, src) } },
 	}
 	for _, l := range DetectBF16() {
 		good := *tableOf(l).bf16

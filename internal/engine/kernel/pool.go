@@ -33,6 +33,8 @@ type Pool struct {
 	// The same for a product in bfloat16.
 	bf16                productBF16
 	roundPart, bf16Part func(worker, lo, hi int)
+	dense               denseBF16
+	densePart           func(worker, lo, hi int)
 
 	failed  sync.Mutex
 	failure any // first panic of a part
@@ -83,7 +85,7 @@ func watch(v *atomic.Uint32, was uint32, threads int) bool {
 // NewPool returns a Pool of threads threads (at least one).
 func NewPool(threads int) *Pool {
 	p := &Pool{done: make(chan struct{}, 1)}
-	p.productPart, p.roundPart, p.bf16Part = p.runProduct, p.roundBF16, p.runBF16
+	p.productPart, p.roundPart, p.bf16Part, p.densePart = p.runProduct, p.roundBF16, p.runBF16, p.runDense
 	p.SetThreads(threads)
 	return p
 }

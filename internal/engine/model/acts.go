@@ -49,7 +49,8 @@ type Workspace struct {
 	stage         // the rows that are computed
 	trunk   stage // the prompt that they continue, when it is not among them
 	sets    []set
-	window  int // of the layer whose attention is computed, 0 = none
+	window  int  // of the layer whose attention is computed, 0 = none
+	half    bool // dense products are those of bfloat16
 	arena   arena
 	scratch // of one block
 	head    headBuffers

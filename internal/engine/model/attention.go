@@ -28,8 +28,19 @@ type attnScratch struct {
 func queryBlock(keys int) int { return max(16, min(128, (1<<16)/max(1, keys)&^15)) }
 
 // diagonal is the number of queries that share a range of own keys: a multiple
-// of the strips of rows that the kernels like.
-const diagonal = 28
+// of the strips of rows that the kernels like, in bfloat16 of those of its.
+const (
+	diagonal     = 28
+	diagonalHalf = 64
+)
+
+// step is diagonal or diagonalHalf.
+func (b *queries) step() int {
+	if b.half {
+		return diagonalHalf
+	}
+	return diagonal
+}
 
 // scores returns worker's memory for n scores in each buffer.
 func (w *Workspace) scores(worker, n int) *attnScratch {
@@ -94,7 +105,7 @@ func (w *Workspace) attendSegment(s *acts, worker, head int, prompt, own keys) {
 	for first := 0; first < own.n; first += block {
 		b := w.block(head, prompt, own, first, min(block, own.n-first))
 		q := s.q[b.row*b.ldq+b.q:]
-		b.against(scratch.probs, q, b.prompt.k, b.own.k, b.scale)
+		b.against(scratch.probs, q, b.prompt.k, b.own.k, b.scale, false)
 		for i := range b.n {
 			row := scratch.probs[i*b.keys : (i+1)*b.keys]
 			lo, hi := b.seen(i)
@@ -120,7 +131,8 @@ type queries struct {
 	window      int
 	dim         int
 	scale       float32
-	q, kv       int // column of the head in a row of q, and of k and v
+	half        bool // products in bfloat16
+	q, kv       int  // column of the head in a row of q, and of k and v
 	ldq, ldk    int
 }
 
@@ -154,31 +166,44 @@ func (b *queries) seen(i int) (lo, hi int) {
 
 // reach is the number of keys for which scores of query i are computed.
 func (b *queries) reach(i int) int {
-	return b.prompt.n + b.first + min(b.n, i/diagonal*diagonal+diagonal)
+	return b.prompt.n + b.first + min(b.n, i/b.step()*b.step()+b.step())
 }
 
 // against sets dst [n, keys], up to the reach of each query, to alpha x (keys'
 // rows of prompt and own)ᵀ, x [n, dim] being rows of width ldq.
-func (b *queries) against(dst, x, prompt, own []float32, alpha float32) {
+func (b *queries) against(dst, x, prompt, own []float32, alpha float32, fine bool) {
 	if b.prompt.n > 0 {
-		kernel.GemmNT(dst, b.keys, x, b.ldq, prompt[b.prompt.row*b.ldk+b.kv:], b.ldk, b.n, b.prompt.n, b.dim, alpha, false)
+		b.nt(dst, x, prompt[b.prompt.row*b.ldk+b.kv:], b.n, b.prompt.n, alpha, fine)
 	}
-	for i := 0; i < b.n; i += diagonal {
-		m := min(diagonal, b.n-i)
-		kernel.GemmNT(dst[i*b.keys+b.prompt.n:], b.keys, x[i*b.ldq:], b.ldq, own[b.own.row*b.ldk+b.kv:], b.ldk, m, b.first+i+m, b.dim, alpha, false)
+	step := b.step()
+	for i := 0; i < b.n; i += step {
+		m := min(step, b.n-i)
+		b.nt(dst[i*b.keys+b.prompt.n:], x[i*b.ldq:], own[b.own.row*b.ldk+b.kv:], m, b.first+i+m, alpha, fine)
+	}
+}
+
+// nt sets dst [m, n] of width keys to alpha x yᵀ, y being rows of width ldk.
+func (b *queries) nt(dst, x, y []float32, m, n int, alpha float32, fine bool) {
+	if b.half {
+		kernel.HalfNT(dst, b.keys, x, b.ldq, y, b.ldk, m, n, b.dim, alpha, false, fine)
+	} else {
+		kernel.GemmNT(dst, b.keys, x, b.ldq, y, b.ldk, m, n, b.dim, alpha, false)
 	}
 }
 
 // weighted sets dst [n, dim] (rows of width ldq) to p [n, keys] times the keys'
 // rows of prompt and own, times alpha.
 func (b *queries) weighted(dst, p, prompt, own []float32, alpha float32) {
-	acc := false
+	product, acc, step := kernel.GemmNN, false, b.step()
+	if b.half {
+		product = kernel.HalfNN
+	}
 	if b.prompt.n > 0 {
-		kernel.GemmNN(dst, b.ldq, p, b.keys, prompt[b.prompt.row*b.ldk+b.kv:], b.ldk, b.n, b.dim, b.prompt.n, alpha, false)
+		product(dst, b.ldq, p, b.keys, prompt[b.prompt.row*b.ldk+b.kv:], b.ldk, b.n, b.dim, b.prompt.n, alpha, false)
 		acc = true
 	}
-	for i := 0; i < b.n; i += diagonal {
-		m := min(diagonal, b.n-i)
-		kernel.GemmNN(dst[i*b.ldq:], b.ldq, p[i*b.keys+b.prompt.n:], b.keys, own[b.own.row*b.ldk+b.kv:], b.ldk, m, b.dim, b.first+i+m, alpha, acc)
+	for i := 0; i < b.n; i += step {
+		m := min(step, b.n-i)
+		product(dst[i*b.ldq:], b.ldq, p[i*b.keys+b.prompt.n:], b.keys, own[b.own.row*b.ldk+b.kv:], b.ldk, m, b.dim, b.first+i+m, alpha, acc)
 	}
 }

@@ -55,11 +55,12 @@ func (w *Workspace) attendSegmentBackward(s *acts, worker, head int, prompt, own
 	heads := w.model.Config.Heads
 	for first := 0; first < own.n; first += block {
 		b := w.block(head, prompt, own, first, min(block, own.n-first))
+		b.half = w.half
 		at := b.row*b.ldq + b.q
 		do, o := w.do[at:], s.o[at:]
 		p, dp := scratch.probs, scratch.grads
-		b.against(p, s.q[at:], b.prompt.k, b.own.k, b.scale)
-		b.against(dp, do, b.prompt.v, b.own.v, 1)
+		b.against(p, s.q[at:], b.prompt.k, b.own.k, b.scale, true)
+		b.against(dp, do, b.prompt.v, b.own.v, 1, true)
 		for i := range b.n {
 			lo, hi := b.seen(i)
 			row, drow := p[i*b.keys:i*b.keys+b.reach(i)], dp[i*b.keys:i*b.keys+b.reach(i)]
@@ -88,15 +89,19 @@ func softmaxBackward(dp, p []float32, d float32) {
 // toKeys adds alpha pᵀ x to the keys' rows of prompt and own [., Q] at the
 // head's column: p [n, keys], x [n, dim] rows of width ldq.
 func (b *queries) toKeys(prompt, own, p, x []float32, alpha float32) {
+	product, step := kernel.GemmTN, b.step()
+	if b.half {
+		product = kernel.HalfTN
+	}
 	if b.prompt.n > 0 {
-		kernel.GemmTN(prompt[b.prompt.row*b.ldq+b.q:], b.ldq, p, b.keys, x, b.ldq, b.prompt.n, b.dim, b.n, alpha, true)
+		product(prompt[b.prompt.row*b.ldq+b.q:], b.ldq, p, b.keys, x, b.ldq, b.prompt.n, b.dim, b.n, alpha, true)
 	}
 	if b.first > 0 {
-		kernel.GemmTN(own[b.own.row*b.ldq+b.q:], b.ldq, p[b.prompt.n:], b.keys, x, b.ldq, b.first, b.dim, b.n, alpha, true)
+		product(own[b.own.row*b.ldq+b.q:], b.ldq, p[b.prompt.n:], b.keys, x, b.ldq, b.first, b.dim, b.n, alpha, true)
 	}
-	for i := 0; i < b.n; i += diagonal { // keys of the block itself: seen by later queries
-		m := min(diagonal, b.n-i)
-		kernel.GemmTN(own[(b.own.row+b.first+i)*b.ldq+b.q:], b.ldq, p[i*b.keys+b.prompt.n+b.first+i:], b.keys, x[i*b.ldq:], b.ldq, m, b.dim, b.n-i, alpha, true)
+	for i := 0; i < b.n; i += step { // keys of the block itself: seen by later queries
+		m := min(step, b.n-i)
+		product(own[(b.own.row+b.first+i)*b.ldq+b.q:], b.ldq, p[i*b.keys+b.prompt.n+b.first+i:], b.keys, x[i*b.ldq:], b.ldq, m, b.dim, b.n-i, alpha, true)
 	}
 }
 

@@ -46,17 +46,41 @@ func (w *Workspace) backwardLinear(l, i int, a, g *Adapter, s *acts, x, dx []flo
 			w.pool.Backward(dx, in, dys[j], out, w.model.Layers[l].Linear[t], m, acc || j > 0)
 		}
 		if b := a.Layers[l].B[t]; b != nil {
-			w.pool.NN(w.dlow[off:], nr, dys[j], out, b, a.Rank, m, a.Rank, out, a.Scale(), false)
-			w.pool.TN(g.Layers[l].B[t], a.Rank, dys[j], out, s.low[i][off:], nr, out, a.Rank, m, a.Scale(), true)
+			w.nn(w.dlow[off:], nr, dys[j], out, b, a.Rank, m, a.Rank, out, a.Scale(), false)
+			w.sumRows(g.Layers[l].B[t], a.Rank, dys[j], out, s.low[i][off:], nr, out, a.Rank, a.Scale())
 			off += a.Rank
 		}
 	}
 	if nr == 0 {
 		return
 	}
-	w.pool.TN(g.Layers[l].input[i], in, w.dlow, nr, x, in, nr, in, m, 1, true)
+	w.sumRows(g.Layers[l].input[i], in, w.dlow, nr, x, in, nr, in, 1)
 	if dx != nil {
-		w.pool.NN(dx, in, w.dlow, nr, a.Layers[l].input[i], in, m, in, nr, 1, true)
+		w.nn(dx, in, w.dlow, nr, a.Layers[l].input[i], in, m, in, nr, 1, true)
+	}
+}
+
+// nn is the pool's NN, in bfloat16 where that is faster.
+func (w *Workspace) nn(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
+	if w.half {
+		w.pool.HalfNN(c, ldc, a, lda, b, ldb, m, n, k, alpha, acc)
+	} else {
+		w.pool.NN(c, ldc, a, lda, b, ldb, m, n, k, alpha, acc)
+	}
+}
+
+// sumRows adds aᵀ (alpha b) to c [m, n], a [T, m] and b [T, n]. The sum over rows is
+// one chain in float32. In bfloat16 a chain takes 32 rows at a time, so it is one per
+// segment: those are the same however a pass is divided.
+func (w *Workspace) sumRows(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n int, alpha float32) {
+	if !w.half {
+		w.pool.TN(c, ldc, a, lda, b, ldb, m, n, len(w.forest.tokens), alpha, true)
+		return
+	}
+	for _, s := range w.forest.segments {
+		if s.n > 0 {
+			w.pool.HalfTN(c, ldc, a[s.row*lda:], lda, b[s.row*ldb:], ldb, m, n, s.n, alpha, true)
+		}
 	}
 }
 

@@ -27,8 +27,10 @@ func (m *Model) BF16Missing() int {
 	return n
 }
 
-// UseBF16 makes every product with base weights one in bfloat16; see package
-// kernel. Embeddings, norms, attention, adapters and the optimiser stay float32.
+// UseBF16 makes every product with base weights one in bfloat16, and with a matrix
+// unit the backward products of attention and LoRA too; see package kernel. The
+// forward of both stays float32, as the sampler's is, so that log-probs agree;
+// embeddings, norms, softmax and the optimiser stay float32.
 // memory holds BF16Missing values and belongs to m from now on.
 func (m *Model) UseBF16(pool *kernel.Pool, memory []uint16) {
 	for _, w := range m.matrices() {

@@ -75,7 +75,7 @@ func TestBF16Forest(t *testing.T) {
 			for _, bytes := range []int64{DefaultMaxBytes, 1} {
 				pool := kernel.NewPool(threads)
 				w := NewWorkspace(pool, m, cfg.MaxPositions)
-				w.MaxBytes = bytes
+				w.MaxBytes, w.WaveTokens = bytes, 6*threads
 				g := weightedGradients(t, w, trees, a)
 				pool.Close()
 				if want == nil {

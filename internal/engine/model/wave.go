@@ -1,6 +1,10 @@
 package model
 
-import "context"
+import (
+	"context"
+
+	"github.com/firekeep/firekeep/internal/engine/kernel"
+)
 
 // A pass does not hold all of its trees at once. Small trees are computed
 // together, as many as wholeTokens. A larger one is computed prompt first: the
@@ -112,6 +116,7 @@ func (w *Workspace) run(p *pass) error {
 	if err := w.check(p.trees); err != nil {
 		return err
 	}
+	w.half = w.model.Head.BF16 != nil && kernel.DenseBF16()
 	w.divide(p.trees, p.a, p.grad)
 	for i := range w.sets {
 		s := &w.sets[i]
