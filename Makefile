@@ -16,6 +16,7 @@ export FIREKEEP_FAKE_GCS := $(CACHE)/bin/fake-gcs-server
 export FIREKEEP_RUNSC := $(CACHE)/bin/runsc
 export FIREKEEP_NODE_MODULES := $(CACHE)/oidc/node_modules
 export FIREKEEP_OPENBAO := $(CACHE)/bin/bao
+export FIREKEEP_QEMU_AARCH64 := $(CACHE)/bin/qemu-aarch64
 export FIREKEEP_AZURITE := $(CACHE)/azurite/node_modules/azurite/dist/src/blob/main.js
 
 VERSITYGW := github.com/versity/versitygw/cmd/versitygw@v1.8.0
@@ -32,7 +33,7 @@ ENGINE_BIN := internal/sandbox/embedded/engine.bin
 STAGE_BIN  := internal/sandbox/embedded/stage.bin
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo test test-fast test-long soak bench bench-quick bench-security bench-api profile mutants lint licences vulncheck sbom airgap reproducible clean weights vocabularies doubles postgres strace python-demo python-oracles python-moto python-bench python-clients
+.PHONY: all build demo test test-fast test-long soak bench bench-quick bench-security bench-api profile mutants lint licences vulncheck sbom airgap reproducible clean weights vocabularies doubles postgres strace qemu python-demo python-oracles python-moto python-bench python-clients
 all: build
 
 ## build: bin/firekeep, statically linked, the engine inside
@@ -47,7 +48,7 @@ demo: build weights python-demo $(CACHE)/bin/versitygw
 	$(PY) demo/demo.py
 
 ## test: everything, at the length of a coffee break
-test: build weights vocabularies doubles postgres strace python-oracles python-moto python-clients
+test: build weights vocabularies doubles postgres strace qemu python-oracles python-moto python-clients
 	./scripts/test normal
 
 ## test-fast: Go tests without oracles and doubles, for the inner loop
@@ -55,7 +56,7 @@ test-fast: build
 	./scripts/test fast
 
 ## test-long: everything at full length; writes docs/verification.json
-test-long: build weights vocabularies doubles postgres strace python-oracles python-moto python-clients
+test-long: build weights vocabularies doubles postgres strace qemu python-oracles python-moto python-clients
 	./scripts/test long
 
 ## soak: half an hour of mixed training and sampling, answers compared, memory flat
@@ -104,13 +105,14 @@ bench-api: build weights
 	$(PY) bench/api.py
 
 ## mutants: break the code on purpose; the tests must turn red
-mutants: weights vocabularies doubles postgres strace python-oracles python-moto python-clients
+mutants: weights vocabularies doubles postgres strace qemu python-oracles python-moto python-clients
 	./scripts/mutants
 
 lint: licences vulncheck
 	@test -z "$$(gofmt -l api cmd internal bench scripts)" || { echo "gofmt would change:"; gofmt -l api cmd internal bench scripts; exit 1; }
 	go vet ./...
-	GOARCH=arm64 go vet ./internal/engine/...
+	GOARCH=arm64 go build ./...
+	GOARCH=arm64 go vet ./...
 	./scripts/mutants -check
 
 clean:
@@ -189,3 +191,6 @@ postgres:
 
 strace:
 	./scripts/install-strace
+
+qemu:
+	./scripts/install-qemu

@@ -25,7 +25,8 @@ type diagnosis struct {
 	Version string        `json:"version"`
 	Host    string        `json:"host"`
 	Cores   int           `json:"cores"`
-	Level   sandbox.Level `json:"level"` // of isolation, by config.json
+	Lacks   string        `json:"lacks,omitempty"` // what this processor has less of, or is not shown on it
+	Level   sandbox.Level `json:"level"`           // of isolation, by config.json
 	Sandbox []layerReport `json:"sandbox"`
 	Engine  *engineReport `json:"engine,omitempty"`
 	Problem string        `json:"problem,omitempty"`
@@ -76,7 +77,7 @@ func (c *doctorCmd) Run(a *app) error {
 		defer options.Stage.Close()
 	}
 	layers := sandbox.Probe(ctx, options)
-	d := diagnosis{Version: a.Version, Host: runtime.GOOS + "/" + runtime.GOARCH, Cores: runtime.NumCPU(), Level: policy.level()}
+	d := diagnosis{Version: a.Version, Host: runtime.GOOS + "/" + runtime.GOARCH, Cores: runtime.NumCPU(), Lacks: lacks(runtime.GOARCH), Level: policy.level()}
 	for _, l := range layers {
 		d.Sandbox = append(d.Sandbox, layerReport{l, l.Advice()})
 	}
@@ -97,6 +98,19 @@ func (c *doctorCmd) Run(a *app) error {
 		return &quiet{err, a.json}
 	}
 	return nil
+}
+
+// lacks says in a sentence what an architecture lacks of what amd64 has, "" =
+// nothing.
+func lacks(arch string) string {
+	if arch == "amd64" {
+		return ""
+	}
+	kernels := "the kernels are scalar"
+	if arch == "arm64" {
+		kernels = "the kernels for NEON are tested in an emulator and were never timed"
+	}
+	return fmt.Sprintf("%s: no products in bfloat16; %s; no test of the sandbox has run on this architecture", arch, kernels)
 }
 
 func probeEngine(ctx context.Context, path, version string, config Config) (*engineReport, error) {
@@ -128,7 +142,11 @@ func probeEngine(ctx context.Context, path, version string, config Config) (*eng
 }
 
 func (a *app) printDiagnosis(d diagnosis) {
-	fmt.Fprintf(a.Stdout, "firekeep %s on %s, %d cores\n\nsandbox, level %s\n", d.Version, d.Host, d.Cores, d.Level)
+	fmt.Fprintf(a.Stdout, "firekeep %s on %s, %d cores\n", d.Version, d.Host, d.Cores)
+	if d.Lacks != "" {
+		fmt.Fprintln(a.Stdout, d.Lacks)
+	}
+	fmt.Fprintf(a.Stdout, "\nsandbox, level %s\n", d.Level)
 	for _, l := range d.Sandbox {
 		mark := "no "
 		if l.Active {

@@ -16,13 +16,13 @@
 //
 // in float32, where b is the operand whose rows or columns become the columns
 // of the result (the weights in Forward and Backward, which have no alpha), and
-// alpha * b[k] is rounded once. LevelAVX2 and LevelAVX512 fuse the multiply and
-// the add; LevelGo rounds both. Blocking over k stores and reloads s, which is
+// alpha * b[k] is rounded once. LevelAVX2, LevelAVX512 and LevelNEON fuse the
+// multiply and the add; LevelGo rounds both. Blocking over k stores and reloads s, which is
 // exact, so a result depends on the level only, never on m, on the batch, on
 // blocking, on alignment or on the number of threads; and two levels differ by
 // at most 2 k eps sum|a||alpha b|, eps = 2^-24, the usual bound of a chain.
 // Vector functions obey the same contract: their bits depend on the level, the
-// values and the length.
+// values and the length. LevelNEON gives the bits of LevelAVX2 in every kernel.
 package kernel
 
 // Panel is the number of output rows of W that one packed panel holds.

@@ -34,7 +34,7 @@ func lengths() []int {
 }
 
 func TestLevelNames(t *testing.T) {
-	for _, l := range []Level{LevelGo, LevelAVX2, LevelAVX512, LevelAVX512BF16, LevelAMX} {
+	for _, l := range []Level{LevelGo, LevelAVX2, LevelAVX512, LevelAVX512BF16, LevelAMX, LevelNEON} {
 		if got, err := ParseLevel(l.String()); err != nil || got != l {
 			t.Errorf("ParseLevel(%q) = %v, %v", l, got, err)
 		}

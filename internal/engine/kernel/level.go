@@ -17,9 +17,11 @@ const (
 	// Levels that add products in bfloat16 to those of LevelAVX512.
 	LevelAVX512BF16 // with VDPBF16PS
 	LevelAMX        // with Intel's tiles
+
+	LevelNEON // arm64: Advanced SIMD
 )
 
-var levelNames = [...]string{LevelGo: "go", LevelAVX2: "avx2", LevelAVX512: "avx512", LevelAVX512BF16: "avx512bf16", LevelAMX: "amx"}
+var levelNames = [...]string{LevelGo: "go", LevelAVX2: "avx2", LevelAVX512: "avx512", LevelAVX512BF16: "avx512bf16", LevelAMX: "amx", LevelNEON: "neon"}
 
 func (l Level) String() string {
 	if l < 0 || int(l) >= len(levelNames) {
@@ -35,7 +37,7 @@ func ParseLevel(s string) (Level, error) {
 			return Level(l), nil
 		}
 	}
-	return 0, fmt.Errorf("kernel level %q is unknown: use go, avx2, avx512, avx512bf16 or amx", s)
+	return 0, fmt.Errorf("kernel level %q is unknown: use go, avx2, avx512, avx512bf16, amx or neon", s)
 }
 
 // Float32 is the level whose bits l gives in float32 precision.

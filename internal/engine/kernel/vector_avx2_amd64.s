@@ -1,5 +1,5 @@
 #include "textflag.h"
-#include "expconst_amd64.h"
+#include "expconst.h"
 
 // Vector functions, 8 values at a time; the last group goes through masked
 // loads and stores, so every body is expanded twice. DX is the offset in bytes,

@@ -1,5 +1,5 @@
 #include "textflag.h"
-#include "expconst_amd64.h"
+#include "expconst.h"
 
 // Vector functions, 16 values at a time; the last group is masked, so there is
 // one body per function. DX is the offset in bytes, R12 the values left, K1 the

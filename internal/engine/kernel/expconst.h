@@ -1,5 +1,5 @@
 // Constants of the exponential, eight times each so that AVX2 can use them as
-// memory operands; AVX-512 broadcasts the first of the eight.
+// memory operands; AVX-512 broadcasts the first of the eight, NEON loads four.
 //
 //	exp(x) = 2^n * (1 + r + r^2 q(r)), n = round(x / ln 2), r = x - n ln 2,
 //
