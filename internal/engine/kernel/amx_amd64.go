@@ -8,7 +8,7 @@ import (
 // tiles computes a strip of up to 32 rows; see amx_amd64.s.
 //
 //go:noescape
-func tiles(c *float32, ldc int, a *uint16, lda int, b *uint16, apart, blocks, panels int, config *tileConfig, shape int, acc bool)
+func tiles(c *float32, ldc int, a *uint16, lda int, b *uint16, apart, blocks, panels int, config *tileConfig, shape int, acc bool, ahead *uint16, aheadBlock, aheadPanel int)
 
 // amxBF16 multiplies with Intel's tiles: the bits of stripAMXGo. Rounding and
 // turning are those of LevelAVX512BF16: a processor with tiles has them.
@@ -59,15 +59,18 @@ func tilesFor(rows, cols int) (config tileConfig, shape int) {
 	return config, shape
 }
 
-func stripAMX(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool) {
+func stripAMX(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, next ahead) {
+	if next.from == nil {
+		next = ahead{from: b}
+	}
 	whole := cols / Panel
 	if whole > 0 {
 		config, shape := tilesFor(rows, Panel)
-		tiles(&c[0], ldc*4, &a[0], lda*2, &b[0], apart*2, blocks, whole, &config, shape, acc)
+		tiles(&c[0], ldc*4, &a[0], lda*2, &b[0], apart*2, blocks, whole, &config, shape, acc, &next.from[0], next.block*2, next.panel*2)
 	}
 	if rest := cols % Panel; rest > 0 {
 		config, shape := tilesFor(rows, rest)
-		tiles(&c[whole*Panel], ldc*4, &a[0], lda*2, &b[whole*apart], apart*2, blocks, 1, &config, shape, acc)
+		tiles(&c[whole*Panel], ldc*4, &a[0], lda*2, &b[whole*apart], apart*2, blocks, 1, &config, shape, acc, &next.from[0], 0, 0)
 	}
 }
 

@@ -6,52 +6,66 @@
 // 16 and columns past 16 may be missing; the configuration says how many there
 // are, and the variants leave out the tiles that do not exist.
 //
+// Of b, which streams by, nothing is kept in the first-level cache: the rows of a
+// are to stay there from panel to panel.
+//
 // The configuration is loaded and released here: a goroutine may run on another
 // thread at its next call. Assembly is never preempted, and a signal's frame
 // keeps the tiles.
 //
 // Registers:
-//	DI, R8     c at rows 0 and 16; SI bytes between its rows
+//	DI, R8     c at rows 0 and 16; SI bytes between its rows. While blocks pass by
+//	           R8 is what to fetch ahead
 //	R13, R11   a at rows 0 and 16; DX bytes between its rows
 //	AX, BX     a at the current block
 //	R14        b of the current panel; R10 its current block, R9 = 128 bytes per pair
 //	R15, R12   blocks; remaining blocks
 //	CX         remaining panels
 
-// AHEAD fetches 8 lines of the block after the next.
+// AHEAD fetches 2 of 8 lines of what comes next into the second-level cache.
 #define AHEAD(at) \
-	PREFETCHT0 (at+4096)(R10); \
-	PREFETCHT0 (at+4160)(R10); \
-	PREFETCHT0 (at+4224)(R10); \
-	PREFETCHT0 (at+4288)(R10); \
-	PREFETCHT0 (at+4352)(R10); \
-	PREFETCHT0 (at+4416)(R10); \
-	PREFETCHT0 (at+4480)(R10); \
-	PREFETCHT0 (at+4544)(R10)
+	PREFETCHT1 at(R8); \
+	PREFETCHT1 (at+64)(R8)
 
-#define PANEL(name, fresh, block, load, zero, products, store) \
+#define PANEL(name, fresh, begin, block, load, zero, products, store) \
 name: \
 	MOVQ SI, R8; \
 	SHLQ $4, R8; \
 	ADDQ DI, R8; \
 	MOVQ R13, AX; \
-	MOVQ R11, BX; \
+	MOVQ DX, BX; \
+	SHLQ $4, BX; \
+	ADDQ R13, BX; \
+	MOVQ DI, R11; \
 	MOVQ R14, R10; \
 	MOVQ R15, R12; \
 	CMPB acc+80(FP), $0; \
 	JEQ  fresh; \
 	load; \
-	JMP  block; \
+	JMP  begin; \
 fresh: \
 	zero; \
+begin: \
+	MOVQ ahead+88(FP), R8; \
 block: \
 	products; \
+	OWN_LEFT; \
+	OWN_RIGHT; \
+	OWN_NEXT_LEFT; \
+	OWN_NEXT_RIGHT; \
+	LEAQ (R11)(SI*2), R11; \
 	ADDQ $64, AX; \
 	ADDQ $64, BX; \
 	ADDQ $2048, R10; \
+	ADDQ aheadBlock+96(FP), R8; \
 	DECQ R12; \
 	JNZ  block; \
+	MOVQ SI, R8; \
+	SHLQ $4, R8; \
+	ADDQ DI, R8; \
 	store; \
+	MOVQ aheadPanel+104(FP), R8; \
+	ADDQ R8, ahead+88(FP); \
 	ADDQ apart+40(FP), R14; \
 	ADDQ $128, DI; \
 	DECQ CX; \
@@ -73,15 +87,15 @@ block: \
 #define STORE_2x1 STORE_C0; STORE_C2
 #define STORE_2x2 STORE_C0; STORE_C1; STORE_C2; STORE_C3
 
-#define PRODUCTS_1x1 LOAD_A0; LOAD_B0; MULTIPLY0; AHEAD(0); AHEAD(512); AHEAD(1024); AHEAD(1536)
-#define PRODUCTS_1x2 LOAD_A0; LOAD_B0; MULTIPLY0; AHEAD(0); AHEAD(512); LOAD_B1; MULTIPLY1; AHEAD(1024); AHEAD(1536)
-#define PRODUCTS_2x1 LOAD_B0; LOAD_A0; MULTIPLY0; AHEAD(0); AHEAD(512); LOAD_A1; MULTIPLY2; AHEAD(1024); AHEAD(1536)
-#define PRODUCTS_2x2 LOAD_A0; LOAD_B0; MULTIPLY0; AHEAD(0); LOAD_B1; MULTIPLY1; AHEAD(512); LOAD_A1; MULTIPLY2; AHEAD(1024); MULTIPLY3; AHEAD(1536)
+#define PRODUCTS_1x1 LOAD_A0; LOAD_B0; MULTIPLY0; AHEAD(0); AHEAD(128); AHEAD(256); AHEAD(384)
+#define PRODUCTS_1x2 LOAD_A0; LOAD_B0; MULTIPLY0; AHEAD(0); AHEAD(128); LOAD_B1; MULTIPLY1; AHEAD(256); AHEAD(384)
+#define PRODUCTS_2x1 LOAD_B0; LOAD_A0; MULTIPLY0; AHEAD(0); AHEAD(128); LOAD_A1; MULTIPLY2; AHEAD(256); AHEAD(384)
+#define PRODUCTS_2x2 LOAD_A0; LOAD_B0; MULTIPLY0; AHEAD(0); LOAD_B1; MULTIPLY1; AHEAD(128); LOAD_A1; MULTIPLY2; AHEAD(256); MULTIPLY3; AHEAD(384)
 
-// func tiles(c *float32, ldc int, a *uint16, lda int, b *uint16, apart, blocks, panels int, config *tileConfig, shape int, acc bool)
+// func tiles(c *float32, ldc int, a *uint16, lda int, b *uint16, apart, blocks, panels int, config *tileConfig, shape int, acc bool, ahead *uint16, aheadBlock, aheadPanel int)
 // Distances are in bytes; blocks and panels are at least one. shape: bit 0 =
 // more than 16 rows, bit 1 = more than 16 columns.
-TEXT ·tiles(SB), NOSPLIT, $0-81
+TEXT ·tiles(SB), NOSPLIT, $0-112
 	MOVQ config+64(FP), R11
 	TILE_CONFIG
 	MOVQ c+0(FP), DI
@@ -91,9 +105,6 @@ TEXT ·tiles(SB), NOSPLIT, $0-81
 	MOVQ b+32(FP), R14
 	MOVQ blocks+48(FP), R15
 	MOVQ panels+56(FP), CX
-	MOVQ DX, R11
-	SHLQ $4, R11
-	ADDQ R13, R11
 	MOVQ $128, R9
 	MOVQ shape+72(FP), AX
 	CMPQ AX, $3
@@ -104,10 +115,10 @@ TEXT ·tiles(SB), NOSPLIT, $0-81
 	JEQ  p2x1
 	JMP  p1x1
 
-	PANEL(p2x2, f2x2, b2x2, LOAD_2x2, ZERO_2x2, PRODUCTS_2x2, STORE_2x2)
-	PANEL(p1x2, f1x2, b1x2, LOAD_1x2, ZERO_1x2, PRODUCTS_1x2, STORE_1x2)
-	PANEL(p2x1, f2x1, b2x1, LOAD_2x1, ZERO_2x1, PRODUCTS_2x1, STORE_2x1)
-	PANEL(p1x1, f1x1, b1x1, LOAD_1x1, ZERO_1x1, PRODUCTS_1x1, STORE_1x1)
+	PANEL(p2x2, f2x2, n2x2, b2x2, LOAD_2x2, ZERO_2x2, PRODUCTS_2x2, STORE_2x2)
+	PANEL(p1x2, f1x2, n1x2, b1x2, LOAD_1x2, ZERO_1x2, PRODUCTS_1x2, STORE_1x2)
+	PANEL(p2x1, f2x1, n2x1, b2x1, LOAD_2x1, ZERO_2x1, PRODUCTS_2x1, STORE_2x1)
+	PANEL(p1x1, f1x1, n1x1, b1x1, LOAD_1x1, ZERO_1x1, PRODUCTS_1x1, STORE_1x1)
 
 done:
 	TILE_RELEASE

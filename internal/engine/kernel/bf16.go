@@ -74,14 +74,26 @@ func floatBF16(h uint16) float32 {
 	return math.Float32frombits(uint32(h) << 16)
 }
 
+// ahead says what of the right operand a strip may fetch into the second-level
+// cache while it computes: for each block 256 values, those of the next block
+// and of the next panel block and panel values further on. nil = nothing.
+type ahead struct {
+	from         []uint16
+	block, panel int
+	left         int // quarters that earlier strips fetched
+}
+
+// aheadValues are fetched of a block, a quarter of it: four strips fetch a slab.
+const aheadValues = blockBF16 / 4
+
 // unitBF16 is a level's way to multiply bfloat16.
 type unitBF16 struct {
 	// rows is the most rows of the result that strip computes at once.
 	rows int
 	// strip computes c[i, j] (+)= sum over k of a[i*lda + k] * b, i < rows,
 	// j < cols, k < Panel*blocks, where b holds blocks as Packed.BF16 does, and
-	// those of the next panel lie apart values further on.
-	strip func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool)
+	// those of the next panel lie apart values further on. next may be fetched.
+	strip func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, next ahead)
 	// round rounds src into dst of the same length.
 	round func(dst []uint16, src []float32)
 	// turn transposes a block: dst is to W^T what src is to W.
@@ -119,7 +131,7 @@ func turnBF16Go(dst, src []uint16) {
 }
 
 // stripBF16Go is the reference of a strip, and of LevelAVX512BF16 bit by bit.
-func stripBF16Go(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool) {
+func stripBF16Go(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, _ ahead) {
 	eachBF16(c, ldc, b, apart, rows, cols, acc, func(s float32, i int, b []uint16) float32 {
 		row := a[i*lda:]
 		for pair := range blocks * pairsBF16 {
@@ -132,7 +144,7 @@ func stripBF16Go(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, b
 }
 
 // stripAMXGo is the reference of a strip at LevelAMX.
-func stripAMXGo(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool) {
+func stripAMXGo(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, _ ahead) {
 	eachBF16(c, ldc, b, apart, rows, cols, acc, func(s float32, i int, b []uint16) float32 {
 		for q := range blocks {
 			row, even, odd := a[i*lda+q*Panel:], float32(0), float32(0)

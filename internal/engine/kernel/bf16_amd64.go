@@ -32,7 +32,7 @@ var avx512BF16 = unitBF16{
 	packColumns: packColumnsAVX512, packDepth: packDepthAVX512, upright: uprightAVX512BF16, rest: restAVX512,
 }
 
-func stripAVX512BF16(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool) {
+func stripAVX512BF16(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, _ ahead) {
 	for j := 0; j < cols; j += Panel {
 		pairs512(&c[j], ldc*4, &a[0], lda*2, &b[j/Panel*apart], blocks*pairsBF16, rows, uint32(1<<min(Panel, cols-j)-1), acc)
 	}

@@ -39,6 +39,9 @@ type denseBF16 struct {
 	alpha   float32
 	acc     bool
 	fine    bool
+
+	rounded []uint16 // the left operand where it is rounded already, rows lda apart
+	lda     int
 }
 
 // denseScratch is the working memory of one part of a dense product.
@@ -80,6 +83,9 @@ func (g *denseBF16) check() {
 	if g.u == nil {
 		panic("kernel: level " + active.level.String() + " does not multiply bfloat16")
 	}
+	if g.rounded != nil { // as Round made it; rs and ks are zero
+		g.a = g.c
+	}
 	p := product{c: g.c, ldc: g.ldc, a: g.a, rs: g.rs, ks: g.ks, b: g.b, ldb: g.ldb, kind: g.kind, m: g.m, n: g.n, k: g.k}
 	p.check()
 }
@@ -113,10 +119,15 @@ func (g *denseBF16) run(i0, i1, p0, p1 int) {
 			cols := min(last*Panel, g.n) - p*Panel
 			for i := i0; i < i1; i += leftRows {
 				group := min(leftRows, i1-i)
-				g.left(s, i, group, q, blocks)
+				a, lda := s.left[:], leftStride
+				if g.rounded != nil {
+					a, lda = g.rounded[i*g.lda+q*Panel:], g.lda
+				} else {
+					g.left(s, i, group, q, blocks)
+				}
 				for r := 0; r < group; r += g.u.rows {
-					g.u.strip(g.c[(i+r)*g.ldc+p*Panel:], g.ldc, s.left[r*leftStride:], leftStride, s.slab[:], depth*blockBF16, depth,
-						min(g.u.rows, group-r), cols, g.acc || q > 0)
+					g.u.strip(g.c[(i+r)*g.ldc+p*Panel:], g.ldc, a[r*lda:], lda, s.slab[:], depth*blockBF16, depth,
+						min(g.u.rows, group-r), cols, g.acc || q > 0, ahead{})
 				}
 			}
 		}
@@ -218,35 +229,40 @@ func (p *Pool) runDense(_, lo, hi int) {
 
 // HalfNT is GemmNT in bfloat16; fine: in two parts each.
 func HalfNT(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc, fine bool) {
-	g := denseBF16{active.bf16, c, ldc, a, lda, 1, b, ldb, rowsAreColumns, m, n, k, alpha, acc, fine}
+	g := denseBF16{u: active.bf16, c: c, ldc: ldc, a: a, rs: lda, ks: 1, b: b, ldb: ldb, kind: rowsAreColumns, m: m, n: n, k: k, alpha: alpha, acc: acc, fine: fine}
 	g.serial()
 }
 
 // HalfNN is GemmNN in bfloat16.
 func HalfNN(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
-	g := denseBF16{active.bf16, c, ldc, a, lda, 1, b, ldb, rowsAreDepth, m, n, k, alpha, acc, false}
+	g := denseBF16{u: active.bf16, c: c, ldc: ldc, a: a, rs: lda, ks: 1, b: b, ldb: ldb, kind: rowsAreDepth, m: m, n: n, k: k, alpha: alpha, acc: acc}
 	g.serial()
 }
 
 // HalfTN is GemmTN in bfloat16.
 func HalfTN(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
-	g := denseBF16{active.bf16, c, ldc, a, 1, lda, b, ldb, rowsAreDepth, m, n, k, alpha, acc, false}
+	g := denseBF16{u: active.bf16, c: c, ldc: ldc, a: a, rs: 1, ks: lda, b: b, ldb: ldb, kind: rowsAreDepth, m: m, n: n, k: k, alpha: alpha, acc: acc}
 	g.serial()
 }
 
 // HalfNT is NT in bfloat16.
 func (p *Pool) HalfNT(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
-	p.multiplyDense(denseBF16{active.bf16, c, ldc, a, lda, 1, b, ldb, rowsAreColumns, m, n, k, alpha, acc, false})
+	p.multiplyDense(denseBF16{u: active.bf16, c: c, ldc: ldc, a: a, rs: lda, ks: 1, b: b, ldb: ldb, kind: rowsAreColumns, m: m, n: n, k: k, alpha: alpha, acc: acc})
 }
 
 // HalfNN is NN in bfloat16.
 func (p *Pool) HalfNN(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
-	p.multiplyDense(denseBF16{active.bf16, c, ldc, a, lda, 1, b, ldb, rowsAreDepth, m, n, k, alpha, acc, false})
+	p.multiplyDense(denseBF16{u: active.bf16, c: c, ldc: ldc, a: a, rs: lda, ks: 1, b: b, ldb: ldb, kind: rowsAreDepth, m: m, n: n, k: k, alpha: alpha, acc: acc})
+}
+
+// RoundedNN is HalfNN whose left operand is rounded already.
+func (p *Pool) RoundedNN(c []float32, ldc int, r *Rounded, b []float32, ldb, n int, alpha float32, acc bool) {
+	p.multiplyDense(denseBF16{u: active.bf16, c: c, ldc: ldc, rounded: r.x.data, lda: r.lda, b: b, ldb: ldb, kind: rowsAreDepth, m: r.m, n: n, k: r.k, alpha: alpha, acc: acc})
 }
 
 // HalfTN is TN in bfloat16.
 func (p *Pool) HalfTN(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
-	p.multiplyDense(denseBF16{active.bf16, c, ldc, a, 1, lda, b, ldb, rowsAreDepth, m, n, k, alpha, acc, false})
+	p.multiplyDense(denseBF16{u: active.bf16, c: c, ldc: ldc, a: a, rs: 1, ks: lda, b: b, ldb: ldb, kind: rowsAreDepth, m: m, n: n, k: k, alpha: alpha, acc: acc})
 }
 
 // packColumnsGo writes a block of the right operand whose columns are rows of

@@ -123,3 +123,45 @@ func TestDenseBF16EdgesAndAllocations(t *testing.T) {
 		p.HalfNT(y, n, x[1:], k, w, k, m, n, k, 1, false)
 	})
 }
+
+// TestRoundedOnce: activations that were rounded before have the bits of those
+// that a product rounds.
+func TestRoundedOnce(t *testing.T) {
+	p := NewPool(2)
+	defer p.Close()
+	everyBF16Level(t, func(t *testing.T, l Level) {
+		const m, n, k, low = 70, 300, 90, 16
+		x, dy, b, w := randomSlice(m*k), randomSlice(m*n), randomSlice(n*low), packedBF16(randomSlice(n*k), n, k)
+		same := func(name string, width int, rounded, plain func(c []float32, acc bool)) {
+			got, want := make([]float32, m*width), make([]float32, m*width)
+			for _, acc := range []bool{false, true} {
+				rounded(got, acc)
+				plain(want, acc)
+				if !sameBits(got, want) {
+					t.Errorf("%s, acc %v: other bits", name, acc)
+				}
+			}
+		}
+		r := p.Round(x, k, m, k)
+		same("forward", n, func(c []float32, acc bool) { p.ForwardRounded(c, n, &r, w, acc) }, func(c []float32, acc bool) { p.Forward(c, n, x, k, w, m, acc) })
+		r.Release()
+		r = p.Round(dy, n, m, n)
+		same("backward", k, func(c []float32, acc bool) { p.BackwardRounded(c, k, &r, w, acc) }, func(c []float32, acc bool) { p.Backward(c, k, dy, n, w, m, acc) })
+		same("dense", low, func(c []float32, acc bool) { p.RoundedNN(c, low, &r, b, low, low, 2, acc) }, func(c []float32, acc bool) { p.HalfNN(c, low, dy, n, b, low, m, low, n, 2, acc) })
+		r.Release()
+		if got := testing.AllocsPerRun(20, func() {
+			r := p.Round(x, k, m, k)
+			p.ForwardRounded(dy, n, &r, w, false)
+			r.Release()
+		}); got != 0 {
+			t.Errorf("rounding once allocates %v times", got)
+		}
+		defer func() {
+			if recover() == nil {
+				t.Error("activations of another width are accepted")
+			}
+		}()
+		r = p.Round(x, k, m, k-1)
+		p.ForwardRounded(dy, n, &r, w, false)
+	})
+}

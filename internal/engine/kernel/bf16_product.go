@@ -3,12 +3,12 @@ package kernel
 import "sync"
 
 const (
-	// depthBF16 bounds the blocks of the depth done at a time: a strip of 32 rows
-	// (36 KiB) and the panels it meets stay near.
-	depthBF16 = 18
-	// slabBF16 bounds the blocks of a slab of panels (512 KiB), which stays in the
-	// second-level cache while the strips of rows pass by.
-	slabBF16 = 256
+	// depthBF16 bounds the blocks of the depth done at a time: what a strip of 32
+	// rows and the panels it meets have of it stays in the second-level cache.
+	depthBF16 = 64
+	// slabBF16 bounds the blocks of a slab of panels (192 KiB), which stays there
+	// too while the strips of rows pass by and the next slab is fetched.
+	slabBF16 = 96
 	// roundAlone is the number of activations that one thread rounds faster than
 	// it wakes another.
 	roundAlone = 1 << 14
@@ -103,51 +103,108 @@ func (g *productBF16) check(weights int) {
 	if g.u == nil {
 		panic("kernel: level " + active.level.String() + " does not multiply bfloat16")
 	}
-	if g.m < 0 || g.n < 0 || g.k < 0 || g.ldc < g.n && g.m > 1 || g.ldx < g.k && g.m > 1 {
+	if g.m < 0 || g.n < 0 || g.k < 0 || g.ldc < g.n && g.m > 1 || g.a == nil && g.ldx < g.k && g.m > 1 {
 		panic("kernel: impossible shape of a product")
+	}
+	if g.a == nil && g.m > 0 && g.k > 0 {
+		_ = g.x[(g.m-1)*g.ldx+g.k-1]
 	}
 	if g.m == 0 || g.n == 0 {
 		return
 	}
 	_ = g.c[(g.m-1)*g.ldc+g.n-1]
 	if g.k > 0 {
-		_ = g.x[(g.m-1)*g.ldx+g.k-1]
 		_ = g.b[weights-1]
 	}
 }
 
-// multiplyBF16 runs g on all threads: first every row is rounded, then the
-// result is parted as in multiply.
+// multiplyBF16 rounds the activations of g and runs it on all threads.
 func (p *Pool) multiplyBF16(g productBF16) {
 	if g.m == 0 || g.n == 0 {
 		return
 	}
+	r := p.roundAll(&g)
+	p.partBF16(g)
+	r.release()
+}
+
+// roundAll rounds every row of the activations on all threads.
+func (p *Pool) roundAll(g *productBF16) *roundedBF16 {
 	r := g.takeRows()
-	defer r.release()
+	if p.Threads() == 1 || g.m*g.k < roundAlone || !p.busy.CompareAndSwap(false, true) {
+		g.roundRows(0, g.m)
+		return r
+	}
+	p.bf16 = *g
+	p.parts(g.m, 1, p.roundPart)
+	p.bf16 = productBF16{}
+	p.end()
+	return r
+}
+
+// partBF16 runs g, whose activations are rounded, on all threads. The result is
+// parted by panels where that is any good: threads with rows of their own would
+// each read, and turn, all of the weights.
+func (p *Pool) partBF16(g productBF16) {
 	panels, strips := blocksOf(g.n), (g.m+g.u.rows-1)/g.u.rows
 	threads := p.Threads()
 	if threads == 1 || g.m*g.n*g.k < serialWork || !p.busy.CompareAndSwap(false, true) {
-		g.roundRows(0, g.m)
 		g.run(0, g.m, 0, panels)
 		return
 	}
 	p.bf16 = g
-	if g.m*g.k < roundAlone {
-		g.roundRows(0, g.m)
-	} else {
-		p.parts(g.m, 1, p.roundPart)
-	}
-	gain := balance(strips, threads) - balance(panels, threads)
-	if p.byRows = rowsFirst(g.m, g.n, gain); g.transposed {
-		p.byRows = gain > 0.25 // threads with rows of their own would each turn all of the weights
-	}
-	if p.failure == nil && p.byRows {
+	if p.byRows = balance(strips, threads)-balance(panels, threads) > 0.25; p.byRows {
 		p.parts(g.m, g.u.rows, p.bf16Part)
-	} else if p.failure == nil {
+	} else {
 		p.parts(panels, 1, p.bf16Part)
 	}
 	p.bf16 = productBF16{}
 	p.end()
+}
+
+// Rounded are activations x [m, k] rounded for several products. The zero value
+// is none. It serves one goroutine.
+type Rounded struct {
+	x    *roundedBF16
+	lda  int
+	m, k int
+}
+
+// Round rounds x [m, k] for products with weights that are packed in bfloat16.
+// Release gives the memory back.
+func (p *Pool) Round(x []float32, ldx, m, k int) Rounded {
+	g := productBF16{u: active.bf16, x: x, ldx: ldx, m: m, k: k}
+	g.check(0)
+	return Rounded{x: p.roundAll(&g), lda: g.lda, m: m, k: k}
+}
+
+// Release ends the use of r.
+func (r *Rounded) Release() {
+	if r.x != nil {
+		r.x.release()
+	}
+	*r = Rounded{}
+}
+
+// ForwardRounded is Forward of rounded activations.
+func (p *Pool) ForwardRounded(y []float32, ldy int, r *Rounded, w *Packed, acc bool) {
+	p.multiplyRounded(y, ldy, r, productBF16{b: w.BF16, across: blocksOf(w.K), n: w.N, k: w.K, acc: acc}, BF16Len(w.N, w.K))
+}
+
+// BackwardRounded is Backward of rounded gradients.
+func (p *Pool) BackwardRounded(dx []float32, lddx int, r *Rounded, w *Packed, acc bool) {
+	p.multiplyRounded(dx, lddx, r, productBF16{b: w.BF16, across: blocksOf(w.K), transposed: true, n: w.K, k: w.N, acc: acc}, BF16Len(w.N, w.K))
+}
+
+func (p *Pool) multiplyRounded(c []float32, ldc int, r *Rounded, g productBF16, weights int) {
+	if r.k != g.k {
+		panic("kernel: impossible shape of a product")
+	}
+	g.u, g.c, g.ldc, g.a, g.lda, g.m = active.bf16, c, ldc, r.x.data, r.lda, r.m
+	g.check(weights)
+	if g.m > 0 && g.n > 0 {
+		p.partBF16(g)
+	}
 }
 
 // takeRows gives the rounded activations memory. Rows a line further apart than
@@ -203,12 +260,38 @@ func (g *productBF16) run(i0, i1, p0, p1 int) {
 			last := min(p+width, p1)
 			b, apart := g.slab(t, p, last, q, blocks)
 			cols := min(last*Panel, g.n) - p*Panel
+			next := g.next(last, p0, p1, q, stretch)
 			for i := i0; i < i1; i += rows {
 				g.u.strip(g.c[i*g.ldc+p*Panel:], g.ldc, g.a[i*g.lda+q*Panel:], g.lda, b, apart, blocks,
-					min(rows, i1-i), cols, g.acc || q > 0)
+					min(rows, i1-i), cols, g.acc || q > 0, next)
+				next.skip()
 			}
 		}
 	}
+}
+
+// next is where the slab lies in the weights that follows the one that ends with
+// panel last and begins with block q of the depth; p0, p1 and stretch as in run.
+func (g *productBF16) next(last, p0, p1, q, stretch int) ahead {
+	if last == p1 {
+		last, q = p0, q+stretch
+	}
+	switch {
+	case q >= blocksOf(g.k):
+		return ahead{}
+	case g.transposed:
+		return ahead{from: g.b[(q*g.across+last)*blockBF16:], block: g.across * blockBF16, panel: blockBF16}
+	}
+	return ahead{from: g.b[(last*g.across+q)*blockBF16:], block: blockBF16, panel: g.across * blockBF16}
+}
+
+// skip goes on to the next quarter of every block.
+func (a *ahead) skip() {
+	if a.left++; a.from == nil || a.left == blockBF16/aheadValues {
+		*a = ahead{}
+		return
+	}
+	a.from = a.from[aheadValues:]
 }
 
 // slab returns the panels [p0, p1) of the right operand for the blocks [q, q+blocks)

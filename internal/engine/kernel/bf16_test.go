@@ -61,37 +61,37 @@ func TestSelfTestBF16Passes(t *testing.T) {
 
 // TestSelfTestCatchesBrokenBF16 breaks one function of a good unit at a time.
 func TestSelfTestCatchesBrokenBF16(t *testing.T) {
-	type stripFunc = func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool)
+	type stripFunc = func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, next ahead)
 	strips := map[string]func(good stripFunc) stripFunc{
 		"a block is left out": func(good stripFunc) stripFunc {
-			return func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool) {
-				good(c, ldc, a, lda, b, apart, max(1, blocks-1), rows, cols, acc)
+			return func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, next ahead) {
+				good(c, ldc, a, lda, b, apart, max(1, blocks-1), rows, cols, acc, next)
 			}
 		},
 		"acc is ignored": func(good stripFunc) stripFunc {
-			return func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool) {
-				good(c, ldc, a, lda, b, apart, blocks, rows, cols, false)
+			return func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, next ahead) {
+				good(c, ldc, a, lda, b, apart, blocks, rows, cols, false, next)
 			}
 		},
 		"a column too many is written": func(good stripFunc) stripFunc {
-			return func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool) {
-				good(c, ldc, a, lda, b, apart, blocks, rows, cols, acc)
+			return func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, next ahead) {
+				good(c, ldc, a, lda, b, apart, blocks, rows, cols, acc, next)
 				if cols%Panel != 0 {
 					*past(c, cols) = 0
 				}
 			}
 		},
 		"the last row is that before": func(good stripFunc) stripFunc {
-			return func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool) {
-				good(c, ldc, a, lda, b, apart, blocks, rows, cols, acc)
+			return func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, next ahead) {
+				good(c, ldc, a, lda, b, apart, blocks, rows, cols, acc, next)
 				if rows > 5 {
 					copy(c[(rows-1)*ldc:][:cols], c[(rows-2)*ldc:][:cols])
 				}
 			}
 		},
 		"the second panel is the first": func(good stripFunc) stripFunc {
-			return func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool) {
-				good(c, ldc, a, lda, b, 0, blocks, rows, cols, acc)
+			return func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, next ahead) {
+				good(c, ldc, a, lda, b, 0, blocks, rows, cols, acc, next)
 			}
 		},
 	}

@@ -1,6 +1,9 @@
 package model
 
-import "github.com/firekeep/firekeep/internal/engine"
+import (
+	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/engine/kernel"
+)
 
 // The linear layers that read one input x [T, in], with LoRA:
 //
@@ -13,10 +16,16 @@ func (w *Workspace) forwardLinear(l, i int, a *Adapter, s *acts, x []float32, ac
 	c, m := &w.model.Config, len(w.forest.tokens)
 	nr, in := lowWidth(a, i), w.inputWidth(i)
 	w.lowRank(l, i, a, s, x)
+	r := w.round(x, in)
+	defer r.Release()
 	off := 0
 	for j, t := range inputTargets[i] {
 		out, _ := c.Linear(engine.Targets[t])
-		w.pool.Forward(ys[j], out, x, in, w.model.Layers[l].Linear[t], m, acc)
+		if weights := w.model.Layers[l].Linear[t]; w.rounds() {
+			w.pool.ForwardRounded(ys[j], out, &r, weights, acc)
+		} else {
+			w.pool.Forward(ys[j], out, x, in, weights, m, acc)
+		}
 		if bias := w.model.Layers[l].Bias[t]; bias != nil {
 			w.addBias(ys[j], bias)
 		}
@@ -42,31 +51,44 @@ func (w *Workspace) backwardLinear(l, i int, a, g *Adapter, s *acts, x, dx []flo
 	off := 0
 	for j, t := range inputTargets[i] {
 		out, _ := c.Linear(engine.Targets[t])
-		if dx != nil {
-			w.pool.Backward(dx, in, dys[j], out, w.model.Layers[l].Linear[t], m, acc || j > 0)
+		r := w.round(dys[j], out)
+		if weights := w.model.Layers[l].Linear[t]; dx != nil && w.rounds() {
+			w.pool.BackwardRounded(dx, in, &r, weights, acc || j > 0)
+		} else if dx != nil {
+			w.pool.Backward(dx, in, dys[j], out, weights, m, acc || j > 0)
 		}
 		if b := a.Layers[l].B[t]; b != nil {
-			w.nn(w.dlow[off:], nr, dys[j], out, b, a.Rank, m, a.Rank, out, a.Scale(), false)
+			if w.half {
+				w.pool.RoundedNN(w.dlow[off:], nr, &r, b, a.Rank, a.Rank, a.Scale(), false)
+			} else {
+				w.pool.NN(w.dlow[off:], nr, dys[j], out, b, a.Rank, m, a.Rank, out, a.Scale(), false)
+			}
 			w.sumRows(g.Layers[l].B[t], a.Rank, dys[j], out, s.low[i][off:], nr, out, a.Rank, a.Scale())
 			off += a.Rank
 		}
+		r.Release()
 	}
 	if nr == 0 {
 		return
 	}
 	w.sumRows(g.Layers[l].input[i], in, w.dlow, nr, x, in, nr, in, 1)
-	if dx != nil {
-		w.nn(dx, in, w.dlow, nr, a.Layers[l].input[i], in, m, in, nr, 1, true)
+	if dx != nil && w.half {
+		w.pool.HalfNN(dx, in, w.dlow, nr, a.Layers[l].input[i], in, m, in, nr, 1, true)
+	} else if dx != nil {
+		w.pool.NN(dx, in, w.dlow, nr, a.Layers[l].input[i], in, m, in, nr, 1, true)
 	}
 }
 
-// nn is the pool's NN, in bfloat16 where that is faster.
-func (w *Workspace) nn(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
-	if w.half {
-		w.pool.HalfNN(c, ldc, a, lda, b, ldb, m, n, k, alpha, acc)
-	} else {
-		w.pool.NN(c, ldc, a, lda, b, ldb, m, n, k, alpha, acc)
+// rounds says whether products with base weights are in bfloat16.
+func (w *Workspace) rounds() bool { return w.model.Head.BF16 != nil }
+
+// round rounds the rows of a stage x [T, width] once for all products that read
+// them; in float32 it does nothing.
+func (w *Workspace) round(x []float32, width int) kernel.Rounded {
+	if !w.rounds() {
+		return kernel.Rounded{}
 	}
+	return w.pool.Round(x, width, len(w.forest.tokens), width)
 }
 
 // sumRows adds aᵀ (alpha b) to c [m, n], a [T, m] and b [T, n]. The sum over rows is

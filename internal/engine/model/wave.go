@@ -116,7 +116,7 @@ func (w *Workspace) run(p *pass) error {
 	if err := w.check(p.trees); err != nil {
 		return err
 	}
-	w.half = w.model.Head.BF16 != nil && kernel.DenseBF16()
+	w.half = w.rounds() && kernel.DenseBF16()
 	w.divide(p.trees, p.a, p.grad)
 	for i := range w.sets {
 		s := &w.sets[i]
