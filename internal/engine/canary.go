@@ -68,7 +68,7 @@ const (
 	canarySameFloat32  = 1e-4 // one level: decoding adds up attention in an order of its own
 	canaryFloat32      = 1e-3 // two levels: every sum in another order
 	canarySameBFloat16 = 0.02 // one level: a last bit that tips an activation to its neighbour
-	canaryBFloat16     = 0.1  // two levels: many of them
+	canaryBFloat16     = 0.25 // two levels: many of them
 	canaryMixed        = 0.5  // bfloat16 on one side: the rounding itself
 )
 

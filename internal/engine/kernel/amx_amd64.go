@@ -15,6 +15,7 @@ func tiles(c *float32, ldc int, a *uint16, lda int, b *uint16, apart, blocks, pa
 var amxBF16 = unitBF16{
 	rows: 2 * tileRows, strip: stripAMX, round: roundAVX512, turn: turnAVX512BF16, permit: permitAMX,
 	dense: true, packColumns: packColumnsAVX512, packDepth: packDepthAVX512, upright: uprightAVX512BF16, rest: restAVX512,
+	through: throughAVX512, widen: widenAVX512,
 }
 
 // tileRows is the most rows of a tile, each of 64 bytes.

@@ -96,6 +96,10 @@ type unitBF16 struct {
 	strip func(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, next ahead)
 	// round rounds src into dst of the same length.
 	round func(dst []uint16, src []float32)
+	// through rounds x where it stands; widen makes float32 values of rounded ones
+	// and asks for ahead, as long as src.
+	through func(x []float32)
+	widen   func(dst []float32, src, ahead []uint16)
 	// turn transposes a block: dst is to W^T what src is to W.
 	turn func(dst, src []uint16)
 	// permit asks the operating system for what the unit needs; nil = nothing.
@@ -114,6 +118,7 @@ type unitBF16 struct {
 var goBF16 = unitBF16{
 	rows: 8, strip: stripBF16Go, round: roundBF16Go, turn: turnBF16Go,
 	dense: true, packColumns: packColumnsGo, packDepth: packDepthGo, upright: uprightBF16Go, rest: restBF16Go,
+	through: throughBF16Go, widen: widenBF16Go,
 }
 
 func roundBF16Go(dst []uint16, src []float32) {

@@ -30,6 +30,7 @@ func turnPairs512(dst, src *uint16)
 var avx512BF16 = unitBF16{
 	rows: 14, strip: stripAVX512BF16, round: roundAVX512, turn: turnAVX512BF16,
 	packColumns: packColumnsAVX512, packDepth: packDepthAVX512, upright: uprightAVX512BF16, rest: restAVX512,
+	through: throughAVX512, widen: widenAVX512,
 }
 
 func stripAVX512BF16(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, _ ahead) {
@@ -43,6 +44,28 @@ func roundAVX512(dst []uint16, src []float32) {
 		_ = dst[n-1]
 		round512(&dst[0], &src[0], n/Panel, firstBits(n%Panel))
 	}
+}
+
+//go:noescape
+func through512(x *float32, chunks int)
+
+//go:noescape
+func widen512(dst *float32, src, ahead *uint16, chunks int)
+
+func throughAVX512(x []float32) {
+	whole := len(x) &^ (Panel - 1)
+	if whole > 0 {
+		through512(&x[0], whole/Panel)
+	}
+	throughBF16Go(x[whole:])
+}
+
+func widenAVX512(dst []float32, src, ahead []uint16) {
+	whole := len(src) &^ (Panel - 1)
+	if whole > 0 {
+		widen512(&dst[0], &src[0], &ahead[0], whole/Panel)
+	}
+	widenBF16Go(dst[whole:], src[whole:], nil)
 }
 
 func turnAVX512BF16(dst, src []uint16) { turnPairs512(&dst[0], &src[0]) }

@@ -71,6 +71,24 @@ func (c *check) rounding() {
 		c.t.bf16.round(got[1:n+1], x.x)
 		roundBF16Go(want[1:n+1], x.x)
 		c.same("rounding", got, want)
+		c.storing(x, want[1:n+1])
+	}
+}
+
+// storing compares what is left of x, and the way back from what is stored of
+// it, bit by bit.
+func (c *check) storing(x guarded, stored []uint16) {
+	want := newGuarded(len(stored))
+	widenBF16Go(want.x, stored, nil)
+	through, wide := x.clone(), newGuarded(len(stored))
+	c.t.bf16.through(through.x)
+	c.t.bf16.widen(wide.x, stored, stored)
+	for name, got := range map[string]guarded{"rounding in place": through, "widening": wide} {
+		for i := range want.all {
+			if g, w := math.Float32bits(got.all[i]), math.Float32bits(want.all[i]); g != w && c.err == nil {
+				c.err = fmt.Errorf("kernel level %v: %s in bfloat16: value %d is %08x, the reference says %08x", c.t.level, name, i, g, w)
+			}
+		}
 	}
 }
 

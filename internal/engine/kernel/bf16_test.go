@@ -132,8 +132,15 @@ func TestSelfTestCatchesBrokenBF16(t *testing.T) {
 				good.upright(dst, ldd, src, lds, min(rows, 16), depth)
 			}
 		},
-		"rounding leaves nothing": func(u *unitBF16, good unitBF16) { u.rest = func(dst, src []float32, alpha float32) { clear(dst) } },
-		"turning does nothing":    func(u *unitBF16, good unitBF16) { u.turn = func(dst, src []uint16) { copy(dst, src) } },
+		"rounding leaves nothing":           func(u *unitBF16, good unitBF16) { u.rest = func(dst, src []float32, alpha float32) { clear(dst) } },
+		"turning does nothing":              func(u *unitBF16, good unitBF16) { u.turn = func(dst, src []uint16) { copy(dst, src) } },
+		"rounding in place leaves the last": func(u *unitBF16, good unitBF16) { u.through = func(x []float32) { good.through(x[:len(x)-1]) } },
+		"widening loses the last bit": func(u *unitBF16, good unitBF16) {
+			u.widen = func(dst []float32, src, ahead []uint16) {
+				good.widen(dst, src, ahead)
+				dst[0] = math.Float32frombits(math.Float32bits(dst[0]) ^ 1<<16)
+			}
+		},
 	}
 	for _, l := range DetectBF16() {
 		good := *tableOf(l).bf16

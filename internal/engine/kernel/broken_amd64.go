@@ -22,10 +22,13 @@ func init() {
 	case "float32 is wrong":
 		best.dot = func(a, b []float32) float32 { return 0 }
 	case "bfloat16 dies":
-		avx512BF16Table.bf16 = &unitBF16{rows: 14, round: roundAVX512, turn: turnAVX512BF16,
-			strip: func([]float32, int, []uint16, int, []uint16, int, int, int, int, bool) { illegal() }}
+		dies := avx512BF16
+		dies.strip = func([]float32, int, []uint16, int, []uint16, int, int, int, int, bool) { illegal() }
+		avx512BF16Table.bf16 = &dies
 	case "bfloat16 is wrong":
-		avx512BF16Table.bf16 = &unitBF16{rows: 14, round: roundAVX512, strip: stripAVX512BF16, turn: func(dst, src []uint16) { copy(dst, src) }}
+		wrong := avx512BF16
+		wrong.turn = func(dst, src []uint16) { copy(dst, src) }
+		avx512BF16Table.bf16 = &wrong
 	case "bfloat16 is refused":
 		refused := avx512BF16
 		refused.permit = func() error { return syscall.EPERM }

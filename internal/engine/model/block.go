@@ -22,7 +22,9 @@ func (w *Workspace) forwardBlock(l int, a *Adapter, s *acts, next []float32) {
 	w.join(l, inputDown, a, s, w.prod, s.x2, next, layer.MLPPost, s.mlpOut, s.invMLP)
 }
 
-// forwardHeads sets s.q, s.k and s.v from the normalised stream.
+// forwardHeads sets s.q, s.k and s.v from the normalised stream. In bfloat16
+// precision keys and values are rounded, because decoding stores them so; their
+// gradients pass through.
 func (w *Workspace) forwardHeads(l int, a *Adapter, s *acts) {
 	c, layer, rows := &w.model.Config, &w.model.Layers[l], len(w.forest.tokens)
 	if layer.QNorm == nil {
@@ -34,6 +36,10 @@ func (w *Workspace) forwardHeads(l int, a *Adapter, s *acts) {
 	}
 	w.rotate(l, s.q, c.Heads)
 	w.rotate(l, s.k, c.KVHeads)
+	if w.model.Head.BF16 != nil {
+		w.through(s.k)
+		w.through(s.v)
+	}
 }
 
 // join sets to = from + norm(y), y being the linear layer that reads input i

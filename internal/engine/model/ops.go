@@ -107,6 +107,11 @@ func (w *Workspace) copy(y, x []float32) {
 
 func copyElements(_ *Workspace, o *op, _, lo, hi int) { copy(o.y[lo:hi], o.x[lo:hi]) }
 
+// through leaves of x what bfloat16 keeps.
+func (w *Workspace) through(x []float32) { w.each(len(x), elementAlign, throughElements, op{x: x}) }
+
+func throughElements(_ *Workspace, o *op, _, lo, hi int) { kernel.ThroughBF16(o.x[lo:hi]) }
+
 // addBias adds bias to every row of y.
 func (w *Workspace) addBias(y, bias []float32) {
 	w.each(len(w.forest.tokens), 1, addToRows, op{y: y, x: bias})

@@ -29,7 +29,8 @@ func (m *Model) BF16Missing() int {
 
 // UseBF16 makes every product with base weights one in bfloat16, and with a matrix
 // unit the backward products of attention and LoRA too; see package kernel. The
-// forward of both stays float32, as the sampler's is, so that log-probs agree;
+// forward of both stays float32, as the sampler's is, so that log-probs agree, on keys and values
+// that both round;
 // embeddings, norms, softmax and the optimiser stay float32.
 // memory holds BF16Missing values and belongs to m from now on.
 func (m *Model) UseBF16(pool *kernel.Pool, memory []uint16) {

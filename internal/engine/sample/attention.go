@@ -21,6 +21,7 @@ type clusterRow struct {
 type attention struct {
 	q, o   []float32 // [rows*group, HeadDim]
 	scores []float32 // [rows*group, keys rounded up to blocks]
+	wide   []float32 // keys or values of a block in bfloat16
 }
 
 // clusterScores bounds the scores of a cluster (512 KiB): they stay in the
@@ -99,18 +100,13 @@ func (p *pass) attendCluster(s *attention, c *cluster, layer, head int) {
 		kernel.Scale(q, scale)
 	}
 
-	// While a block is computed, the one behind it is asked for.
-	keys := func(table []*block, b int) []float32 { return p.cache.keys(table[min(b, len(table)-1)], layer, head) }
-	values := func(table []*block, b int) []float32 {
-		return p.cache.values(table[min(b, len(table)-1)], layer, head)
-	}
 	first := c.rows[0].table
 	for b := range c.shared {
-		kernel.Few(s.scores[b*blockTokens:], width, s.q, d, keys(first, b), blockTokens, m, blockTokens, d, keys(first, b+1), false)
+		p.score(s, s.scores, width, s.q, m, first, b, layer, head)
 	}
 	for i, r := range c.rows {
 		for b := c.shared; b < blocksFor(r.keys); b++ {
-			kernel.Few(s.scores[i*group*width+b*blockTokens:], width, s.q[i*group*d:], d, keys(r.table, b), blockTokens, group, blockTokens, d, keys(r.table, b+1), false)
+			p.score(s, s.scores[i*group*width:], width, s.q[i*group*d:], group, r.table, b, layer, head)
 		}
 		for j := i * group; j < (i+1)*group; j++ {
 			first := 0 // key that the row sees
@@ -124,14 +120,34 @@ func (p *pass) attendCluster(s *attention, c *cluster, layer, head int) {
 	}
 
 	for b := range c.shared {
-		depth := min(blockTokens, c.keys-b*blockTokens)
-		kernel.Few(s.o, d, s.scores[b*blockTokens:], width, values(first, b), d, m, d, depth, values(first, b+1), b > 0)
+		p.weigh(s, s.o, s.scores, width, m, c.keys, first, b, layer, head)
 	}
 	for i, r := range c.rows {
 		for b := c.shared; b < blocksFor(r.keys); b++ {
-			depth := min(blockTokens, r.keys-b*blockTokens)
-			kernel.Few(s.o[i*group*d:], d, s.scores[i*group*width+b*blockTokens:], width, values(r.table, b), d, group, d, depth, values(r.table, b+1), b > 0)
+			p.weigh(s, s.o[i*group*d:], s.scores[i*group*width:], width, group, r.keys, r.table, b, layer, head)
 		}
 		copy(p.o[r.row*p.ldQ+head*group*d:], s.o[i*group*d:(i+1)*group*d])
 	}
+}
+
+// score compares m queries with the keys of block b of table. While a block is
+// computed, the one behind it is asked for, behind the last one's keys the first
+// one's values.
+func (p *pass) score(s *attention, scores []float32, width int, q []float32, m int, table []*block, b, layer, head int) {
+	d, at := p.model.Config.HeadDim, p.cache.keysAt(layer, head)
+	next, behind := b+1, at
+	if next == len(table) {
+		next, behind = 0, p.cache.valuesAt(layer, head)
+	}
+	keys, ahead := p.cache.read(&s.wide, table[b], at, table[next], behind)
+	kernel.Few(scores[b*blockTokens:], width, q, d, keys, blockTokens, m, blockTokens, d, ahead, false)
+}
+
+// weigh adds the values of block b of table, of a sequence of so many keys, by
+// the scores of m queries.
+func (p *pass) weigh(s *attention, o, scores []float32, width, m, keys int, table []*block, b, layer, head int) {
+	d, at := p.model.Config.HeadDim, p.cache.valuesAt(layer, head)
+	values, ahead := p.cache.read(&s.wide, table[b], at, table[min(b+1, len(table)-1)], at)
+	depth := min(blockTokens, keys-b*blockTokens)
+	kernel.Few(o, d, scores[b*blockTokens:], width, values, d, m, d, depth, ahead, b > 0)
 }

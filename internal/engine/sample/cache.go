@@ -14,9 +14,11 @@ const blockTokens = kernel.Panel
 // one reference is written to.
 //
 // Per layer and KV head: keys [HeadDim][32] (one column per position), then
-// values [32][HeadDim]. A panel of slack lies behind the last.
+// values [32][HeadDim]. A panel of slack lies behind the last. In bfloat16
+// precision they are rounded to it, as the trainer rounds them too.
 type block struct {
 	data []float32
+	half []uint16 // in place of data
 	refs int
 	kept bool // one of refs is the tree's of prefixes
 }
@@ -26,19 +28,29 @@ type block struct {
 type cache struct {
 	limit, made     int
 	free            []*block
+	slab            block // for blocks that are not made yet
 	prefixes        *prefixes
 	kvHeads, dim    int
-	headLen, layLen int // floats per (layer, KV head), per layer
+	headLen, layLen int // values per (layer, KV head), per layer
 	blockLen        int
+	halved          bool // blocks are bfloat16
 }
 
-func newCache(c *engine.Config, bytes int64) *cache {
-	k := &cache{kvHeads: c.KVHeads, dim: c.HeadDim, prefixes: newPrefixes()}
+func newCache(c *engine.Config, bytes int64, halved bool) *cache {
+	k := &cache{halved: halved, kvHeads: c.KVHeads, dim: c.HeadDim, prefixes: newPrefixes()}
 	k.headLen = 2 * c.HeadDim * blockTokens
 	k.layLen = k.headLen * c.KVHeads
 	k.blockLen = k.layLen * c.Layers
-	k.limit = int(bytes / int64(4*k.blockLen))
+	k.limit = int(bytes / int64(k.width()*k.blockLen))
 	return k
+}
+
+// width is the bytes of a value.
+func (c *cache) width() int {
+	if c.halved {
+		return 2
+	}
+	return 4
 }
 
 // available is the number of blocks that take can still hand out.
@@ -58,8 +70,30 @@ func (c *cache) take() *block {
 		b.refs = 1
 		return b
 	}
+	return c.makeBlock()
+}
+
+// slabBytes bounds the memory that is asked for at once: many large pages.
+const slabBytes = 64 << 20
+
+func (c *cache) makeBlock() *block {
+	n := c.blockLen + kernel.Panel
+	b := &block{refs: 1}
+	if len(c.slab.data)+len(c.slab.half) < n {
+		several := n * min(c.limit-c.made, max(1, slabBytes/(c.width()*n)))
+		if c.halved {
+			c.slab.half = kernel.Memory[uint16](several)
+		} else {
+			c.slab.data = kernel.Memory[float32](several)
+		}
+	}
+	if c.halved {
+		b.half, c.slab.half = c.slab.half[:n:n], c.slab.half[n:]
+	} else {
+		b.data, c.slab.data = c.slab.data[:n:n], c.slab.data[n:]
+	}
 	c.made++
-	return &block{data: make([]float32, c.blockLen+kernel.Panel), refs: 1}
+	return b
 }
 
 // release drops one reference of each block.
@@ -88,29 +122,48 @@ func (c *cache) share(blocks []*block) {
 func (c *cache) copyOf(b *block) *block {
 	d := c.take()
 	copy(d.data, b.data)
+	copy(d.half, b.half)
 	return d
 }
 
-// keys and values return one head's part of a block. A product reads a row of
-// values in whole panels, so the slice has a panel more.
-func (c *cache) keys(b *block, layer, head int) []float32 {
-	off := layer*c.layLen + head*c.headLen
-	return b.data[off : off+c.headLen/2 : off+c.headLen/2]
-}
+// keysAt and valuesAt are where one head's part of a block begins.
+func (c *cache) keysAt(layer, head int) int   { return layer*c.layLen + head*c.headLen }
+func (c *cache) valuesAt(layer, head int) int { return c.keysAt(layer, head) + c.headLen/2 }
 
-func (c *cache) values(b *block, layer, head int) []float32 {
-	off := layer*c.layLen + head*c.headLen + c.headLen/2
-	return b.data[off : off+c.headLen/2+kernel.Panel]
+// read returns one head's keys or values in float32, those at off: in place, or
+// widened into memory of the caller. A product reads a row of values in whole
+// panels, so the slice has a panel more. ahead is read next.
+func (c *cache) read(wide *[]float32, b *block, off int, ahead *block, next int) (part, behind []float32) {
+	n := c.headLen / 2
+	if !c.halved {
+		return b.data[off : off+n+kernel.Panel], ahead.data[next : next+n]
+	}
+	grow(wide, n+kernel.Panel)
+	kernel.WidenBF16((*wide)[:n], b.half[off:off+n], ahead.half[next:next+n])
+	return *wide, nil
 }
 
 // store writes the key and value of one position: k and v are [kvHeads, dim].
+// It rounds them where the blocks are bfloat16.
 func (c *cache) store(b *block, layer, slot int, k, v []float32) {
+	if c.halved {
+		kernel.ThroughBF16(k)
+		kernel.ThroughBF16(v)
+	}
 	for h := range c.kvHeads {
-		keys := c.keys(b, layer, h)
-		for i, x := range k[h*c.dim : (h+1)*c.dim] {
-			keys[i*blockTokens+slot] = x
+		key, value := k[h*c.dim:(h+1)*c.dim], v[h*c.dim:(h+1)*c.dim]
+		keys, values := c.keysAt(layer, h), c.valuesAt(layer, h)+slot*c.dim
+		if c.halved {
+			for i := range key {
+				kernel.StoreBF16(b.half[keys+i*blockTokens+slot:], key[i:i+1])
+			}
+			kernel.StoreBF16(b.half[values:], value)
+			continue
 		}
-		copy(c.values(b, layer, h)[slot*c.dim:], v[h*c.dim:(h+1)*c.dim])
+		for i, x := range key {
+			b.data[keys+i*blockTokens+slot] = x
+		}
+		copy(b.data[values:], value)
 	}
 }
 

@@ -21,9 +21,19 @@ func newTiny(t testing.TB, threads int, o Options) *Sampler {
 
 func newTinyOf(t testing.TB, c engine.Config, threads int, o Options) *Sampler {
 	t.Helper()
+	return newTinyIn(t, c, threads, o, false)
+}
+
+// newTinyIn is newTinyOf in bfloat16 or not.
+func newTinyIn(t testing.TB, c engine.Config, threads int, o Options, bf16 bool) *Sampler {
+	t.Helper()
 	pool := kernel.NewPool(threads)
 	t.Cleanup(pool.Close)
-	s := New(pool, tinyModelOf(c, 1), tinyTokenizer(t), o)
+	m := tinyModelOf(c, 1)
+	if bf16 {
+		m.UseBF16(pool, make([]uint16, m.BF16Missing()))
+	}
+	s := New(pool, m, tinyTokenizer(t), o)
 	for i := range 3 {
 		if err := s.AddAdapter(fmt.Sprint("a", i), tinyAdapter(t, &s.model.Config, int64(i))); err != nil {
 			t.Fatal(err)

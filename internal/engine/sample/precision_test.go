@@ -31,11 +31,12 @@ func TestBF16(t *testing.T) {
 			}
 			kernel.Use(l)
 			rounded := func(threads int, o Options) *Sampler {
-				s := newTiny(t, threads, o)
-				s.model.UseBF16(s.pool, make([]uint16, s.model.BF16Missing()))
-				return s
+				return newTinyIn(t, tinyConfig(), threads, o, true)
 			}
 			logprobsAreTheTrainers(t, rounded(2, Options{}), bf16Difference)
+			if l != kernel.LevelGo { // whose products keep no memory either, but take long
+				decodingAllocatesNothing(t, rounded(2, Options{MaxSequences: 16, MaxContext: 512}))
+			}
 			alone := map[string]*answer{}
 			s := rounded(1, Options{})
 			for _, r := range mixed() {

@@ -43,7 +43,8 @@ type Sampler struct {
 }
 
 // New returns a sampler of m, whose texts tok reads and writes. The kernels'
-// threads are the pool's; its number of threads may change between passes.
+// threads are the pool's; its number of threads may change between passes. Keys
+// and values are kept in the precision that m has now.
 func New(pool *kernel.Pool, m *model.Model, tok *token.Tokenizer, o Options) *Sampler {
 	if o.MaxSequences <= 0 {
 		o.MaxSequences = defaultSequences
@@ -54,7 +55,7 @@ func New(pool *kernel.Pool, m *model.Model, tok *token.Tokenizer, o Options) *Sa
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = defaultCache
 	}
-	s := &Sampler{pool: pool, model: m, tok: tok, opts: o, cache: newCache(&m.Config, o.CacheBytes),
+	s := &Sampler{pool: pool, model: m, tok: tok, opts: o, cache: newCache(&m.Config, o.CacheBytes, m.Head.BF16 != nil),
 		adapters: map[string]*adapter{}, ends: map[int32]bool{}}
 	s.pass = newPass(pool, m, s.cache, o.MaxContext, s.visited)
 	if o.Int8 {
