@@ -176,22 +176,37 @@ def alternate(table, id, target, kind, ours, peer, repeats):
     table.add(id, "tok/s", statistics.median(mine), f"llama.cpp {kind}", statistics.median(theirs), ratio, target, spread={"ours": mine, "peer": theirs})
 
 
+EVERY_KIND = ("f32", "f16", "q8_0")
+# Sequences, precision, target and the peer's formats: one sequence is bandwidth, so it is compared with the same bytes per weight.
+DECODES = ((1, "float32", 1.0, ("f32",)), (8, "float32", 1.0, EVERY_KIND), (32, "float32", 2.0, EVERY_KIND), (1, "bfloat16", 1.0, ("f16",)), (32, "bfloat16", 5.0, EVERY_KIND))
+
+
 def decode(table, engine, weights, threads, repeats):
     """llama.cpp is compiled here without the instruction sets that fault on some hosts (AMX), see requirements/bench.txt."""
-    for sequences, target in ((1, 1.0), (8, 1.0), (32, 2.0)):
-        ours = lambda: run([engine, "decode", "-weights", weights, "-sequences", sequences, "-threads", threads])["tokens_per_second"]
-        rates = {}
-        for kind in ("f32",) if sequences == 1 else ("f32", "f16", "q8_0"):  # one sequence is bandwidth: compare the same bytes per weight
+    seen = {}  # what the peer gave, by format and sequences
+    for sequences, precision, target, kinds in DECODES:
+        id, file = f"decode.{sequences}", weights
+        if precision == "bfloat16":
+            id += ".bf16"
+            if not has_bfloat16():
+                table.add(id, "tok/s", None, "llama.cpp", None, None, target, "neither AMX nor AVX512-BF16")
+                continue
+            file = bfloat16_weights(engine)
+        ours = lambda: run([engine, "decode", "-precision", precision, "-weights", file, "-sequences", sequences, "-threads", threads])["tokens_per_second"]
+        for kind in kinds:
+            if (kind, sequences) in seen:
+                continue
             try:
-                rates[kind] = llama(kind, threads, "--sequences", sequences)
-                print(f"  llama.cpp {kind} at {sequences}: {rates[kind]:.1f} tok/s")
+                seen[kind, sequences] = llama(kind, threads, "--sequences", sequences)
+                print(f"  llama.cpp {kind} at {sequences}: {seen[kind, sequences]:.1f} tok/s")
             except Failed as e:
                 print(f"  llama.cpp {kind}: {e}")
+        rates = {kind: seen[kind, sequences] for kind in kinds if (kind, sequences) in seen}
         if not rates:
-            table.add(f"decode.{sequences}", "tok/s", ours(), "llama.cpp", None, None, target, "the peer cannot run here")
+            table.add(id, "tok/s", ours(), "llama.cpp", None, None, target, "the peer cannot run here")
             continue
         best = max(rates, key=rates.get)
-        alternate(table, f"decode.{sequences}", target, best, ours, lambda: llama(best, threads, "--sequences", sequences), repeats)
+        alternate(table, id, target, best, ours, lambda: llama(best, threads, "--sequences", sequences), repeats)
     ours = lambda: run([engine, "prefill", "-weights", weights, "-context", 512, "-threads", threads])["tokens_per_second"]
     try:
         alternate(table, "prefill.512", 1.0, "f32", ours, lambda: llama("f32", threads, "--prefill", "--context", 512), repeats)
@@ -201,6 +216,14 @@ def decode(table, engine, weights, threads, repeats):
 
 def has_bfloat16():
     return bool(set(host()["isa"]) & {"amx_bf16", "avx512_bf16"})
+
+
+def bfloat16_weights(engine):
+    """Prepared in both precisions."""
+    weights = CACHE / "smollm2.bf16.prepared"
+    if not weights.exists():
+        run([engine, "prepare", "-precision", "bfloat16", "-gguf", GGUF, "-out", weights])
+    return weights
 
 
 def bfloat16(table, turns, engine, threads, quick):
@@ -213,9 +236,7 @@ def bfloat16(table, turns, engine, threads, quick):
     pairs = [(turns.ask("bfloat16", f"forward {PEAK}"), turns.ask("mkl", PEAK)) for _ in range(1 if quick else 5)]
     ours, mkl = zip(*pairs)
     table.add("gemm.bf16", "GFLOPS", statistics.median(ours), f"PyTorch (MKL) float32, {PEAK}", statistics.median(mkl), statistics.median(x / y for x, y in pairs), 5.0)
-    weights = CACHE / "smollm2.bf16.prepared"
-    if not weights.exists():
-        run([engine, "prepare", "-precision", "bfloat16", "-gguf", GGUF, "-out", weights])
+    weights = bfloat16_weights(engine)
     for id, groups, samples, prompt, target in steps[:1] if quick else steps:
         step(table, turns, engine, weights, threads, id, groups, samples, prompt, 128, (2,), 1, target, 1.8, "bfloat16")
 

@@ -144,8 +144,12 @@ func prepare(o *options) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
+	whole := bufio.NewWriterSize(out, 8<<20) // as a server writes it: in pages as large
 	begin := time.Now()
-	info, err := tensorfile.Prepare(ctx, &src, out, tensorfile.Options{Name: "bench", BFloat16: o.precision == "bfloat16"})
+	info, err := tensorfile.Prepare(ctx, &src, whole, tensorfile.Options{Name: "bench", BFloat16: o.precision == "bfloat16"})
+	if err == nil {
+		err = whole.Flush()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -300,8 +304,8 @@ func feed(groups []*rows.Encoded) train.Source {
 	}
 }
 
-// prefill measures how fast prompts are read: from a request to its first token.
-func prefill(o *options) (map[string]any, error) {
+// sampler is one of the prepared weights.
+func sampler(o *options, opts sample.Options) (*sample.Sampler, error) {
 	p, m, err := open(o)
 	if err != nil {
 		return nil, err
@@ -310,17 +314,28 @@ func prefill(o *options) (map[string]any, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := sample.New(kernel.NewPool(o.threads), m, tok, sample.Options{MaxSequences: 1, MaxContext: o.context + 8})
+	return sample.New(kernel.NewPool(o.threads), m, tok, opts), nil
+}
+
+// request is the i-th, for so many tokens; its prompt begins like no other's.
+func request(o *options, i, tokens int) sample.Request {
+	prompt, seed := make([]int32, o.context), int64(i)
+	for t := range prompt {
+		prompt[t] = int32(10 + (t*7+i)%1000)
+	}
+	return sample.Request{ID: uint64(i + 1), Prompt: prompt, MaxTokens: tokens, Temperature: 1, TopP: 1, Seed: &seed, IgnoreEOS: true}
+}
+
+// prefill measures how fast prompts are read: from a request to its first token.
+func prefill(o *options) (map[string]any, error) {
+	s, err := sampler(o, sample.Options{MaxSequences: 1, MaxContext: o.context + 8})
+	if err != nil {
+		return nil, err
+	}
 	var rates []float64
 	for i := range 4 { // the first warms up
-		prompt := make([]int32, o.context)
-		for t := range prompt {
-			prompt[t] = int32(10 + (t*7+31*i)%1000)
-		}
-		seed, done := int64(i), false
-		r := sample.Request{ID: uint64(i + 1), Prompt: prompt, MaxTokens: 1, Temperature: 1, TopP: 1, Seed: &seed, IgnoreEOS: true}
-		begin := time.Now()
-		if err := s.Submit(r, func(e sample.Event) { done = done || e.Finish != "" }); err != nil {
+		done, begin := false, time.Now()
+		if err := s.Submit(request(o, i, 1), func(e sample.Event) { done = done || e.Finish != "" }); err != nil {
 			return nil, err
 		}
 		for !done && s.Step() {
@@ -335,26 +350,15 @@ func prefill(o *options) (map[string]any, error) {
 
 // decode measures sequences of different prompts after their prefill.
 func decode(o *options) (map[string]any, error) {
-	p, m, err := open(o)
-	if err != nil {
-		return nil, err
-	}
-	tok, err := token.New(p.Tokenizer())
-	if err != nil {
-		return nil, err
-	}
 	length := o.tokens + 4*o.sequences // the first to start decode while the last are prefilled
-	s := sample.New(kernel.NewPool(o.threads), m, tok, sample.Options{MaxSequences: o.sequences, MaxContext: o.context + length + 8, Int8: o.int8})
+	s, err := sampler(o, sample.Options{MaxSequences: o.sequences, MaxContext: o.context + length + 8, Int8: o.int8})
+	if err != nil {
+		return nil, err
+	}
 	started, done := 0, 0
 	for i := range o.sequences {
-		prompt := make([]int32, o.context)
-		for t := range prompt {
-			prompt[t] = int32(10 + (t*7+i)%1000)
-		}
-		seed := int64(i)
 		seen := false
-		r := sample.Request{ID: uint64(i + 1), Prompt: prompt, MaxTokens: length, Temperature: 1, TopP: 1, Seed: &seed, IgnoreEOS: true}
-		if err := s.Submit(r, func(e sample.Event) {
+		if err := s.Submit(request(o, i, length), func(e sample.Event) {
 			if e.Generated > 0 && !seen {
 				seen = true
 				started++
@@ -367,6 +371,9 @@ func decode(o *options) (map[string]any, error) {
 		}
 	}
 	for started < o.sequences && s.Step() {
+	}
+	if err := o.startProfile(); err != nil {
+		return nil, err
 	}
 	begin := time.Now()
 	passes := 0

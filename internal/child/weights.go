@@ -52,6 +52,7 @@ func (w *worker) useBF16(m *model.Model) error {
 			return fmt.Errorf("weights: memory: %w", err)
 		}
 		keepOutOfDumps(data)
+		preferLargePages(data)
 		memory = unsafe.Slice((*uint16)(unsafe.Pointer(&data[0])), n)
 	}
 	m.UseBF16(w.pool, memory)
@@ -74,6 +75,7 @@ func mapWeights(fd int, size int64) ([]byte, error) {
 		return nil, fmt.Errorf("weights: map: %w", err)
 	}
 	keepOutOfDumps(data)
+	preferLargePages(data)
 	return data, nil
 }
 
@@ -90,6 +92,7 @@ func (w *worker) receiveWeights(size int64) ([]byte, error) {
 		return nil, fmt.Errorf("weights: memory: %w", err)
 	}
 	keepOutOfDumps(data)
+	preferLargePages(data)
 	if _, err := io.ReadFull(in, data); err != nil {
 		return nil, err
 	}
