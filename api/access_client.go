@@ -119,7 +119,7 @@ func (c *Client) ExchangeToken(ctx context.Context, provider, token string) (*To
 		"subject_token": {token}, "subject_token_type": {"urn:ietf:params:oauth:token-type:jwt"}}
 	once := *c
 	once.Attempts, once.Key = 1, ""
-	resp, err := once.send(ctx, "POST", "/v1/token", nil, "application/x-www-form-urlencoded", []byte(form.Encode()))
+	resp, err := once.send(ctx, "POST", "/v1/token", nil, "application/x-www-form-urlencoded", bytesOf([]byte(form.Encode())))
 	if err != nil {
 		return nil, err
 	}

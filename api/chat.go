@@ -35,7 +35,7 @@ func (c *Client) ChatStream(ctx context.Context, r *CompletionRequest, yield fun
 	if err != nil {
 		return err
 	}
-	resp, err := c.send(ctx, "POST", "/v1/chat/completions", nil, "application/json", body)
+	resp, err := c.send(ctx, "POST", "/v1/chat/completions", nil, "application/json", bytesOf(body))
 	if err != nil {
 		return err
 	}

@@ -33,12 +33,13 @@ const maxAnswer = 256 << 20
 // is tried again when the server could not be reached or answered 429, 502,
 // 503 or 504, unless it says x-should-retry: false.
 func (c *Client) call(ctx context.Context, method, path string, query url.Values, in, out any) error {
-	var body []byte
+	var body *payload
 	if in != nil {
-		var err error
-		if body, err = marshalPlain(in); err != nil {
+		b, err := marshalPlain(in)
+		if err != nil {
 			return err
 		}
+		body = bytesOf(b)
 	}
 	resp, err := c.send(ctx, method, path, query, "application/json", body)
 	if err != nil {
@@ -58,8 +59,18 @@ func (c *Client) call(ctx context.Context, method, path string, query url.Values
 	return nil
 }
 
+// payload is the body of a request, which may be sent several times.
+type payload struct {
+	size int64
+	open func() io.Reader
+}
+
+func bytesOf(b []byte) *payload {
+	return &payload{int64(len(b)), func() io.Reader { return bytes.NewReader(b) }}
+}
+
 // send returns a 2xx answer whose body is unread, or an error.
-func (c *Client) send(ctx context.Context, method, path string, query url.Values, contentType string, body []byte) (*http.Response, error) {
+func (c *Client) send(ctx context.Context, method, path string, query url.Values, contentType string, body *payload) (*http.Response, error) {
 	attempts := c.Attempts
 	if attempts == 0 {
 		attempts = 3
@@ -94,18 +105,21 @@ func (c *Client) send(ctx context.Context, method, path string, query url.Values
 	}
 }
 
-func (c *Client) once(ctx context.Context, method, path string, query url.Values, contentType string, body []byte) (*http.Response, error) {
+func (c *Client) once(ctx context.Context, method, path string, query url.Values, contentType string, body *payload) (*http.Response, error) {
 	u := strings.TrimRight(c.BaseURL, "/") + path
 	if len(query) > 0 {
 		u += "?" + query.Encode()
 	}
 	var r io.Reader
 	if body != nil {
-		r = bytes.NewReader(body)
+		r = body.open()
 	}
 	req, err := http.NewRequestWithContext(ctx, method, u, r)
 	if err != nil {
 		return nil, errors.New("the base URL is not a URL")
+	}
+	if body != nil {
+		req.ContentLength = body.size
 	}
 	req.Header.Set("Accept", "application/json")
 	if body != nil {
@@ -207,21 +221,24 @@ func path(account string, segments ...string) string {
 	return p
 }
 
-// Upload sends the content of a dataset as one multipart request.
-func (c *Client) Upload(ctx context.Context, account, id, filename string, content []byte) (*UploadedFile, error) {
-	var body bytes.Buffer
-	w := multipart.NewWriter(&body)
-	part, err := w.CreateFormFile("file", filename)
-	if err == nil {
-		_, err = part.Write(content)
-	}
+// Upload sends the content of a dataset as one multipart request. It is read as it
+// goes out, and again from its start when the request is tried again.
+func (c *Client) Upload(ctx context.Context, account, id, filename string, content io.ReaderAt, size int64) (*UploadedFile, error) {
+	var frame bytes.Buffer
+	w := multipart.NewWriter(&frame)
+	_, err := w.CreateFormFile("file", filename)
+	before := frame.Len()
 	if err == nil {
 		err = w.Close()
 	}
 	if err != nil {
 		return nil, err
 	}
-	resp, err := c.send(ctx, "POST", path(account, "datasets", id)+":upload", nil, w.FormDataContentType(), body.Bytes())
+	head, tail := frame.Bytes()[:before], frame.Bytes()[before:]
+	body := &payload{int64(frame.Len()) + size, func() io.Reader {
+		return io.MultiReader(bytes.NewReader(head), io.NewSectionReader(content, 0, size), bytes.NewReader(tail))
+	}}
+	resp, err := c.send(ctx, "POST", path(account, "datasets", id)+":upload", nil, w.FormDataContentType(), body)
 	if err != nil {
 		return nil, err
 	}

@@ -32,6 +32,7 @@ type SupervisedFineTuningJob struct {
 	MTPEnabled       bool         `json:"mtpEnabled,omitempty"`
 	JobProgress      *JobProgress `json:"jobProgress,omitempty"`
 	Wandb            *WandbConfig `json:"wandbConfig,omitempty"`
+	StorageAccess
 
 	Firekeep *StepExtension `json:"firekeep,omitempty"`
 }
@@ -49,6 +50,7 @@ type DpoJob struct {
 	TrainingConfig *TrainingConfig `json:"trainingConfig,omitempty"`
 	LossConfig     *LossConfig     `json:"lossConfig,omitempty"` // DPO unless it says ORPO
 	Wandb          *WandbConfig    `json:"wandbConfig,omitempty"`
+	StorageAccess
 
 	Firekeep *StepExtension `json:"firekeep,omitempty"`
 }

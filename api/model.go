@@ -84,6 +84,33 @@ type CreateModelRequest struct {
 	Model   *Model `json:"model"`
 }
 
+// ImportModelRequest is the body of POST models/{id}:import: where the files of a
+// model lie that waits for them. Credentials are those of the account's connections;
+// the fields for others are refused by name.
+type ImportModelRequest struct {
+	AwsS3Source     *AwsS3ModelSource     `json:"awsS3Source,omitempty"`
+	AzureBlobSource *AzureBlobModelSource `json:"azureBlobSource,omitempty"`
+}
+
+// AwsS3ModelSource is s3://{s3Bucket}/{s3Path}/, or the GGUF file of that name.
+type AwsS3ModelSource struct {
+	S3Bucket     string `json:"s3Bucket"`
+	S3Path       string `json:"s3Path"`
+	RoleARN      string `json:"roleArn,omitempty"`
+	AccessKeyID  string `json:"accessKeyId,omitempty"`
+	AccessSecret string `json:"accessSecret,omitempty"`
+}
+
+// AzureBlobModelSource is https://{storageAccount}.blob.core.windows.net/{container}/{path}/.
+type AzureBlobModelSource struct {
+	StorageAccount string `json:"storageAccount"`
+	Container      string `json:"container"`
+	Path           string `json:"path"`
+	SASTokenSecret string `json:"sasTokenSecret,omitempty"`
+	ClientID       string `json:"clientId,omitempty"`
+	TenantID       string `json:"tenantId,omitempty"`
+}
+
 // ExportModelRequest is the body of POST models/{id}:export, Firekeep's own verb.
 type ExportModelRequest struct {
 	Destination string `json:"destination"` // a prefix of a bucket

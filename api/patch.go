@@ -63,7 +63,7 @@ func (p Patch) Has(field string) bool {
 			return false
 		}
 		for k := range keys {
-			if lowerCamel(k) == field {
+			if Camel(k) == field {
 				return true
 			}
 		}
@@ -71,7 +71,7 @@ func (p Patch) Has(field string) bool {
 	}
 	for _, path := range p.Mask {
 		top, _, _ := strings.Cut(path, ".")
-		if lowerCamel(top) == field {
+		if Camel(top) == field {
 			return true
 		}
 	}
@@ -125,7 +125,7 @@ func fieldType(t reflect.Type, key string) reflect.Type {
 
 // copyPath sets in old what from has at path, or clears it.
 func copyPath(old, from map[string]any, path []string) {
-	key := lowerCamel(strings.TrimSpace(path[0]))
+	key := Camel(strings.TrimSpace(path[0]))
 	v, has := from[key]
 	if len(path) > 1 {
 		inner, _ := v.(map[string]any)
@@ -147,8 +147,8 @@ func copyPath(old, from map[string]any, path []string) {
 	old[key] = v
 }
 
-// lowerCamel is the camelCase spelling of a snake_case name.
-func lowerCamel(s string) string {
+// Camel is the camelCase spelling of a snake_case name.
+func Camel(s string) string {
 	head, rest, found := strings.Cut(s, "_")
 	for found {
 		var part string

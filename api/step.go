@@ -25,8 +25,29 @@ type RlorTrainerJob struct {
 	// OutputModel is a tolerated alias of trainingConfig.outputModel, input only.
 	OutputModel string       `json:"outputModel,omitempty"`
 	Wandb       *WandbConfig `json:"wandbConfig,omitempty"`
+	StorageAccess
 
 	Firekeep *StepExtension `json:"firekeep,omitempty"`
+}
+
+// StorageAccess names credentials for buckets. Jobs take those of the account's
+// connections, so these are refused by name.
+type StorageAccess struct {
+	AwsS3Config            *AwsS3Config            `json:"awsS3Config,omitempty"`
+	AzureBlobStorageConfig *AzureBlobStorageConfig `json:"azureBlobStorageConfig,omitempty"`
+}
+
+// AwsS3Config is the contract's.
+type AwsS3Config struct {
+	CredentialsSecret string `json:"credentialsSecret,omitempty"`
+	IAMRoleARN        string `json:"iamRoleArn,omitempty"`
+}
+
+// AzureBlobStorageConfig is the contract's.
+type AzureBlobStorageConfig struct {
+	CredentialsSecret       string `json:"credentialsSecret,omitempty"`
+	ManagedIdentityClientID string `json:"managedIdentityClientId,omitempty"`
+	TenantID                string `json:"tenantId,omitempty"`
 }
 
 // WandbConfig asks for metrics to be sent to Weights & Biases. Nothing of it but

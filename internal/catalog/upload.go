@@ -63,13 +63,36 @@ func (c *Catalog) ImportUploaded(ctx context.Context, m store.Model, act store.A
 	if len(files) == 0 || len(missing) > 0 {
 		return rft.Errorf(rft.KindFailedPrecondition, "%s waits for %d of %d files; upload them first", m.Name(), len(missing), len(files))
 	}
-	spec := ImportSpec{UID: m.UID, Model: m.Name(), Source: uploadScheme + m.UID, BaseUID: m.BaseUID}
-	raw, err := json.Marshal(spec)
+	_, err = c.importWaiting(ctx, m, uploadScheme+m.UID, "", act)
+	return err
+}
+
+// ImportFrom queues the import of a model that waits for its files from where they
+// lie. It returns the job, or the one that is at it already.
+func (c *Catalog) ImportFrom(ctx context.Context, m store.Model, source string, act store.Act) (store.Job, error) {
+	files, err := c.db.UploadFiles(ctx, m.UID)
+	switch {
+	case err != nil:
+		return store.Job{}, err
+	case m.State != store.StateUploading:
+		return store.Job{}, rft.Errorf(rft.KindFailedPrecondition, "%s takes no import: it is %s; create a model without a source first", m.Name(), m.State)
+	case len(files) > 0:
+		return store.Job{}, rft.Errorf(rft.KindFailedPrecondition, "%s waits for an upload of %d files; delete it and create it anew to import it from elsewhere", m.Name(), len(files))
+	case m.ImportedFrom != "" && m.ImportedFrom != source:
+		return store.Job{}, rft.Errorf(rft.KindFailedPrecondition, "%s is imported from %s; delete it and create it anew to import it from elsewhere", m.Name(), m.ImportedFrom)
+	}
+	return c.importWaiting(ctx, m, source, source, act)
+}
+
+// importWaiting queues the import of a model that waits for its files; shown is
+// what the model says of where it came from.
+func (c *Catalog) importWaiting(ctx context.Context, m store.Model, source, shown string, act store.Act) (store.Job, error) {
+	raw, err := json.Marshal(ImportSpec{UID: m.UID, Model: m.Name(), Source: source, BaseUID: m.BaseUID})
 	if err != nil {
-		return rft.Wrap(rft.KindInternal, err, "the import cannot be described")
+		return store.Job{}, rft.Wrap(rft.KindInternal, err, "the import cannot be described")
 	}
 	job := store.Job{Account: m.Account, Kind: store.JobImport, Spec: raw, BaseModel: m.BaseModel, OutputModel: m.Name(), CreatedBy: act.Actor}
-	return c.db.ImportUploaded(ctx, m.UID, &job, act)
+	return c.db.ImportWaiting(ctx, m.UID, shown, job, act)
 }
 
 // OpenUpload reads a file that arrived.

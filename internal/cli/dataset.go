@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,7 +27,7 @@ type datasetCreateCmd struct {
 	File    string `arg:"" optional:"" help:"A .jsonl file to upload, as --upload does." type:"existingfile"`
 	From    string `xor:"rows" aliases:"external-url" help:"An object, or a prefix ending in '/': s3://, gs:// or file://." placeholder:"URL"`
 	Upload  string `xor:"rows" help:"Upload this .jsonl file; it is kept sealed." placeholder:"PATH" type:"existingfile"`
-	Format  string `help:"RL, CHAT, COMPLETION or DPO; by default the first row tells." enum:"RL,CHAT,COMPLETION,DPO," default:"" placeholder:"FORMAT"`
+	Format  string `help:"RL, CHAT, COMPLETION, DPO or BATCH; by default the first row tells." enum:"RL,CHAT,COMPLETION,DPO,BATCH," default:"" placeholder:"FORMAT"`
 	Display string `name:"display-name" help:"Shown in lists."`
 	Wait    bool   `default:"true" negatable:"" help:"Wait until the rows are validated."`
 }
@@ -47,12 +48,13 @@ func (c *datasetCreateCmd) Run(a *app) error {
 		return rft.FieldErrorf("from", "give the rows: --from URL where they lie in a bucket, or --upload FILE")
 	}
 	d := &api.Dataset{ExternalURL: c.From, Format: c.Format, DisplayName: c.Display}
-	var content []byte
+	var content *os.File
 	if c.Upload != "" {
 		d.UserUploaded = &struct{}{}
-		if content, err = os.ReadFile(c.Upload); err != nil {
+		if content, err = os.Open(c.Upload); err != nil {
 			return rft.Wrap(rft.KindNotFound, err, "%s cannot be read", c.Upload)
 		}
+		defer content.Close()
 	} else if !strings.Contains(c.From, "://") {
 		if d.ExternalURL, err = sourceURL(c.From); err != nil {
 			return err
@@ -63,7 +65,11 @@ func (c *datasetCreateCmd) Run(a *app) error {
 		return err
 	}
 	if c.Upload != "" {
-		if _, err := client.Upload(a.ctx, account, id, filepath.Base(c.Upload), content); err != nil {
+		size, err := content.Seek(0, io.SeekEnd)
+		if err == nil {
+			_, err = client.Upload(a.ctx, account, id, filepath.Base(c.Upload), content, size)
+		}
+		if err != nil {
 			return &notReady{err, id}
 		}
 	}

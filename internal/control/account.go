@@ -140,12 +140,23 @@ func (c *Control) CreateUser(ctx context.Context, who Caller, account, id string
 }
 
 // UpdateUser changes name, address and role of a user, from the next request on.
-func (c *Control) UpdateUser(ctx context.Context, who Caller, account, id string, u *api.User) (*api.User, error) {
+func (c *Control) UpdateUser(ctx context.Context, who Caller, account, id string, p api.Patch) (*api.User, error) {
 	name := userName(account, id)
 	if err := c.allow(ctx, who, authz.UpdateUser, account, name); err != nil {
 		return nil, err
 	}
-	role, err := c.roleOf(ctx, account, u)
+	old, err := c.DB.User(ctx, account, id)
+	if err != nil {
+		return nil, err
+	}
+	u := wireUser(old)
+	if err := p.Apply(&u); err != nil {
+		return nil, badPatch(err)
+	}
+	if u.Role != old.Role && !p.Has("permissionPreset") {
+		u.PermissionPreset = "" // it belonged to the role before
+	}
+	role, err := c.roleOf(ctx, account, &u)
 	if err != nil {
 		return nil, err
 	}
@@ -158,11 +169,7 @@ func (c *Control) UpdateUser(ctx context.Context, who Caller, account, id string
 	if id == who.User && role != authz.Admin {
 		return nil, rft.Errorf(rft.KindFailedPrecondition, "%s is you: let another admin change your role", name)
 	}
-	old, err := c.DB.User(ctx, account, id)
-	if err != nil {
-		return nil, err
-	}
-	row := store.User{Account: account, ID: id, DisplayName: orElse(u.DisplayName, old.DisplayName), Email: orElse(u.Email, old.Email), Role: string(role), PermissionPreset: u.PermissionPreset}
+	row := store.User{Account: account, ID: id, DisplayName: u.DisplayName, Email: u.Email, Role: string(role), PermissionPreset: u.PermissionPreset}
 	made, err := c.DB.UpdateUser(ctx, row, who.act("UpdateUser", name, "role", string(role), "permissionPreset", u.PermissionPreset, "roleBefore", old.Role))
 	if err != nil {
 		return nil, err

@@ -42,7 +42,7 @@ func (c *Control) CreateSFTJob(ctx context.Context, who Caller, account, id stri
 		wrong = rft.FieldErrorf("mtpEnabled", "mtpEnabled: only LoRA weights are trained, no heads that predict several tokens")
 	}
 	x.LossMethod = "SFT"
-	step := &api.RlorTrainerJob{DisplayName: r.DisplayName, Dataset: r.Dataset, EvalDataset: r.EvalDataset, EvalCarveout: r.EvalCarveout, Wandb: r.Wandb, Firekeep: &x,
+	step := &api.RlorTrainerJob{DisplayName: r.DisplayName, Dataset: r.Dataset, EvalDataset: r.EvalDataset, EvalCarveout: r.EvalCarveout, Wandb: r.Wandb, StorageAccess: r.StorageAccess, Firekeep: &x,
 		TrainingConfig: &api.TrainingConfig{OutputModel: r.OutputModel, BaseModel: r.BaseModel, WarmStartFrom: r.WarmStartFrom, JinjaTemplate: r.JinjaTemplate,
 			LearningRate: r.LearningRate, MaxContextLength: r.MaxContextLength, LoraRank: r.LoraRank, Epochs: r.Epochs, BatchSize: r.BatchSize, BatchSizeSamples: r.BatchSizeSamples,
 			GradAccumulation: r.GradAccumulation, WarmupSteps: r.WarmupSteps, WeightDecay: r.WeightDecay, Region: r.Region}}
@@ -92,7 +92,7 @@ func (c *Control) CreateDPOJob(ctx context.Context, who Caller, account, id stri
 	if loss.Method != "DPO" && loss.Method != "ORPO" {
 		wrong = rft.FieldErrorf("lossConfig.method", "lossConfig.method: %q is no loss of preferences; use DPO or ORPO", clip(loss.Method, 40))
 	}
-	step := &api.RlorTrainerJob{DisplayName: r.DisplayName, Dataset: r.Dataset, TrainingConfig: r.TrainingConfig, LossConfig: &loss, Wandb: r.Wandb, Firekeep: r.Firekeep}
+	step := &api.RlorTrainerJob{DisplayName: r.DisplayName, Dataset: r.Dataset, TrainingConfig: r.TrainingConfig, LossConfig: &loss, Wandb: r.Wandb, StorageAccess: r.StorageAccess, Firekeep: r.Firekeep}
 	j, err := c.submit(ctx, who, preference, account, id, step, wrong)
 	return shown(wireDPO)(j, err)
 }

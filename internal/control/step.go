@@ -128,6 +128,9 @@ func (c *Control) refuseStep(r *api.RlorTrainerJob) error {
 		return rft.Errorf(rft.KindUnimplemented, "serviceMode: this server runs steps, one-shot or executed by a keepAlive trainer; it has no training protocol")
 	case r.Wandb != nil && r.Wandb.Enabled:
 		return rft.Errorf(rft.KindUnimplemented, "wandbConfig: this server sends nothing to other services; firekeep.metricsUrl puts metrics.jsonl into your bucket, from where you can send it on")
+	case storageAccess(r.StorageAccess) != "":
+		field := storageAccess(r.StorageAccess)
+		return rft.FieldErrorf(field, "%s: a job reads with the credentials of the account's connections; create one for the bucket with `firekeep connection create` and leave this out", field)
 	case r.EvalCarveout:
 		return rft.FieldErrorf("evalAutoCarveout", "evalAutoCarveout: name the rows that are held out as evaluationDataset")
 	case r.Dataset == "" && !r.KeepAlive:
@@ -144,6 +147,29 @@ func (c *Control) refuseStep(r *api.RlorTrainerJob) error {
 		return rft.Errorf(rft.KindFailedPrecondition, "trainingConfig.acceleratorType: this host has no %q; leave it out, or configure accelerators: substitute", clip(t.AcceleratorType, 40))
 	}
 	return nil
+}
+
+// storageAccess is the field of a request that names credentials, "" = none.
+func storageAccess(a api.StorageAccess) string {
+	if s := a.AwsS3Config; s != nil {
+		switch {
+		case s.CredentialsSecret != "":
+			return "awsS3Config.credentialsSecret"
+		case s.IAMRoleARN != "":
+			return "awsS3Config.iamRoleArn"
+		}
+	}
+	if s := a.AzureBlobStorageConfig; s != nil {
+		switch {
+		case s.CredentialsSecret != "":
+			return "azureBlobStorageConfig.credentialsSecret"
+		case s.ManagedIdentityClientID != "":
+			return "azureBlobStorageConfig.managedIdentityClientId"
+		case s.TenantID != "":
+			return "azureBlobStorageConfig.tenantId"
+		}
+	}
+	return ""
 }
 
 // stepParams collects the hyper-parameters that the request gives.

@@ -43,6 +43,9 @@ func (a *attempt) closeAccess() {
 func (a *attempt) find(b objstore.Bucket, u objstore.URL, limit int) ([]objstore.Info, error) {
 	if !u.IsPrefix() {
 		i, err := b.Stat(a.ctx, u.Key)
+		if rft.KindOf(err) == rft.KindNotFound && a.holds(u) {
+			err = rft.Wrap(rft.KindInvalidArgument, err, "%s is no object but a prefix of objects; a prefix ends in \"/\": %s/", u, u)
+		}
 		return []objstore.Info{i}, err
 	}
 	var out []objstore.Info
@@ -57,6 +60,17 @@ func (a *attempt) find(b objstore.Bucket, u objstore.URL, limit int) ([]objstore
 		return nil
 	})
 	return out, err
+}
+
+// holds reports whether objects lie below what was taken for an object.
+func (a *attempt) holds(u objstore.URL) bool {
+	u.Key += "/" // its own credential: that of an object reads nothing else
+	found := false
+	_ = a.to(u, identity.Read).List(a.ctx, u.Key, "", func(objstore.Info) error { // who may not list is told what Stat said
+		found = true
+		return context.Canceled // one is enough
+	})
+	return found
 }
 
 // changed says of a failed read of a pinned object which object it was.

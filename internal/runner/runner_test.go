@@ -179,6 +179,23 @@ func TestChangedObjectFailsTheJob(t *testing.T) {
 	}
 }
 
+// TestPrefixWithoutItsSlash: who names a directory of rows as an object is told how
+// a prefix is written; what is not there at all is not there.
+func TestPrefixWithoutItsSlash(t *testing.T) {
+	h := newHome(t)
+	h.run(t)
+	dir := strings.TrimSuffix(h.write(t, "set/a.jsonl", rows(2, 2, varied)), "/a.jsonl")
+	for url, want := range map[string]string{dir: `a prefix ends in "/": ` + dir + "/", dir + "-none": "does not exist"} {
+		d, err := h.catalog.CreateDataset(t.Context(), catalog.NewDataset{Account: "main", ID: strings.ReplaceAll(want[:6], " ", "-") + "x", ExternalURL: url}, act)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if j := h.end(t, h.validation(t, d).UID); j.State != rft.StateFailed || !strings.Contains(j.Status.Message, want) {
+			t.Errorf("%s: %s %+v", url, j.State, j.Status)
+		}
+	}
+}
+
 // TestBadRowFailsValidation: the dataset says which row and why.
 func TestBadRowFailsValidation(t *testing.T) {
 	h := newHome(t)

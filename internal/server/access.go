@@ -27,7 +27,7 @@ func accessRoutes(cp func(method, pattern string, h func(*request) error) route)
 		cp("GET", a+"/quotas/{quota}", getQuota),
 		cp("PATCH", a+"/quotas/{quota}", updateQuota),
 
-		cp("PATCH", a+"/users/{user}", updateUser),
+		cp("PATCH", a+"/users/{user}", updating("user", rft.Users, (*control.Control).UpdateUser)),
 		cp("POST", a+"/users/{user}/apiKeys:rotate", rotateKey),
 
 		cp("GET", a+"/roles", listRoles),
@@ -87,15 +87,6 @@ func updateQuota(rq *request) error {
 		return err
 	}
 	v, err := rq.s.control.UpdateQuota(rq.ctx(), rq.caller, rq.params["account"], rq.params["quota"], &q)
-	return rq.reply(v, err)
-}
-
-func updateUser(rq *request) error {
-	var u api.User
-	if err := rq.decode(&u); err != nil {
-		return err
-	}
-	v, err := rq.s.control.UpdateUser(rq.ctx(), rq.caller, rq.params["account"], rq.params["user"], &u)
 	return rq.reply(v, err)
 }
 

@@ -122,6 +122,30 @@ func TestScopedKeys(t *testing.T) {
 	}
 }
 
+// TestUserMasks: an update changes what it names, with a mask only what that names.
+func TestUserMasks(t *testing.T) {
+	f := newFixture(t)
+	const ann = "/v1/accounts/main/users/ann"
+	u := as[api.User](t, f, "main/admin", "PATCH", ann, `{"displayName":"Ann","email":"ann@example.com"}`)
+	if u.Role != "user" || u.DisplayName != "Ann" || u.Email != "ann@example.com" {
+		t.Errorf("%+v", u)
+	}
+	u = as[api.User](t, f, "main/admin", "PATCH", ann+"?updateMask=role", `{"role":"contributor","displayName":"Not this","email":"nor@this"}`)
+	if u.Role != "contributor" || u.DisplayName != "Ann" || u.Email != "ann@example.com" {
+		t.Errorf("%+v", u)
+	}
+	u = as[api.User](t, f, "main/admin", "PATCH", ann+"?updateMask=display_name,email", `{"role":"admin"}`)
+	if u.Role != "contributor" || u.DisplayName != "" || u.Email != "" {
+		t.Errorf("a mask that names what the body lacks clears it, and nothing else changes: %+v", u)
+	}
+	if s := f.status("main/admin", "PATCH", ann+"?updateMask=role", `{"displayName":"x"}`); s != 400 {
+		t.Errorf("a user without a role: %d", s)
+	}
+	if s := f.status("main/admin", "PATCH", "/v1/accounts/main/users/admin", `{"displayName":"me"}`); s != 200 {
+		t.Errorf("an admin's own name: %d", s)
+	}
+}
+
 // TestTenants: the operator makes, suspends, resumes and ends tenants, and no key
 // of one does.
 func TestTenants(t *testing.T) {

@@ -166,26 +166,13 @@ func masked(m map[string]json.RawMessage, fields []string) map[string]json.RawMe
 	}
 	for _, f := range fields {
 		top, _, _ := strings.Cut(strings.TrimSpace(f), ".")
-		for _, spelling := range []string{top, camel(top)} {
+		for _, spelling := range []string{top, api.Camel(top)} {
 			if v, ok := m[spelling]; ok {
 				keep[spelling] = v
 			}
 		}
 	}
 	return keep
-}
-
-// camel is the camelCase spelling of a snake_case name.
-func camel(s string) string {
-	head, rest, found := strings.Cut(s, "_")
-	for found {
-		var part string
-		part, rest, found = strings.Cut(rest, "_")
-		if part != "" {
-			head += strings.ToUpper(part[:1]) + part[1:]
-		}
-	}
-	return head
 }
 
 // snake is the snake_case spelling of a camelCase name.

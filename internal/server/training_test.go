@@ -213,6 +213,9 @@ func TestWhatJobsDoNotDo(t *testing.T) {
 		{"supervisedFineTuningJobs", `"mtpEnabled":true`, 400, "mtpEnabled: "},
 		{"rlorTrainerJobs", `"serviceMode":true`, 501, "serviceMode: "},
 		{"rlorTrainerJobs", `"evalAutoCarveout":true`, 400, "evaluationDataset"},
+		{"rlorTrainerJobs", `"awsS3Config":{"credentialsSecret":"accounts/main/secrets/planted"}`, 400, "awsS3Config.credentialsSecret: a job reads with the credentials of the account's connections"},
+		{"supervisedFineTuningJobs", `"aws_s3_config":{"iam_role_arn":"arn:planted"}`, 400, "awsS3Config.iamRoleArn: "},
+		{"dpoJobs", `"azureBlobStorageConfig":{"tenantId":"planted"}`, 400, "azureBlobStorageConfig.tenantId: "},
 		{"rlorTrainerJobs", `"firekeep":{"metricsUrl":"s3://elsewhere/x/"}`, 400, "firekeep.metricsUrl: no connection"},
 	} {
 		base := `"trainingConfig":{"baseModel":"base","outputModel":"o"}`

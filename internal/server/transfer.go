@@ -23,6 +23,7 @@ func transferRoutes(cp func(method, pattern string, h func(*request) error) rout
 		cp("GET", d+":getDownloadEndpoint", downloadEndpoint),
 		cp("POST", m+":getUploadEndpoint", modelUploadEndpoint),
 		cp("GET", m+":validateUpload", validateModelUpload),
+		cp("POST", m+":import", importModel),
 		cp("POST", m+":prepare", prepareModel),
 		cp("GET", m+":getDownloadEndpoint", modelDownloadEndpoint),
 		cp("PUT", transferPattern, putTransfer),
@@ -71,6 +72,19 @@ func validateModelUpload(rq *request) error {
 		return err
 	}
 	v, err := rq.s.control.ValidateModelUpload(rq.ctx(), rq.caller, a, id)
+	return rq.reply(v, err)
+}
+
+func importModel(rq *request) error {
+	a, id, err := rq.ref("model", rft.Models)
+	if err != nil {
+		return err
+	}
+	var b api.ImportModelRequest
+	if err := rq.decode(&b); err != nil {
+		return err
+	}
+	v, err := rq.s.control.ImportModel(rq.ctx(), rq.caller, a, id, &b)
 	return rq.reply(v, err)
 }
 

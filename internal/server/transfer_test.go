@@ -241,3 +241,52 @@ func TestDownloadsAskThePolicy(t *testing.T) {
 		t.Errorf("a contributor: %d", status)
 	}
 }
+
+// TestImportFromABucket: a model that waits for its files takes them from where they
+// lie, by the account's connections and no other credentials.
+func TestImportFromABucket(t *testing.T) {
+	f := newFixture(t)
+	const a = "/v1/accounts/main/models"
+	for _, id := range []string{"m", "n", "o"} {
+		if s, _, text := f.do("main/ann", "POST", a, `{"modelId":"`+id+`"}`); s != 200 {
+			t.Fatal(s, text)
+		}
+	}
+	for _, c := range []struct {
+		id, body string
+		status   int
+		contains string
+	}{
+		{"m", `{}`, 400, "name one of them"},
+		{"m", `{"awsS3Source":{"s3Bucket":"b-1"},"azureBlobSource":{}}`, 400, "name one of them"},
+		{"m", `{"awsS3Source":{"s3Bucket":"b-1","accessSecret":"planted"}}`, 400, "awsS3Source.accessSecret: an import reads with the credentials of the account's connections"},
+		{"m", `{"aws_s3_source":{"s3_bucket":"b-1","role_arn":"planted"}}`, 400, "awsS3Source.roleArn: "},
+		{"m", `{"azureBlobSource":{"storageAccount":"acc","container":"c","sasTokenSecret":"planted"}}`, 400, "azureBlobSource.sasTokenSecret: "},
+		{"m", `{"awsS3Source":{"s3Bucket":"../x"}}`, 400, "awsS3Source: "},
+		{"base", `{"awsS3Source":{"s3Bucket":"b-1"}}`, 400, "takes no import"},
+		{"none", `{"awsS3Source":{"s3Bucket":"b-1"}}`, 404, "models/none"},
+		{"m", `{"awsS3Source":{"s3Bucket":"b-1","s3Path":"models/x"}}`, 200, `"kind":"import"`},
+		{"m", `{"awsS3Source":{"s3Bucket":"b-1","s3Path":"elsewhere"}}`, 400, "is imported from s3://b-1/models/x/"},
+		{"n", `{"awsS3Source":{"s3Bucket":"b-1","s3Path":"/x.gguf"}}`, 200, `"target":"accounts/main/models/n"`},
+		{"o", `{"azureBlobSource":{"storageAccount":"acc","container":"cont","path":"m"}}`, 200, `"done":false`},
+	} {
+		if s, _, text := f.do("main/ann", "POST", a+"/"+c.id+":import", c.body); s != c.status || !strings.Contains(text, c.contains) || strings.Contains(text, "planted") {
+			t.Errorf("%s %s: %d %s", c.id, c.body, s, text)
+		}
+	}
+	for id, want := range map[string]string{"m": "s3://b-1/models/x/", "n": "s3://b-1/x.gguf", "o": "https://acc.blob.core.windows.net/cont/m/"} {
+		jobs, err := f.db.ListJobs(t.Context(), "main", store.JobImport, store.ListOptions{Filter: []store.Term{{Field: "output_model", Op: "=", Value: "accounts/main/models/" + id}}})
+		must(t, err)
+		m, err := f.db.Model(t.Context(), "main", id)
+		must(t, err)
+		if len(jobs.Items) != 1 || !strings.Contains(string(jobs.Items[0].Spec), want) || m.ImportedFrom != want {
+			t.Errorf("%s: %+v", id, jobs.Items)
+		}
+	}
+	if s, _, text := f.do("main/ann", "POST", a+"/m:getUploadEndpoint", `{"filenameToSize":{"x.gguf":"3"}}`); s != 400 {
+		t.Errorf("an upload for a model that is imported: %d %s", s, text)
+	}
+	if strings.Contains(f.logs.String(), "planted") {
+		t.Error("a credential is in the log")
+	}
+}

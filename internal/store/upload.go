@@ -143,10 +143,11 @@ func (db *DB) ForgetFiles(ctx context.Context, owner string) (all []UploadFile, 
 	return all, err
 }
 
-// ImportUploaded queues the import of a model whose files arrived, unless one goes
-// on already. Earlier failures are forgotten.
-func (db *DB) ImportUploaded(ctx context.Context, uid string, job *Job, act Act) error {
-	return db.write(ctx, func(t *tx) error {
+// ImportWaiting queues the import of a model that waits for its files, unless one
+// goes on already, and returns the job. Earlier failures are forgotten. from is what
+// the model shows of where it came from, "" = an upload.
+func (db *DB) ImportWaiting(ctx context.Context, uid, from string, job Job, act Act) (Job, error) {
+	err := db.write(ctx, func(t *tx) error {
 		m, ok, err := models.one(ctx, t, "uid = ?", uid)
 		if err := found(ok, err, "model"); err != nil {
 			return err
@@ -154,16 +155,18 @@ func (db *DB) ImportUploaded(ctx context.Context, uid string, job *Job, act Act)
 		if m.State != StateUploading {
 			return nil
 		}
-		if _, going, err := jobs.one(ctx, t, "account = ? AND kind = ? AND output_model = ? AND completed = 0", m.Account, string(JobImport), m.Name()); err != nil || going {
+		if now, going, err := jobs.one(ctx, t, "account = ? AND kind = ? AND output_model = ? AND completed = 0", m.Account, string(JobImport), m.Name()); err != nil || going {
+			job = now
 			return err
 		}
-		m.Status, m.Updated = OK(), t.now
+		m.Status, m.ImportedFrom, m.Updated = OK(), from, t.now
 		if err := t.update(ctx, models.name, uid, models.fields(&m)); err != nil {
 			return err
 		}
-		if err := t.queueJob(ctx, job); err != nil {
+		if err := t.queueJob(ctx, &job); err != nil {
 			return err
 		}
 		return t.audit(ctx, act, "OK")
 	})
+	return job, err
 }

@@ -2174,7 +2174,6 @@ type Deployment struct {
 	Preconfig              isDeployment_Preconfig `protobuf_oneof:"preconfig"`
 	AcceleratorCount       int32                  `protobuf:"varint,42,opt,name=accelerator_count,json=acceleratorCount,proto3" json:"accelerator_count,omitempty"`
 	AcceleratorType        AcceleratorType        `protobuf:"varint,43,opt,name=accelerator_type,json=acceleratorType,proto3,enum=gateway.AcceleratorType" json:"accelerator_type,omitempty"`
-	DirectRouteApiKeys     []string               `protobuf:"bytes,44,rep,name=direct_route_api_keys,json=directRouteApiKeys,proto3" json:"direct_route_api_keys,omitempty"`
 	Precision              Deployment_Precision   `protobuf:"varint,46,opt,name=precision,proto3,enum=gateway.Deployment_Precision" json:"precision,omitempty"`
 	NumPeftDeviceCached    int32                  `protobuf:"varint,48,opt,name=num_peft_device_cached,json=numPeftDeviceCached,proto3" json:"num_peft_device_cached,omitempty"`
 	EnableAddons           bool                   `protobuf:"varint,49,opt,name=enable_addons,json=enableAddons,proto3" json:"enable_addons,omitempty"`
@@ -2184,7 +2183,6 @@ type Deployment struct {
 	DirectRouteType        DirectRouteType        `protobuf:"varint,53,opt,name=direct_route_type,json=directRouteType,proto3,enum=gateway.DirectRouteType" json:"direct_route_type,omitempty"`
 	PurgeTime              *timestamppb.Timestamp `protobuf:"bytes,54,opt,name=purge_time,json=purgeTime,proto3" json:"purge_time,omitempty"`
 	ExpireTime             *timestamppb.Timestamp `protobuf:"bytes,56,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	DirectRouteHandle      string                 `protobuf:"bytes,57,opt,name=direct_route_handle,json=directRouteHandle,proto3" json:"direct_route_handle,omitempty"`
 	DeleteTime             *timestamppb.Timestamp `protobuf:"bytes,61,opt,name=delete_time,json=deleteTime,proto3" json:"delete_time,omitempty"`
 	UpdateTime             *timestamppb.Timestamp `protobuf:"bytes,63,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
 	Annotations            map[string]string      `protobuf:"bytes,64,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -2424,13 +2422,6 @@ func (x *Deployment) GetAcceleratorType() AcceleratorType {
 	return AcceleratorType_ACCELERATOR_TYPE_UNSPECIFIED
 }
 
-func (x *Deployment) GetDirectRouteApiKeys() []string {
-	if x != nil {
-		return x.DirectRouteApiKeys
-	}
-	return nil
-}
-
 func (x *Deployment) GetPrecision() Deployment_Precision {
 	if x != nil {
 		return x.Precision
@@ -2492,13 +2483,6 @@ func (x *Deployment) GetExpireTime() *timestamppb.Timestamp {
 		return x.ExpireTime
 	}
 	return nil
-}
-
-func (x *Deployment) GetDirectRouteHandle() string {
-	if x != nil {
-		return x.DirectRouteHandle
-	}
-	return ""
 }
 
 func (x *Deployment) GetDeleteTime() *timestamppb.Timestamp {
@@ -4194,6 +4178,7 @@ type RlorTrainerJob struct {
 	CreatedBy         string                 `protobuf:"bytes,10,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
 	TrainingConfig    *BaseTrainingConfig    `protobuf:"bytes,11,opt,name=training_config,json=trainingConfig,proto3" json:"training_config,omitempty"`
 	RewardWeights     []string               `protobuf:"bytes,12,rep,name=reward_weights,json=rewardWeights,proto3" json:"reward_weights,omitempty"`
+	WandbConfig       *WandbConfig           `protobuf:"bytes,13,opt,name=wandb_config,json=wandbConfig,proto3" json:"wandb_config,omitempty"`
 	JobProgress       *JobProgress           `protobuf:"bytes,15,opt,name=job_progress,json=jobProgress,proto3" json:"job_progress,omitempty"`
 	unknownFields     protoimpl.UnknownFields
 	sizeCache         protoimpl.SizeCache
@@ -4313,11 +4298,63 @@ func (x *RlorTrainerJob) GetRewardWeights() []string {
 	return nil
 }
 
+func (x *RlorTrainerJob) GetWandbConfig() *WandbConfig {
+	if x != nil {
+		return x.WandbConfig
+	}
+	return nil
+}
+
 func (x *RlorTrainerJob) GetJobProgress() *JobProgress {
 	if x != nil {
 		return x.JobProgress
 	}
 	return nil
+}
+
+// The key in it is not declared, so that nothing reads it.
+type WandbConfig struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Enabled       bool                   `protobuf:"varint,1,opt,name=enabled,proto3" json:"enabled,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WandbConfig) Reset() {
+	*x = WandbConfig{}
+	mi := &file_gateway_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WandbConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WandbConfig) ProtoMessage() {}
+
+func (x *WandbConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_gateway_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WandbConfig.ProtoReflect.Descriptor instead.
+func (*WandbConfig) Descriptor() ([]byte, []int) {
+	return file_gateway_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *WandbConfig) GetEnabled() bool {
+	if x != nil {
+		return x.Enabled
+	}
+	return false
 }
 
 type BaseTrainingConfig struct {
@@ -4342,7 +4379,7 @@ type BaseTrainingConfig struct {
 
 func (x *BaseTrainingConfig) Reset() {
 	*x = BaseTrainingConfig{}
-	mi := &file_gateway_proto_msgTypes[42]
+	mi := &file_gateway_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4354,7 +4391,7 @@ func (x *BaseTrainingConfig) String() string {
 func (*BaseTrainingConfig) ProtoMessage() {}
 
 func (x *BaseTrainingConfig) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_proto_msgTypes[42]
+	mi := &file_gateway_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4367,7 +4404,7 @@ func (x *BaseTrainingConfig) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BaseTrainingConfig.ProtoReflect.Descriptor instead.
 func (*BaseTrainingConfig) Descriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{42}
+	return file_gateway_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *BaseTrainingConfig) GetOutputModel() string {
@@ -4478,7 +4515,7 @@ type JobProgress struct {
 
 func (x *JobProgress) Reset() {
 	*x = JobProgress{}
-	mi := &file_gateway_proto_msgTypes[43]
+	mi := &file_gateway_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4490,7 +4527,7 @@ func (x *JobProgress) String() string {
 func (*JobProgress) ProtoMessage() {}
 
 func (x *JobProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_gateway_proto_msgTypes[43]
+	mi := &file_gateway_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4503,7 +4540,7 @@ func (x *JobProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use JobProgress.ProtoReflect.Descriptor instead.
 func (*JobProgress) Descriptor() ([]byte, []int) {
-	return file_gateway_proto_rawDescGZIP(), []int{43}
+	return file_gateway_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *JobProgress) GetPercent() int32 {
@@ -4628,7 +4665,7 @@ const file_gateway_proto_rawDesc = "" +
 	"\x17filename_to_signed_urls\x18\x01 \x03(\v2E.gateway.GetDatasetDownloadEndpointResponse.FilenameToSignedUrlsEntryR\x14filenameToSignedUrls\x1aG\n" +
 	"\x19FilenameToSignedUrlsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa4\x13\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xc1\x12\n" +
 	"\n" +
 	"Deployment\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
@@ -4662,8 +4699,7 @@ const file_gateway_proto_rawDesc = "" +
 	"\x13deployment_template\x18' \x01(\tH\x00R\x12deploymentTemplate\x120\n" +
 	"\tauto_tune\x18( \x01(\v2\x11.gateway.AutoTuneH\x00R\bautoTune\x12+\n" +
 	"\x11accelerator_count\x18* \x01(\x05R\x10acceleratorCount\x12C\n" +
-	"\x10accelerator_type\x18+ \x01(\x0e2\x18.gateway.AcceleratorTypeR\x0facceleratorType\x121\n" +
-	"\x15direct_route_api_keys\x18, \x03(\tR\x12directRouteApiKeys\x12;\n" +
+	"\x10accelerator_type\x18+ \x01(\x0e2\x18.gateway.AcceleratorTypeR\x0facceleratorType\x12;\n" +
 	"\tprecision\x18. \x01(\x0e2\x1d.gateway.Deployment.PrecisionR\tprecision\x123\n" +
 	"\x16num_peft_device_cached\x180 \x01(\x05R\x13numPeftDeviceCached\x12#\n" +
 	"\renable_addons\x181 \x01(\bR\fenableAddons\x128\n" +
@@ -4674,8 +4710,7 @@ const file_gateway_proto_rawDesc = "" +
 	"\n" +
 	"purge_time\x186 \x01(\v2\x1a.google.protobuf.TimestampR\tpurgeTime\x12;\n" +
 	"\vexpire_time\x188 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"expireTime\x12.\n" +
-	"\x13direct_route_handle\x189 \x01(\tR\x11directRouteHandle\x12;\n" +
+	"expireTime\x12;\n" +
 	"\vdelete_time\x18= \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"deleteTime\x12;\n" +
 	"\vupdate_time\x18? \x01(\v2\x1a.google.protobuf.TimestampR\n" +
@@ -4894,7 +4929,7 @@ const file_gateway_proto_rawDesc = "" +
 	"\vUNDEPLOYING\x10\x01\x12\r\n" +
 	"\tDEPLOYING\x10\x02\x12\f\n" +
 	"\bDEPLOYED\x10\x03\x12\f\n" +
-	"\bUPDATING\x10\x04\"\xd5\x04\n" +
+	"\bUPDATING\x10\x04\"\x8e\x05\n" +
 	"\x0eRlorTrainerJob\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
 	"\fdisplay_name\x18\x02 \x01(\tR\vdisplayName\x12;\n" +
@@ -4911,7 +4946,10 @@ const file_gateway_proto_rawDesc = "" +
 	" \x01(\tR\tcreatedBy\x12D\n" +
 	"\x0ftraining_config\x18\v \x01(\v2\x1b.gateway.BaseTrainingConfigR\x0etrainingConfig\x12%\n" +
 	"\x0ereward_weights\x18\f \x03(\tR\rrewardWeights\x127\n" +
-	"\fjob_progress\x18\x0f \x01(\v2\x14.gateway.JobProgressR\vjobProgress\"\xe9\x04\n" +
+	"\fwandb_config\x18\r \x01(\v2\x14.gateway.WandbConfigR\vwandbConfig\x127\n" +
+	"\fjob_progress\x18\x0f \x01(\v2\x14.gateway.JobProgressR\vjobProgress\"'\n" +
+	"\vWandbConfig\x12\x18\n" +
+	"\aenabled\x18\x01 \x01(\bR\aenabled\"\xe9\x04\n" +
 	"\x12BaseTrainingConfig\x12!\n" +
 	"\foutput_model\x18\x01 \x01(\tR\voutputModel\x12\x1d\n" +
 	"\n" +
@@ -5069,7 +5107,7 @@ func file_gateway_proto_rawDescGZIP() []byte {
 }
 
 var file_gateway_proto_enumTypes = make([]protoimpl.EnumInfo, 16)
-var file_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_gateway_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_gateway_proto_goTypes = []any{
 	(Code)(0),                                  // 0: gateway.Code
 	(JobState)(0),                              // 1: gateway.JobState
@@ -5129,144 +5167,146 @@ var file_gateway_proto_goTypes = []any{
 	(*DeployedModelRef)(nil),                   // 55: gateway.DeployedModelRef
 	(*DeployedModel)(nil),                      // 56: gateway.DeployedModel
 	(*RlorTrainerJob)(nil),                     // 57: gateway.RlorTrainerJob
-	(*BaseTrainingConfig)(nil),                 // 58: gateway.BaseTrainingConfig
-	(*JobProgress)(nil),                        // 59: gateway.JobProgress
-	nil,                                        // 60: gateway.GetDatasetUploadEndpointRequest.FilenameToSizeEntry
-	nil,                                        // 61: gateway.GetDatasetUploadEndpointResponse.FilenameToSignedUrlsEntry
-	nil,                                        // 62: gateway.GetDatasetDownloadEndpointResponse.FilenameToSignedUrlsEntry
-	nil,                                        // 63: gateway.Deployment.AnnotationsEntry
-	nil,                                        // 64: gateway.AutoscalingPolicy.LoadTargetsEntry
-	(*fieldmaskpb.FieldMask)(nil),              // 65: google.protobuf.FieldMask
-	(*timestamppb.Timestamp)(nil),              // 66: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),                // 67: google.protobuf.Duration
-	(*emptypb.Empty)(nil),                      // 68: google.protobuf.Empty
+	(*WandbConfig)(nil),                        // 58: gateway.WandbConfig
+	(*BaseTrainingConfig)(nil),                 // 59: gateway.BaseTrainingConfig
+	(*JobProgress)(nil),                        // 60: gateway.JobProgress
+	nil,                                        // 61: gateway.GetDatasetUploadEndpointRequest.FilenameToSizeEntry
+	nil,                                        // 62: gateway.GetDatasetUploadEndpointResponse.FilenameToSignedUrlsEntry
+	nil,                                        // 63: gateway.GetDatasetDownloadEndpointResponse.FilenameToSignedUrlsEntry
+	nil,                                        // 64: gateway.Deployment.AnnotationsEntry
+	nil,                                        // 65: gateway.AutoscalingPolicy.LoadTargetsEntry
+	(*fieldmaskpb.FieldMask)(nil),              // 66: google.protobuf.FieldMask
+	(*timestamppb.Timestamp)(nil),              // 67: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),                // 68: google.protobuf.Duration
+	(*emptypb.Empty)(nil),                      // 69: google.protobuf.Empty
 }
 var file_gateway_proto_depIdxs = []int32{
-	65, // 0: gateway.GetModelRequest.read_mask:type_name -> google.protobuf.FieldMask
-	65, // 1: gateway.ListModelsRequest.read_mask:type_name -> google.protobuf.FieldMask
-	52, // 2: gateway.ListModelsResponse.models:type_name -> gateway.Model
-	66, // 3: gateway.Dataset.create_time:type_name -> google.protobuf.Timestamp
-	7,  // 4: gateway.Dataset.state:type_name -> gateway.Dataset.State
-	51, // 5: gateway.Dataset.status:type_name -> gateway.Status
-	8,  // 6: gateway.Dataset.access_policy:type_name -> gateway.Dataset.AccessPolicy
-	9,  // 7: gateway.Dataset.format:type_name -> gateway.Dataset.Format
-	22, // 8: gateway.Dataset.user_uploaded:type_name -> gateway.UserUploaded
-	23, // 9: gateway.Dataset.transformed:type_name -> gateway.Transformed
-	66, // 10: gateway.Dataset.update_time:type_name -> google.protobuf.Timestamp
-	9,  // 11: gateway.Transformed.original_format:type_name -> gateway.Dataset.Format
-	21, // 12: gateway.CreateDatasetRequest.dataset:type_name -> gateway.Dataset
-	65, // 13: gateway.ListDatasetsRequest.read_mask:type_name -> google.protobuf.FieldMask
-	21, // 14: gateway.ListDatasetsResponse.datasets:type_name -> gateway.Dataset
-	60, // 15: gateway.GetDatasetUploadEndpointRequest.filename_to_size:type_name -> gateway.GetDatasetUploadEndpointRequest.FilenameToSizeEntry
-	65, // 16: gateway.GetDatasetUploadEndpointRequest.read_mask:type_name -> google.protobuf.FieldMask
-	61, // 17: gateway.GetDatasetUploadEndpointResponse.filename_to_signed_urls:type_name -> gateway.GetDatasetUploadEndpointResponse.FilenameToSignedUrlsEntry
-	65, // 18: gateway.GetDatasetDownloadEndpointRequest.read_mask:type_name -> google.protobuf.FieldMask
-	62, // 19: gateway.GetDatasetDownloadEndpointResponse.filename_to_signed_urls:type_name -> gateway.GetDatasetDownloadEndpointResponse.FilenameToSignedUrlsEntry
-	66, // 20: gateway.Deployment.create_time:type_name -> google.protobuf.Timestamp
-	10, // 21: gateway.Deployment.state:type_name -> gateway.Deployment.State
-	51, // 22: gateway.Deployment.status:type_name -> gateway.Status
-	34, // 23: gateway.Deployment.autoscaling_policy:type_name -> gateway.AutoscalingPolicy
-	35, // 24: gateway.Deployment.auto_tune:type_name -> gateway.AutoTune
-	3,  // 25: gateway.Deployment.accelerator_type:type_name -> gateway.AcceleratorType
-	11, // 26: gateway.Deployment.precision:type_name -> gateway.Deployment.Precision
-	4,  // 27: gateway.Deployment.region:type_name -> gateway.Region
-	6,  // 28: gateway.Deployment.direct_route_type:type_name -> gateway.DirectRouteType
-	66, // 29: gateway.Deployment.purge_time:type_name -> google.protobuf.Timestamp
-	66, // 30: gateway.Deployment.expire_time:type_name -> google.protobuf.Timestamp
-	66, // 31: gateway.Deployment.delete_time:type_name -> google.protobuf.Timestamp
-	66, // 32: gateway.Deployment.update_time:type_name -> google.protobuf.Timestamp
-	63, // 33: gateway.Deployment.annotations:type_name -> gateway.Deployment.AnnotationsEntry
-	36, // 34: gateway.Deployment.placement:type_name -> gateway.Placement
-	67, // 35: gateway.AutoscalingPolicy.scale_to_zero_window:type_name -> google.protobuf.Duration
-	67, // 36: gateway.AutoscalingPolicy.scale_down_window:type_name -> google.protobuf.Duration
-	67, // 37: gateway.AutoscalingPolicy.scale_up_window:type_name -> google.protobuf.Duration
-	64, // 38: gateway.AutoscalingPolicy.load_targets:type_name -> gateway.AutoscalingPolicy.LoadTargetsEntry
-	4,  // 39: gateway.Placement.region:type_name -> gateway.Region
-	5,  // 40: gateway.Placement.multi_region:type_name -> gateway.MultiRegion
-	4,  // 41: gateway.Placement.regions:type_name -> gateway.Region
-	33, // 42: gateway.CreateDeploymentRequest.deployment:type_name -> gateway.Deployment
-	65, // 43: gateway.GetDeploymentRequest.read_mask:type_name -> google.protobuf.FieldMask
-	65, // 44: gateway.ListDeploymentsRequest.read_mask:type_name -> google.protobuf.FieldMask
-	33, // 45: gateway.ListDeploymentsResponse.deployments:type_name -> gateway.Deployment
-	33, // 46: gateway.UpdateDeploymentRequest.deployment:type_name -> gateway.Deployment
-	65, // 47: gateway.UpdateDeploymentRequest.update_mask:type_name -> google.protobuf.FieldMask
-	56, // 48: gateway.CreateDeployedModelRequest.deployed_model:type_name -> gateway.DeployedModel
-	65, // 49: gateway.GetDeployedModelRequest.read_mask:type_name -> google.protobuf.FieldMask
-	65, // 50: gateway.ListDeployedModelsRequest.read_mask:type_name -> google.protobuf.FieldMask
-	56, // 51: gateway.ListDeployedModelsResponse.deployed_models:type_name -> gateway.DeployedModel
-	57, // 52: gateway.CreateRlorTrainerJobRequest.rlor_trainer_job:type_name -> gateway.RlorTrainerJob
-	65, // 53: gateway.GetRlorTrainerJobRequest.read_mask:type_name -> google.protobuf.FieldMask
-	0,  // 54: gateway.Status.code:type_name -> gateway.Code
-	66, // 55: gateway.Model.create_time:type_name -> google.protobuf.Timestamp
-	13, // 56: gateway.Model.kind:type_name -> gateway.Model.Kind
-	12, // 57: gateway.Model.state:type_name -> gateway.Model.State
-	51, // 58: gateway.Model.status:type_name -> gateway.Status
-	54, // 59: gateway.Model.peft_details:type_name -> gateway.PEFTDetails
-	53, // 60: gateway.Model.base_model_details:type_name -> gateway.BaseModelDetails
-	55, // 61: gateway.Model.deployed_model_refs:type_name -> gateway.DeployedModelRef
-	66, // 62: gateway.Model.update_time:type_name -> google.protobuf.Timestamp
-	14, // 63: gateway.BaseModelDetails.checkpoint_format:type_name -> gateway.BaseModelDetails.CheckpointFormat
-	15, // 64: gateway.DeployedModelRef.state:type_name -> gateway.DeployedModel.State
-	66, // 65: gateway.DeployedModel.create_time:type_name -> google.protobuf.Timestamp
-	15, // 66: gateway.DeployedModel.state:type_name -> gateway.DeployedModel.State
-	51, // 67: gateway.DeployedModel.status:type_name -> gateway.Status
-	66, // 68: gateway.DeployedModel.update_time:type_name -> google.protobuf.Timestamp
-	66, // 69: gateway.RlorTrainerJob.create_time:type_name -> google.protobuf.Timestamp
-	66, // 70: gateway.RlorTrainerJob.completed_time:type_name -> google.protobuf.Timestamp
-	1,  // 71: gateway.RlorTrainerJob.state:type_name -> gateway.JobState
-	51, // 72: gateway.RlorTrainerJob.status:type_name -> gateway.Status
-	58, // 73: gateway.RlorTrainerJob.training_config:type_name -> gateway.BaseTrainingConfig
-	59, // 74: gateway.RlorTrainerJob.job_progress:type_name -> gateway.JobProgress
-	2,  // 75: gateway.BaseTrainingConfig.base_model_weight_precision:type_name -> gateway.WeightPrecision
-	3,  // 76: gateway.BaseTrainingConfig.accelerator_type:type_name -> gateway.AcceleratorType
-	4,  // 77: gateway.BaseTrainingConfig.region:type_name -> gateway.Region
-	16, // 78: gateway.Gateway.GetModel:input_type -> gateway.GetModelRequest
-	17, // 79: gateway.Gateway.ListModels:input_type -> gateway.ListModelsRequest
-	19, // 80: gateway.Gateway.ListServerlessLoraModels:input_type -> gateway.ListServerlessLoraModelsRequest
-	24, // 81: gateway.Gateway.CreateDataset:input_type -> gateway.CreateDatasetRequest
-	25, // 82: gateway.Gateway.ListDatasets:input_type -> gateway.ListDatasetsRequest
-	27, // 83: gateway.Gateway.DeleteDataset:input_type -> gateway.DeleteDatasetRequest
-	28, // 84: gateway.Gateway.GetDatasetUploadEndpoint:input_type -> gateway.GetDatasetUploadEndpointRequest
-	30, // 85: gateway.Gateway.ValidateDatasetUpload:input_type -> gateway.ValidateDatasetUploadRequest
-	31, // 86: gateway.Gateway.GetDatasetDownloadEndpoint:input_type -> gateway.GetDatasetDownloadEndpointRequest
-	37, // 87: gateway.Gateway.CreateDeployment:input_type -> gateway.CreateDeploymentRequest
-	38, // 88: gateway.Gateway.GetDeployment:input_type -> gateway.GetDeploymentRequest
-	39, // 89: gateway.Gateway.ListDeployments:input_type -> gateway.ListDeploymentsRequest
-	41, // 90: gateway.Gateway.UpdateDeployment:input_type -> gateway.UpdateDeploymentRequest
-	42, // 91: gateway.Gateway.DeleteDeployment:input_type -> gateway.DeleteDeploymentRequest
-	43, // 92: gateway.Gateway.ScaleDeployment:input_type -> gateway.ScaleDeploymentRequest
-	44, // 93: gateway.Gateway.CreateDeployedModel:input_type -> gateway.CreateDeployedModelRequest
-	45, // 94: gateway.Gateway.GetDeployedModel:input_type -> gateway.GetDeployedModelRequest
-	46, // 95: gateway.Gateway.ListDeployedModels:input_type -> gateway.ListDeployedModelsRequest
-	48, // 96: gateway.Gateway.DeleteDeployedModel:input_type -> gateway.DeleteDeployedModelRequest
-	49, // 97: gateway.Gateway.CreateRlorTrainerJob:input_type -> gateway.CreateRlorTrainerJobRequest
-	50, // 98: gateway.Gateway.GetRlorTrainerJob:input_type -> gateway.GetRlorTrainerJobRequest
-	52, // 99: gateway.Gateway.GetModel:output_type -> gateway.Model
-	18, // 100: gateway.Gateway.ListModels:output_type -> gateway.ListModelsResponse
-	20, // 101: gateway.Gateway.ListServerlessLoraModels:output_type -> gateway.ListServerlessLoraModelsResponse
-	21, // 102: gateway.Gateway.CreateDataset:output_type -> gateway.Dataset
-	26, // 103: gateway.Gateway.ListDatasets:output_type -> gateway.ListDatasetsResponse
-	68, // 104: gateway.Gateway.DeleteDataset:output_type -> google.protobuf.Empty
-	29, // 105: gateway.Gateway.GetDatasetUploadEndpoint:output_type -> gateway.GetDatasetUploadEndpointResponse
-	68, // 106: gateway.Gateway.ValidateDatasetUpload:output_type -> google.protobuf.Empty
-	32, // 107: gateway.Gateway.GetDatasetDownloadEndpoint:output_type -> gateway.GetDatasetDownloadEndpointResponse
-	33, // 108: gateway.Gateway.CreateDeployment:output_type -> gateway.Deployment
-	33, // 109: gateway.Gateway.GetDeployment:output_type -> gateway.Deployment
-	40, // 110: gateway.Gateway.ListDeployments:output_type -> gateway.ListDeploymentsResponse
-	33, // 111: gateway.Gateway.UpdateDeployment:output_type -> gateway.Deployment
-	68, // 112: gateway.Gateway.DeleteDeployment:output_type -> google.protobuf.Empty
-	68, // 113: gateway.Gateway.ScaleDeployment:output_type -> google.protobuf.Empty
-	56, // 114: gateway.Gateway.CreateDeployedModel:output_type -> gateway.DeployedModel
-	56, // 115: gateway.Gateway.GetDeployedModel:output_type -> gateway.DeployedModel
-	47, // 116: gateway.Gateway.ListDeployedModels:output_type -> gateway.ListDeployedModelsResponse
-	68, // 117: gateway.Gateway.DeleteDeployedModel:output_type -> google.protobuf.Empty
-	57, // 118: gateway.Gateway.CreateRlorTrainerJob:output_type -> gateway.RlorTrainerJob
-	57, // 119: gateway.Gateway.GetRlorTrainerJob:output_type -> gateway.RlorTrainerJob
-	99, // [99:120] is the sub-list for method output_type
-	78, // [78:99] is the sub-list for method input_type
-	78, // [78:78] is the sub-list for extension type_name
-	78, // [78:78] is the sub-list for extension extendee
-	0,  // [0:78] is the sub-list for field type_name
+	66,  // 0: gateway.GetModelRequest.read_mask:type_name -> google.protobuf.FieldMask
+	66,  // 1: gateway.ListModelsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	52,  // 2: gateway.ListModelsResponse.models:type_name -> gateway.Model
+	67,  // 3: gateway.Dataset.create_time:type_name -> google.protobuf.Timestamp
+	7,   // 4: gateway.Dataset.state:type_name -> gateway.Dataset.State
+	51,  // 5: gateway.Dataset.status:type_name -> gateway.Status
+	8,   // 6: gateway.Dataset.access_policy:type_name -> gateway.Dataset.AccessPolicy
+	9,   // 7: gateway.Dataset.format:type_name -> gateway.Dataset.Format
+	22,  // 8: gateway.Dataset.user_uploaded:type_name -> gateway.UserUploaded
+	23,  // 9: gateway.Dataset.transformed:type_name -> gateway.Transformed
+	67,  // 10: gateway.Dataset.update_time:type_name -> google.protobuf.Timestamp
+	9,   // 11: gateway.Transformed.original_format:type_name -> gateway.Dataset.Format
+	21,  // 12: gateway.CreateDatasetRequest.dataset:type_name -> gateway.Dataset
+	66,  // 13: gateway.ListDatasetsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	21,  // 14: gateway.ListDatasetsResponse.datasets:type_name -> gateway.Dataset
+	61,  // 15: gateway.GetDatasetUploadEndpointRequest.filename_to_size:type_name -> gateway.GetDatasetUploadEndpointRequest.FilenameToSizeEntry
+	66,  // 16: gateway.GetDatasetUploadEndpointRequest.read_mask:type_name -> google.protobuf.FieldMask
+	62,  // 17: gateway.GetDatasetUploadEndpointResponse.filename_to_signed_urls:type_name -> gateway.GetDatasetUploadEndpointResponse.FilenameToSignedUrlsEntry
+	66,  // 18: gateway.GetDatasetDownloadEndpointRequest.read_mask:type_name -> google.protobuf.FieldMask
+	63,  // 19: gateway.GetDatasetDownloadEndpointResponse.filename_to_signed_urls:type_name -> gateway.GetDatasetDownloadEndpointResponse.FilenameToSignedUrlsEntry
+	67,  // 20: gateway.Deployment.create_time:type_name -> google.protobuf.Timestamp
+	10,  // 21: gateway.Deployment.state:type_name -> gateway.Deployment.State
+	51,  // 22: gateway.Deployment.status:type_name -> gateway.Status
+	34,  // 23: gateway.Deployment.autoscaling_policy:type_name -> gateway.AutoscalingPolicy
+	35,  // 24: gateway.Deployment.auto_tune:type_name -> gateway.AutoTune
+	3,   // 25: gateway.Deployment.accelerator_type:type_name -> gateway.AcceleratorType
+	11,  // 26: gateway.Deployment.precision:type_name -> gateway.Deployment.Precision
+	4,   // 27: gateway.Deployment.region:type_name -> gateway.Region
+	6,   // 28: gateway.Deployment.direct_route_type:type_name -> gateway.DirectRouteType
+	67,  // 29: gateway.Deployment.purge_time:type_name -> google.protobuf.Timestamp
+	67,  // 30: gateway.Deployment.expire_time:type_name -> google.protobuf.Timestamp
+	67,  // 31: gateway.Deployment.delete_time:type_name -> google.protobuf.Timestamp
+	67,  // 32: gateway.Deployment.update_time:type_name -> google.protobuf.Timestamp
+	64,  // 33: gateway.Deployment.annotations:type_name -> gateway.Deployment.AnnotationsEntry
+	36,  // 34: gateway.Deployment.placement:type_name -> gateway.Placement
+	68,  // 35: gateway.AutoscalingPolicy.scale_to_zero_window:type_name -> google.protobuf.Duration
+	68,  // 36: gateway.AutoscalingPolicy.scale_down_window:type_name -> google.protobuf.Duration
+	68,  // 37: gateway.AutoscalingPolicy.scale_up_window:type_name -> google.protobuf.Duration
+	65,  // 38: gateway.AutoscalingPolicy.load_targets:type_name -> gateway.AutoscalingPolicy.LoadTargetsEntry
+	4,   // 39: gateway.Placement.region:type_name -> gateway.Region
+	5,   // 40: gateway.Placement.multi_region:type_name -> gateway.MultiRegion
+	4,   // 41: gateway.Placement.regions:type_name -> gateway.Region
+	33,  // 42: gateway.CreateDeploymentRequest.deployment:type_name -> gateway.Deployment
+	66,  // 43: gateway.GetDeploymentRequest.read_mask:type_name -> google.protobuf.FieldMask
+	66,  // 44: gateway.ListDeploymentsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	33,  // 45: gateway.ListDeploymentsResponse.deployments:type_name -> gateway.Deployment
+	33,  // 46: gateway.UpdateDeploymentRequest.deployment:type_name -> gateway.Deployment
+	66,  // 47: gateway.UpdateDeploymentRequest.update_mask:type_name -> google.protobuf.FieldMask
+	56,  // 48: gateway.CreateDeployedModelRequest.deployed_model:type_name -> gateway.DeployedModel
+	66,  // 49: gateway.GetDeployedModelRequest.read_mask:type_name -> google.protobuf.FieldMask
+	66,  // 50: gateway.ListDeployedModelsRequest.read_mask:type_name -> google.protobuf.FieldMask
+	56,  // 51: gateway.ListDeployedModelsResponse.deployed_models:type_name -> gateway.DeployedModel
+	57,  // 52: gateway.CreateRlorTrainerJobRequest.rlor_trainer_job:type_name -> gateway.RlorTrainerJob
+	66,  // 53: gateway.GetRlorTrainerJobRequest.read_mask:type_name -> google.protobuf.FieldMask
+	0,   // 54: gateway.Status.code:type_name -> gateway.Code
+	67,  // 55: gateway.Model.create_time:type_name -> google.protobuf.Timestamp
+	13,  // 56: gateway.Model.kind:type_name -> gateway.Model.Kind
+	12,  // 57: gateway.Model.state:type_name -> gateway.Model.State
+	51,  // 58: gateway.Model.status:type_name -> gateway.Status
+	54,  // 59: gateway.Model.peft_details:type_name -> gateway.PEFTDetails
+	53,  // 60: gateway.Model.base_model_details:type_name -> gateway.BaseModelDetails
+	55,  // 61: gateway.Model.deployed_model_refs:type_name -> gateway.DeployedModelRef
+	67,  // 62: gateway.Model.update_time:type_name -> google.protobuf.Timestamp
+	14,  // 63: gateway.BaseModelDetails.checkpoint_format:type_name -> gateway.BaseModelDetails.CheckpointFormat
+	15,  // 64: gateway.DeployedModelRef.state:type_name -> gateway.DeployedModel.State
+	67,  // 65: gateway.DeployedModel.create_time:type_name -> google.protobuf.Timestamp
+	15,  // 66: gateway.DeployedModel.state:type_name -> gateway.DeployedModel.State
+	51,  // 67: gateway.DeployedModel.status:type_name -> gateway.Status
+	67,  // 68: gateway.DeployedModel.update_time:type_name -> google.protobuf.Timestamp
+	67,  // 69: gateway.RlorTrainerJob.create_time:type_name -> google.protobuf.Timestamp
+	67,  // 70: gateway.RlorTrainerJob.completed_time:type_name -> google.protobuf.Timestamp
+	1,   // 71: gateway.RlorTrainerJob.state:type_name -> gateway.JobState
+	51,  // 72: gateway.RlorTrainerJob.status:type_name -> gateway.Status
+	59,  // 73: gateway.RlorTrainerJob.training_config:type_name -> gateway.BaseTrainingConfig
+	58,  // 74: gateway.RlorTrainerJob.wandb_config:type_name -> gateway.WandbConfig
+	60,  // 75: gateway.RlorTrainerJob.job_progress:type_name -> gateway.JobProgress
+	2,   // 76: gateway.BaseTrainingConfig.base_model_weight_precision:type_name -> gateway.WeightPrecision
+	3,   // 77: gateway.BaseTrainingConfig.accelerator_type:type_name -> gateway.AcceleratorType
+	4,   // 78: gateway.BaseTrainingConfig.region:type_name -> gateway.Region
+	16,  // 79: gateway.Gateway.GetModel:input_type -> gateway.GetModelRequest
+	17,  // 80: gateway.Gateway.ListModels:input_type -> gateway.ListModelsRequest
+	19,  // 81: gateway.Gateway.ListServerlessLoraModels:input_type -> gateway.ListServerlessLoraModelsRequest
+	24,  // 82: gateway.Gateway.CreateDataset:input_type -> gateway.CreateDatasetRequest
+	25,  // 83: gateway.Gateway.ListDatasets:input_type -> gateway.ListDatasetsRequest
+	27,  // 84: gateway.Gateway.DeleteDataset:input_type -> gateway.DeleteDatasetRequest
+	28,  // 85: gateway.Gateway.GetDatasetUploadEndpoint:input_type -> gateway.GetDatasetUploadEndpointRequest
+	30,  // 86: gateway.Gateway.ValidateDatasetUpload:input_type -> gateway.ValidateDatasetUploadRequest
+	31,  // 87: gateway.Gateway.GetDatasetDownloadEndpoint:input_type -> gateway.GetDatasetDownloadEndpointRequest
+	37,  // 88: gateway.Gateway.CreateDeployment:input_type -> gateway.CreateDeploymentRequest
+	38,  // 89: gateway.Gateway.GetDeployment:input_type -> gateway.GetDeploymentRequest
+	39,  // 90: gateway.Gateway.ListDeployments:input_type -> gateway.ListDeploymentsRequest
+	41,  // 91: gateway.Gateway.UpdateDeployment:input_type -> gateway.UpdateDeploymentRequest
+	42,  // 92: gateway.Gateway.DeleteDeployment:input_type -> gateway.DeleteDeploymentRequest
+	43,  // 93: gateway.Gateway.ScaleDeployment:input_type -> gateway.ScaleDeploymentRequest
+	44,  // 94: gateway.Gateway.CreateDeployedModel:input_type -> gateway.CreateDeployedModelRequest
+	45,  // 95: gateway.Gateway.GetDeployedModel:input_type -> gateway.GetDeployedModelRequest
+	46,  // 96: gateway.Gateway.ListDeployedModels:input_type -> gateway.ListDeployedModelsRequest
+	48,  // 97: gateway.Gateway.DeleteDeployedModel:input_type -> gateway.DeleteDeployedModelRequest
+	49,  // 98: gateway.Gateway.CreateRlorTrainerJob:input_type -> gateway.CreateRlorTrainerJobRequest
+	50,  // 99: gateway.Gateway.GetRlorTrainerJob:input_type -> gateway.GetRlorTrainerJobRequest
+	52,  // 100: gateway.Gateway.GetModel:output_type -> gateway.Model
+	18,  // 101: gateway.Gateway.ListModels:output_type -> gateway.ListModelsResponse
+	20,  // 102: gateway.Gateway.ListServerlessLoraModels:output_type -> gateway.ListServerlessLoraModelsResponse
+	21,  // 103: gateway.Gateway.CreateDataset:output_type -> gateway.Dataset
+	26,  // 104: gateway.Gateway.ListDatasets:output_type -> gateway.ListDatasetsResponse
+	69,  // 105: gateway.Gateway.DeleteDataset:output_type -> google.protobuf.Empty
+	29,  // 106: gateway.Gateway.GetDatasetUploadEndpoint:output_type -> gateway.GetDatasetUploadEndpointResponse
+	69,  // 107: gateway.Gateway.ValidateDatasetUpload:output_type -> google.protobuf.Empty
+	32,  // 108: gateway.Gateway.GetDatasetDownloadEndpoint:output_type -> gateway.GetDatasetDownloadEndpointResponse
+	33,  // 109: gateway.Gateway.CreateDeployment:output_type -> gateway.Deployment
+	33,  // 110: gateway.Gateway.GetDeployment:output_type -> gateway.Deployment
+	40,  // 111: gateway.Gateway.ListDeployments:output_type -> gateway.ListDeploymentsResponse
+	33,  // 112: gateway.Gateway.UpdateDeployment:output_type -> gateway.Deployment
+	69,  // 113: gateway.Gateway.DeleteDeployment:output_type -> google.protobuf.Empty
+	69,  // 114: gateway.Gateway.ScaleDeployment:output_type -> google.protobuf.Empty
+	56,  // 115: gateway.Gateway.CreateDeployedModel:output_type -> gateway.DeployedModel
+	56,  // 116: gateway.Gateway.GetDeployedModel:output_type -> gateway.DeployedModel
+	47,  // 117: gateway.Gateway.ListDeployedModels:output_type -> gateway.ListDeployedModelsResponse
+	69,  // 118: gateway.Gateway.DeleteDeployedModel:output_type -> google.protobuf.Empty
+	57,  // 119: gateway.Gateway.CreateRlorTrainerJob:output_type -> gateway.RlorTrainerJob
+	57,  // 120: gateway.Gateway.GetRlorTrainerJob:output_type -> gateway.RlorTrainerJob
+	100, // [100:121] is the sub-list for method output_type
+	79,  // [79:100] is the sub-list for method input_type
+	79,  // [79:79] is the sub-list for extension type_name
+	79,  // [79:79] is the sub-list for extension extendee
+	0,   // [0:79] is the sub-list for field type_name
 }
 
 func init() { file_gateway_proto_init() }
@@ -5288,7 +5328,7 @@ func file_gateway_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_gateway_proto_rawDesc), len(file_gateway_proto_rawDesc)),
 			NumEnums:      16,
-			NumMessages:   49,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -53,6 +53,24 @@ func TestBadEndings(t *testing.T) {
 	}
 }
 
+// TestNoOtherServices: a step that asks for its metrics to be sent elsewhere is
+// refused by name, as over HTTP; a config that is off, which the SDK may send, is not.
+func TestNoOtherServices(t *testing.T) {
+	f := newFixture(t)
+	ctx := with(f.Keys["main/ann"])
+	d, err := f.DB.CreateDataset(ctx, store.Dataset{Account: "main", ID: "d", State: store.StateReady, Status: store.OK(), Format: "RL"}, nil, store.Act{})
+	must(t, err)
+	create := func(on bool) error {
+		_, err := sdk(t, f).CreateRlorTrainerJob(ctx, &gatewaypb.CreateRlorTrainerJobRequest{Parent: "accounts/main", RlorTrainerJob: &gatewaypb.RlorTrainerJob{Dataset: d.Name(),
+			WandbConfig: &gatewaypb.WandbConfig{Enabled: on}, TrainingConfig: &gatewaypb.BaseTrainingConfig{BaseModel: "accounts/main/models/base", OutputModel: "accounts/main/models/out"}}})
+		return err
+	}
+	if s := status.Convert(create(true)); s.Code() != codes.Unimplemented || !strings.Contains(s.Message(), "wandbConfig: this server sends nothing to other services") {
+		t.Errorf("%v", s)
+	}
+	must(t, create(false))
+}
+
 // TestUnfinishedUploads: a dataset whose rows never came is not listed, and can be
 // made again; one that is there is neither.
 func TestUnfinishedUploads(t *testing.T) {

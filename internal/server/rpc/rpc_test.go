@@ -250,7 +250,7 @@ func TestWireNumbers(t *testing.T) {
 		number protoreflect.FieldNumber
 	}{
 		{&gatewaypb.Model{}, "peft_details", 16}, {&gatewaypb.Model{}, "kind", 4}, {&gatewaypb.Model{}, "rl_tunable", 49}, {&gatewaypb.PEFTDetails{}, "base_model", 1},
-		{&gatewaypb.RlorTrainerJob{}, "training_config", 11}, {&gatewaypb.RlorTrainerJob{}, "state", 8}, {&gatewaypb.RlorTrainerJob{}, "status", 9},
+		{&gatewaypb.RlorTrainerJob{}, "training_config", 11}, {&gatewaypb.RlorTrainerJob{}, "wandb_config", 13}, {&gatewaypb.WandbConfig{}, "enabled", 1}, {&gatewaypb.RlorTrainerJob{}, "state", 8}, {&gatewaypb.RlorTrainerJob{}, "status", 9},
 		{&gatewaypb.BaseTrainingConfig{}, "learning_rate", 5}, {&gatewaypb.BaseTrainingConfig{}, "accelerator_type", 9}, {&gatewaypb.BaseTrainingConfig{}, "batch_size", 13},
 		{&gatewaypb.CreateRlorTrainerJobRequest{}, "rlor_trainer_job_id", 4}, {&gatewaypb.Dataset{}, "external_url", 16}, {&gatewaypb.Dataset{}, "format", 10},
 		{&gatewaypb.Deployment{}, "replica_count", 35}, {&gatewaypb.Deployment{}, "autoscaling_policy", 38}, {&gatewaypb.Deployment{}, "enable_addons", 49},

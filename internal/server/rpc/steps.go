@@ -60,7 +60,7 @@ func endedBadly(j *api.RlorTrainerJob) error {
 
 func stepRequest(j *gatewaypb.RlorTrainerJob) *api.RlorTrainerJob {
 	r := &api.RlorTrainerJob{DisplayName: j.GetDisplayName(), Dataset: j.GetDataset(), EvalDataset: j.GetEvaluationDataset(),
-		EvalCarveout: j.GetEvalAutoCarveout(), RewardWeights: j.GetRewardWeights()}
+		EvalCarveout: j.GetEvalAutoCarveout(), RewardWeights: j.GetRewardWeights(), Wandb: &api.WandbConfig{Enabled: j.GetWandbConfig().GetEnabled()}}
 	t := j.GetTrainingConfig()
 	if t == nil {
 		return r
