@@ -166,7 +166,11 @@ func open(o *options) (*tensorfile.Prepared, *model.Model, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	data, err := syscall.Mmap(int(f.Fd()), 0, int(st.Size()), syscall.PROT_READ, syscall.MAP_SHARED|syscall.MAP_POPULATE)
+	flags := syscall.MAP_SHARED
+	if o.precision == "float32" { // in bfloat16 most of the file is not read, by the engine's child neither
+		flags |= syscall.MAP_POPULATE
+	}
+	data, err := syscall.Mmap(int(f.Fd()), 0, int(st.Size()), syscall.PROT_READ, flags)
 	if err != nil {
 		return nil, nil, err
 	}

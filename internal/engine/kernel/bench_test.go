@@ -36,18 +36,34 @@ func randomSlice(n int) []float32 {
 	return c.filled(n).x
 }
 
+// atLevelBF16 runs f as a sub-benchmark of every level that multiplies bfloat16
+// fast.
+func atLevelBF16(b *testing.B, f func(b *testing.B)) {
+	defer Use(Active())
+	for _, l := range DetectBF16() {
+		if l != LevelGo && SelfTestBF16(l) == nil {
+			Use(l)
+			b.Run(l.String()+"/bfloat16", f)
+		}
+	}
+}
+
 // BenchmarkLinear measures the layers of a 135 M model: m tokens, [N, K].
 func BenchmarkLinear(b *testing.B) {
 	shapes := [][3]int{
 		{1280, 576, 576}, {1280, 192, 576}, {1280, 1536, 576}, {1280, 576, 1536}, {128, 49152, 576},
 		{1, 576, 1536}, {8, 576, 1536}, {32, 576, 1536}, {1, 49152, 576}, {8, 49152, 576}, {32, 49152, 576},
 	}
-	atLevel(b, func(b *testing.B) {
+	linear := func(b *testing.B, half bool) {
 		p := NewPool(benchThreads())
 		defer p.Close()
 		for _, s := range shapes {
 			m, n, k := s[0], s[1], s[2]
 			w := &Packed{N: n, K: k, Data: randomSlice(PackedLen(n, k))}
+			if half {
+				w.BF16 = make([]uint16, BF16Len(n, k))
+				PackBF16(w.BF16, w.Data, n, k)
+			}
 			x, y := randomSlice(m*k), randomSlice(m*n)
 			b.Run(fmt.Sprintf("forward/%dx%dx%d", m, n, k), func(b *testing.B) {
 				for range b.N {
@@ -65,6 +81,35 @@ func BenchmarkLinear(b *testing.B) {
 				gflops(b, m, n, k)
 			})
 		}
+	}
+	atLevel(b, func(b *testing.B) { linear(b, false) })
+	atLevelBF16(b, func(b *testing.B) { linear(b, true) })
+}
+
+// BenchmarkDense measures what BenchmarkProduct does in bfloat16: the backward of
+// attention (serial, one head) and of LoRA (all threads).
+func BenchmarkDense(b *testing.B) {
+	atLevelBF16(b, func(b *testing.B) {
+		p := NewPool(benchThreads())
+		defer p.Close()
+		run := func(name string, m, n, k int, f func(c, x, y []float32)) {
+			c, x, y := randomSlice(m*n), randomSlice(m*k), randomSlice(n*k)
+			b.Run(fmt.Sprintf("%s/%dx%dx%d", name, m, n, k), func(b *testing.B) {
+				for range b.N {
+					f(c, x, y)
+				}
+				gflops(b, m, n, k)
+			})
+		}
+		const q, keys, dim = 128, 384, 64
+		run("scores", q, keys, dim, func(c, x, y []float32) { HalfNT(c, keys, x, dim, y, dim, q, keys, dim, 0.125, false, true) })
+		run("dq", q, dim, keys, func(c, x, y []float32) { HalfNN(c, dim, x, keys, y, dim, q, dim, keys, 1, false) })
+		run("dkeys", keys, dim, q, func(c, x, y []float32) { HalfTN(c, dim, x, keys, y, dim, keys, dim, q, 1, true) })
+		const m, in, out, r = 256, 576, 1536, 16
+		run("lora dlow", m, r, out, func(c, x, y []float32) { p.HalfNN(c, r, x, out, y, r, m, r, out, 2, false) })
+		run("lora dB", out, r, m, func(c, x, y []float32) { p.HalfTN(c, r, x, out, y, r, out, r, m, 2, true) })
+		run("lora dA", 3*r, in, m, func(c, x, y []float32) { p.HalfTN(c, in, x, 3*r, y, in, 3*r, in, m, 1, true) })
+		run("lora dx", m, in, 3*r, func(c, x, y []float32) { p.HalfNN(c, in, x, 3*r, y, in, m, in, 3*r, 1, true) })
 	})
 }
 

@@ -6,8 +6,12 @@ import (
 	"github.com/firekeep/firekeep/internal/engine/kernel"
 )
 
-// headBytes bounds the logits that are held at once.
-const headBytes = 32 << 20
+// headBytes bounds the logits that are held at once. In bfloat16 products are so
+// fast that reading the head's weights takes as long, so more rows share them.
+const (
+	headBytes     = 32 << 20
+	headBytesHalf = 64 << 20
+)
 
 // headBuffers holds a chunk of scored tokens: their hidden states and logits.
 type headBuffers struct {
@@ -28,8 +32,11 @@ func (w *Workspace) prepareHead(grad bool) {
 	h, c := &w.head, &w.model.Config
 	scored := len(w.forest.scoreRows)
 	limit := h.limit
-	if limit == 0 {
-		limit = max(1, headBytes/4/c.Vocab)
+	if bytes := headBytes; limit == 0 {
+		if w.rounds() {
+			bytes = headBytesHalf
+		}
+		limit = max(1, bytes/4/c.Vocab)
 	}
 	rows := min(scored, limit)
 	if rows > h.rows {
