@@ -10,6 +10,11 @@ import (
 //go:noescape
 func tiles(c *float32, ldc int, a *uint16, lda int, b *uint16, apart, blocks, panels int, config *tileConfig, shape int, acc bool, ahead *uint16, aheadBlock, aheadPanel int)
 
+// tilesStream is tiles for weights that are read once; see amx_amd64.s.
+//
+//go:noescape
+func tilesStream(c *float32, ldc int, a *uint16, lda int, b *uint16, apart, blocks, panels int, config *tileConfig, shape int, acc bool)
+
 // amxBF16 multiplies with Intel's tiles: the bits of stripAMXGo. Rounding and
 // turning are those of LevelAVX512BF16: a processor with tiles has them.
 var amxBF16 = unitBF16{
@@ -61,6 +66,10 @@ func tilesFor(rows, cols int) (config tileConfig, shape int) {
 }
 
 func stripAMX(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, next ahead) {
+	if next.stream {
+		streamAMX(c, ldc, a, lda, b, apart, blocks, rows, cols, acc)
+		return
+	}
 	if next.from == nil {
 		next = ahead{from: b}
 	}
@@ -72,6 +81,18 @@ func stripAMX(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, bloc
 	if rest := cols % Panel; rest > 0 {
 		config, shape := tilesFor(rows, rest)
 		tiles(&c[whole*Panel], ldc*4, &a[0], lda*2, &b[whole*apart], apart*2, blocks, 1, &config, shape, acc, &next.from[0], 0, 0)
+	}
+}
+
+func streamAMX(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool) {
+	whole := cols / Panel
+	if whole > 0 {
+		config, shape := tilesFor(rows, Panel)
+		tilesStream(&c[0], ldc*4, &a[0], lda*2, &b[0], apart*2, blocks, whole, &config, shape, acc)
+	}
+	if rest := cols % Panel; rest > 0 {
+		config, shape := tilesFor(rows, rest)
+		tilesStream(&c[whole*Panel], ldc*4, &a[0], lda*2, &b[whole*apart], apart*2, blocks, 1, &config, shape, acc)
 	}
 }
 

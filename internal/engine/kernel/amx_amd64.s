@@ -123,3 +123,83 @@ TEXT ·tiles(SB), NOSPLIT, $0-112
 done:
 	TILE_RELEASE
 	RET
+
+// COMING fetches 8 lines of the block four further on.
+#define COMING(at) \
+	PREFETCHT0 (at+8192)(R10); \
+	PREFETCHT0 (at+8256)(R10); \
+	PREFETCHT0 (at+8320)(R10); \
+	PREFETCHT0 (at+8384)(R10); \
+	PREFETCHT0 (at+8448)(R10); \
+	PREFETCHT0 (at+8512)(R10); \
+	PREFETCHT0 (at+8576)(R10); \
+	PREFETCHT0 (at+8640)(R10)
+
+#define STREAM(name, fresh, block, load, zero, products, store) \
+name: \
+	MOVQ SI, R8; \
+	SHLQ $4, R8; \
+	ADDQ DI, R8; \
+	MOVQ R13, AX; \
+	MOVQ R11, BX; \
+	MOVQ R14, R10; \
+	MOVQ R15, R12; \
+	CMPB acc+80(FP), $0; \
+	JEQ  fresh; \
+	load; \
+	JMP  block; \
+fresh: \
+	zero; \
+block: \
+	products; \
+	ADDQ $64, AX; \
+	ADDQ $64, BX; \
+	ADDQ $2048, R10; \
+	DECQ R12; \
+	JNZ  block; \
+	store; \
+	ADDQ apart+40(FP), R14; \
+	ADDQ $128, DI; \
+	DECQ CX; \
+	JNZ  name; \
+	JMP  streamed
+
+#define PASSING_1x1 LOAD_A0; LOAD_B0; MULTIPLY0; COMING(0); COMING(512); COMING(1024); COMING(1536)
+#define PASSING_1x2 LOAD_A0; LOAD_B0; MULTIPLY0; COMING(0); COMING(512); LOAD_B1; MULTIPLY1; COMING(1024); COMING(1536)
+#define PASSING_2x1 LOAD_B0; LOAD_A0; MULTIPLY0; COMING(0); COMING(512); LOAD_A1; MULTIPLY2; COMING(1024); COMING(1536)
+#define PASSING_2x2 LOAD_A0; LOAD_B0; MULTIPLY0; COMING(0); LOAD_B1; MULTIPLY1; COMING(512); LOAD_A1; MULTIPLY2; COMING(1024); MULTIPLY3; COMING(1536)
+
+// func tilesStream(c *float32, ldc int, a *uint16, lda int, b *uint16, apart, blocks, panels int, config *tileConfig, shape int, acc bool)
+// tiles for a right operand that is read once, from memory, by this strip alone:
+// it asks for all of b as it goes. R11 is a at row 16 throughout.
+TEXT ·tilesStream(SB), NOSPLIT, $0-81
+	MOVQ config+64(FP), R11
+	TILE_CONFIG
+	MOVQ c+0(FP), DI
+	MOVQ ldc+8(FP), SI
+	MOVQ a+16(FP), R13
+	MOVQ lda+24(FP), DX
+	MOVQ b+32(FP), R14
+	MOVQ blocks+48(FP), R15
+	MOVQ panels+56(FP), CX
+	MOVQ DX, R11
+	SHLQ $4, R11
+	ADDQ R13, R11
+	MOVQ $128, R9
+	MOVQ shape+72(FP), AX
+	CMPQ AX, $3
+	JEQ  s2x2
+	CMPQ AX, $2
+	JEQ  s1x2
+	CMPQ AX, $1
+	JEQ  s2x1
+	JMP  s1x1
+
+	STREAM(s2x2, g2x2, c2x2, LOAD_2x2, ZERO_2x2, PASSING_2x2, STORE_2x2)
+	STREAM(s1x2, g1x2, c1x2, LOAD_1x2, ZERO_1x2, PASSING_1x2, STORE_1x2)
+	STREAM(s2x1, g2x1, c2x1, LOAD_2x1, ZERO_2x1, PASSING_2x1, STORE_2x1)
+	STREAM(s1x1, g1x1, c1x1, LOAD_1x1, ZERO_1x1, PASSING_1x1, STORE_1x1)
+
+streamed:
+	TILE_RELEASE
+	RET

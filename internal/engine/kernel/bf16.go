@@ -81,6 +81,9 @@ type ahead struct {
 	from         []uint16
 	block, panel int
 	left         int // quarters that earlier strips fetched
+	// stream: the strip is the only one that reads the right operand, which it
+	// fetches as it goes.
+	stream bool
 }
 
 // aheadValues are fetched of a block, a quarter of it: four strips fetch a slab.

@@ -28,6 +28,7 @@ type productBF16 struct {
 	across     int // blocks of a panel of b
 	m, n, k    int
 	acc        bool
+	stream     bool // all rows are one strip, and b comes from memory
 }
 
 // roundedBF16 are buffers of rounded activations. A list rather than a
@@ -260,7 +261,10 @@ func (g *productBF16) run(i0, i1, p0, p1 int) {
 			last := min(p+width, p1)
 			b, apart := g.slab(t, p, last, q, blocks)
 			cols := min(last*Panel, g.n) - p*Panel
-			next := g.next(last, p0, p1, q, stretch)
+			next := ahead{stream: g.stream}
+			if !g.stream {
+				next = g.next(last, p0, p1, q, stretch)
+			}
 			for i := i0; i < i1; i += rows {
 				g.u.strip(g.c[i*g.ldc+p*Panel:], g.ldc, g.a[i*g.lda+q*Panel:], g.lda, b, apart, blocks,
 					min(rows, i1-i), cols, g.acc || q > 0, next)
@@ -338,6 +342,7 @@ func (w *Packed) panelsBF16(y []float32, ldy int, x []float32, ldx, m, p0, p1 in
 	}
 	g := productBF16{u: active.bf16, c: y, ldc: ldy, x: x, ldx: ldx, b: w.BF16, across: blocksOf(w.K), m: m, n: min(p1*Panel, w.N), k: w.K, acc: acc}
 	g.check(BF16Len(w.N, w.K))
+	g.stream = m <= g.u.rows
 	r := g.takeRows()
 	g.roundRows(0, m)
 	g.run(0, m, p0, p1)

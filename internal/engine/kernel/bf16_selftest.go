@@ -127,14 +127,19 @@ func (c *check) productBF16(m, n, k int, transposed, acc bool) {
 			got.x[i*(n+gap)+j] = c.value()
 		}
 	}
-	want := got.clone()
+	want, streamed := got.clone(), got.clone()
 	g := productBF16{u: c.t.bf16, c: got.x, ldc: n + gap, x: x.x, ldx: k + gap, b: b, transposed: transposed, across: blocksOf(cols), m: m, n: n, k: k, acc: acc}
 	g.check(len(b))
 	g.serial()
 	r := g
 	r.u, r.c = &goBF16, want.x
 	r.serial()
-	c.compare(fmt.Sprintf("bfloat16 product of %dx%dx%d, transposed %v, add %v", m, n, k, transposed, acc), got, want, chainTolerance(k+2))
+	what := fmt.Sprintf("bfloat16 product of %dx%dx%d, transposed %v, add %v", m, n, k, transposed, acc)
+	c.compare(what, got, want, chainTolerance(k+2))
+	if g.c, g.stream = streamed.x, !transposed && m <= g.u.rows; g.stream {
+		g.serial()
+		c.compare("streamed "+what, streamed, got, 0)
+	}
 }
 
 // serial runs g on the caller.

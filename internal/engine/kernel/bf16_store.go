@@ -5,15 +5,10 @@ import "math"
 // ThroughBF16 leaves of x what bfloat16 keeps: see roundBF16.
 func ThroughBF16(x []float32) { active.bf16.through(x) }
 
-// StoreBF16 sets dst to x, which ThroughBF16 has seen: nothing is lost.
-func StoreBF16(dst []uint16, x []float32) {
-	dst = dst[:len(x)]
-	for i, v := range x {
-		dst[i] = uint16(math.Float32bits(v) >> 16)
-	}
-}
+// StoredBF16 is what ThroughBF16 left of a value, in two bytes.
+func StoredBF16(x float32) uint16 { return uint16(math.Float32bits(x) >> 16) }
 
-// WidenBF16 sets dst to what StoreBF16 stored in src, which is as long, and asks
+// WidenBF16 sets dst to the stored values of src, which is as long, and asks
 // for ahead, which is read next and as long, meanwhile.
 func WidenBF16(dst []float32, src, ahead []uint16) {
 	active.bf16.widen(dst[:len(src)], src, ahead[:len(src)])

@@ -154,10 +154,12 @@ func (c *cache) store(b *block, layer, slot int, k, v []float32) {
 		key, value := k[h*c.dim:(h+1)*c.dim], v[h*c.dim:(h+1)*c.dim]
 		keys, values := c.keysAt(layer, h), c.valuesAt(layer, h)+slot*c.dim
 		if c.halved {
-			for i := range key {
-				kernel.StoreBF16(b.half[keys+i*blockTokens+slot:], key[i:i+1])
+			for i, x := range key {
+				b.half[keys+i*blockTokens+slot] = kernel.StoredBF16(x)
 			}
-			kernel.StoreBF16(b.half[values:], value)
+			for i, x := range value {
+				b.half[values+i] = kernel.StoredBF16(x)
+			}
 			continue
 		}
 		for i, x := range key {
