@@ -7,7 +7,7 @@ import (
 
 // TestDenseBF16SameBits is TestSameBitsForAnyM for dense products in bfloat16.
 func TestDenseBF16SameBits(t *testing.T) {
-	const most, n, k, gap = 70, 75, 610, 3
+	const most, n, k, gap = 70, 41, 700, 3
 	c := check{state: 12}
 	x, tall, w, turned := c.filled(most*(k+gap)).x, c.filled(most*k).x, c.filled(n*k).x, c.filled(n*k).x
 	products := map[string]func(p *Pool, y []float32, m int, acc bool){

@@ -6,9 +6,9 @@ const (
 	// depthBF16 bounds the blocks of the depth done at a time: what a strip of 32
 	// rows and the panels it meets have of it stays in the second-level cache.
 	depthBF16 = 64
-	// slabBF16 bounds the blocks of a slab of panels (192 KiB), which stays there
+	// slabBF16 bounds the blocks of a slab of panels (384 KiB), which stays there
 	// too while the strips of rows pass by and the next slab is fetched.
-	slabBF16 = 96
+	slabBF16 = 192
 	// roundAlone is the number of activations that one thread rounds faster than
 	// it wakes another.
 	roundAlone = 1 << 14

@@ -25,16 +25,16 @@ func selfTestBF16(t *table) error {
 }
 
 // shapesBF16 cover every number of rows of a strip, full and partial panels and
-// blocks, one and several stretches of the depth.
+// blocks, one and several slabs of panels and stretches of the depth.
 var shapesBF16 = [][3]int{
 	{1, 1, 1}, {2, 33, 3}, {3, 31, 32}, {4, 32, 64}, {5, 64, 5}, {6, 16, 31}, {7, 15, 40}, {8, 17, 2}, {9, 48, 33},
-	{10, 47, 65}, {11, 1, 19}, {12, 65, 21}, {13, 40, 100}, {14, 96, 610}, {15, 8, 66}, {16, 30, 34}, {17, 64, 64},
+	{10, 47, 65}, {11, 1, 19}, {12, 65, 21}, {13, 40, 100}, {14, 96, 120}, {1, 300, 610}, {3, 5, 2100}, {15, 8, 66}, {16, 30, 34}, {17, 64, 64},
 	{29, 36, 65}, {31, 33, 96}, {32, 32, 32}, {33, 70, 62}, {47, 18, 33}, {65, 5, 130},
 }
 
 // shapesDense cover, of what dense products do otherwise than others: one and
 // several groups of rows, and depths that a fine product stretches over.
-var shapesDense = [][3]int{{1, 1, 1}, {7, 15, 40}, {17, 64, 33}, {33, 70, 62}, {40, 20, 260}, {3, 33, 610}}
+var shapesDense = [][3]int{{1, 1, 1}, {7, 15, 40}, {17, 64, 33}, {33, 34, 40}, {35, 5, 140}, {2, 3, 700}, {1, 2, 2100}}
 
 // productsBF16 compares rounding, turning and products with the reference.
 func (c *check) productsBF16() {
