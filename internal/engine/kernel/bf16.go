@@ -113,7 +113,7 @@ type unitBF16 struct {
 	dense                  bool
 	packColumns, packDepth func(dst []uint16, src []float32, ld, cols, depth int, alpha float32)
 	upright                func(dst []uint16, ldd int, src []float32, lds, rows, depth int)
-	rest                   func(dst, src []float32, alpha float32)
+	rest                   func(dst, src []float32)
 }
 
 // The reference has dense products although it is slow: everything can be

@@ -21,7 +21,7 @@ func packDepth512(dst *uint16, src *float32, ld, depth int, mask uint32, alpha f
 func uprightPairs512(dst *uint16, ldd int, src *float32, lds, depth int, mask uint32)
 
 //go:noescape
-func rest512(dst, src *float32, n int, alpha float32)
+func rest512(dst, src *float32, n int)
 
 //go:noescape
 func turnPairs512(dst, src *uint16)
@@ -96,9 +96,9 @@ func uprightAVX512BF16(dst []uint16, ldd int, src []float32, lds, rows, depth in
 	}
 }
 
-func restAVX512(dst, src []float32, alpha float32) {
+func restAVX512(dst, src []float32) {
 	if n := len(src); n > 0 {
 		_ = dst[n-1]
-		rest512(&dst[0], &src[0], n, alpha)
+		rest512(&dst[0], &src[0], n)
 	}
 }

@@ -7,10 +7,10 @@ import "sync"
 // products with packed weights. A level has them where they are faster than in
 // float32.
 //
-// A fine product multiplies each operand as the sum of two bfloat16, of the value
-// and of what its rounding left, without the product of the two rests: its error
-// is near that of float32. Its chain does this for every fineDepth blocks of the
-// depth: first value x value, then rest x value, then value x rest.
+// A fine product multiplies its left operand (times alpha) as the sum of two
+// bfloat16, of the value and of what its rounding left: where the right operand
+// holds bfloat16 values already, its error is near that of float32. Its chain does
+// this for every fineDepth blocks of the depth: first the values, then the rests.
 
 // DenseBF16 says whether the level in use multiplies dense operands faster in
 // bfloat16 than in float32.
@@ -18,7 +18,7 @@ func DenseBF16() bool { return active.bf16 != nil && active.bf16.dense }
 
 const (
 	// fineDepth bounds the blocks of the depth of a fine product done at a time.
-	fineDepth = depthBF16 / 3
+	fineDepth = depthBF16 / 2
 	// leftStride lies between rows of a rounded left operand; see takeRows.
 	leftStride = depthBF16*Panel + Panel
 	// leftRows is how many rows of it are rounded at a time.
@@ -48,7 +48,7 @@ type denseBF16 struct {
 type denseScratch struct {
 	slab [slabBF16 * blockBF16]uint16
 	left [leftRows * leftStride]uint16
-	rest [blockBF16]float32
+	rows [2][depthBF16 * Panel]float32 // of a fine product: a row times alpha, and its rest
 	next *denseScratch
 }
 
@@ -107,7 +107,7 @@ func (g *denseBF16) run(i0, i1, p0, p1 int) {
 	s := takeDense()
 	stretch, times := evenly(deep, depthBF16, 1), 1
 	if g.fine {
-		stretch, times = evenly(deep, fineDepth, 1), 3
+		stretch, times = evenly(deep, fineDepth, 1), 2
 	}
 	width := evenly(p1-p0, slabBF16/(stretch*times), 1)
 	for q := 0; q < deep; q += stretch {
@@ -135,11 +135,12 @@ func (g *denseBF16) run(i0, i1, p0, p1 int) {
 	s.release()
 }
 
-// right packs the panels [p0, p1) of the right operand for the blocks [q, q+blocks).
+// right packs the panels [p0, p1) of the right operand for the blocks [q, q+blocks),
+// for a fine product twice.
 func (g *denseBF16) right(s *denseScratch, p0, p1, q, blocks int) {
-	times := 1
+	times, alpha := 1, g.alpha
 	if g.fine {
-		times = 3
+		times, alpha = 2, 1
 	}
 	for p := p0; p < p1; p++ {
 		cols := min(Panel, g.n-p*Panel)
@@ -147,26 +148,14 @@ func (g *denseBF16) right(s *denseScratch, p0, p1, q, blocks int) {
 		for i := range blocks {
 			k := (q + i) * Panel
 			depth := min(Panel, g.k-k)
-			pack, src := g.u.packDepth, g.b
-			if g.kind == rowsAreColumns {
-				pack, src = g.u.packColumns, g.b[p*Panel*g.ldb+k:]
+			if block := panel[i*blockBF16:]; g.kind == rowsAreColumns {
+				g.u.packColumns(block, g.b[p*Panel*g.ldb+k:], g.ldb, cols, depth, alpha)
 			} else {
-				src = g.b[k*g.ldb+p*Panel:]
+				g.u.packDepth(block, g.b[k*g.ldb+p*Panel:], g.ldb, cols, depth, alpha)
 			}
-			block := panel[i*blockBF16:]
-			pack(block, src, g.ldb, cols, depth, g.alpha)
-			if !g.fine {
-				continue
-			}
-			copy(panel[(blocks+i)*blockBF16:][:blockBF16], block)
-			rows, width := depth, cols
-			if g.kind == rowsAreColumns {
-				rows, width = cols, depth
-			}
-			for r := range rows {
-				g.u.rest(s.rest[r*Panel:][:width], src[r*g.ldb:][:width], g.alpha)
-			}
-			pack(panel[(2*blocks+i)*blockBF16:], s.rest[:], Panel, cols, depth, 1)
+		}
+		if g.fine {
+			copy(panel[blocks*blockBF16:2*blocks*blockBF16], panel[:blocks*blockBF16])
 		}
 	}
 }
@@ -178,14 +167,17 @@ func (g *denseBF16) left(s *denseScratch, i, n, q, blocks int) {
 	if g.ks == 1 {
 		for r := range n {
 			row, src := s.left[r*leftStride:(r+1)*leftStride], g.a[(i+r)*g.rs+k:][:depth]
+			if g.fine {
+				scaled, rest := s.rows[0][:depth], s.rows[1][:depth]
+				copy(scaled, src)
+				active.scale(scaled, g.alpha)
+				g.u.rest(rest, scaled)
+				g.u.round(row[wide:wide+depth], rest)
+				clear(row[wide+depth : 2*wide])
+				src = scaled
+			}
 			g.u.round(row[:depth], src)
 			clear(row[depth:wide])
-			if g.fine {
-				g.u.rest(s.rest[:depth], src, 1)
-				g.u.round(row[wide:wide+depth], s.rest[:depth])
-				clear(row[wide+depth : 2*wide])
-				copy(row[2*wide:3*wide], row[:wide])
-			}
 		}
 		return
 	}
@@ -227,7 +219,7 @@ func (p *Pool) runDense(_, lo, hi int) {
 	}
 }
 
-// HalfNT is GemmNT in bfloat16; fine: in two parts each.
+// HalfNT is GemmNT in bfloat16; fine as said above.
 func HalfNT(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc, fine bool) {
 	g := denseBF16{u: active.bf16, c: c, ldc: ldc, a: a, rs: lda, ks: 1, b: b, ldb: ldb, kind: rowsAreColumns, m: m, n: n, k: k, alpha: alpha, acc: acc, fine: fine}
 	g.serial()
@@ -301,11 +293,10 @@ func uprightBF16Go(dst []uint16, ldd int, src []float32, lds, rows, depth int) {
 	}
 }
 
-// restBF16Go sets dst to what rounding alpha * src leaves. What rounds to an
-// infinity or NaN leaves zero.
-func restBF16Go(dst, src []float32, alpha float32) {
+// restBF16Go sets dst to what rounding src leaves. What rounds to an infinity or
+// NaN leaves zero.
+func restBF16Go(dst, src []float32) {
 	for i, v := range src {
-		v *= alpha
 		near := floatBF16(roundBF16(v))
 		dst[i] = v - near
 		if near-near != 0 {

@@ -263,13 +263,12 @@ turn:
 	VZEROUPPER
 	RET
 
-// func rest512(dst, src *float32, n int, alpha float32)
-// dst = alpha*src - round(alpha*src), zero where that rounds to no number.
-TEXT ·rest512(SB), NOSPLIT, $0-28
+// func rest512(dst, src *float32, n int)
+// dst = src - round(src), zero where that rounds to no number.
+TEXT ·rest512(SB), NOSPLIT, $0-24
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), AX
 	MOVQ n+16(FP), R12
-	VBROADCASTSS alpha+24(FP), Z31
 	MOVL $0xffff, R13
 	KMOVW R13, K1
 	VPXORQ Z1, Z1, Z1
@@ -285,7 +284,6 @@ sixteen:
 
 full:
 	VMOVUPS.Z (AX), K1, Z2
-	VMULPS Z31, Z2, Z2
 	VMOVAPS Z2, Z0
 	ROUND2
 	VPMOVZXWD Y0, Z0
