@@ -127,6 +127,7 @@ func live(t *testing.T, s *instance) (key string) {
 		}
 	}
 	s.cli("model", "export", "trained", "--to", "file://"+filepath.Join(s.roots, "export")+"/", "--wait")
+	batches(t, s)
 	failing(t, s)
 	step("cancelled", "canary", 8)
 	updates(t, s, "cancelled", 2)
@@ -139,6 +140,41 @@ func live(t *testing.T, s *instance) (key string) {
 	s.start()
 	s.finish("crashed")
 	return made.Key
+}
+
+// batches answers planted requests with the adapter, of a bucket and uploaded, some
+// of them wrong where the word is. What is answered is planted too: the adapter was
+// taught the word, and a row's id comes back with its answer.
+func batches(t *testing.T, s *instance) {
+	t.Helper()
+	row := func(id, role, rest string) string {
+		return fmt.Sprintf(`{"custom_id":"%s-%s","body":{"messages":[{"role":%q,"content":"Say %s"}]%s}}`, plantedPrompt, id, role, plantedPrompt, rest)
+	}
+	data := []string{row("good", "user", `,"temperature":0`), row("role", plantedPrompt, ""), row("temperature", "user", `,"temperature":9`), row("model", "user", `,"model":"`+plantedPrompt+`"`)}
+	s.dataset("requests", data...)
+	s.cli("dataset", "create", "uploaded-requests", "--upload", writeRows(t, s, "uploaded-requests.jsonl", data), "--format", "BATCH", "--wait")
+	for _, input := range []string{"requests", "uploaded-requests"} {
+		if _, err := s.api.CreateBatchJob(context.Background(), "main", "of-"+input, &api.BatchInferenceJob{InputDatasetID: input, Model: "trained",
+			InferenceParameters: &api.InferenceParameters{MaxTokens: new(8)}}); err != nil {
+			t.Fatal(err)
+		}
+		waitFor(t, time.Minute, "the batch of "+input, func() bool {
+			j, err := s.api.GetBatchJob(context.Background(), "main", "of-"+input)
+			if err != nil || j.State == "JOB_STATE_FAILED" {
+				t.Fatalf("%+v, %v", j, err)
+			}
+			if j.State == "JOB_STATE_COMPLETED" && j.JobProgress.FailedRequests != 3 {
+				t.Errorf("%s: %+v", input, j.JobProgress)
+			}
+			return j.State == "JOB_STATE_COMPLETED"
+		})
+	}
+	// The search would find them where they may be: beside the customer's rows.
+	for name, b := range filesOf(t, s.roots, "") {
+		if strings.Contains(name, "of-requests-output") && strings.HasSuffix(name, ".jsonl") && len(canary.Search(b, plantedForms(""))) == 0 {
+			t.Errorf("%s holds no planted word", name)
+		}
+	}
 }
 
 // updates waits until a step has done n updates.
