@@ -100,6 +100,23 @@ func (k *Keys) Admit(p Principal, now time.Time) (after time.Duration, ok bool) 
 	return 0, true
 }
 
+// Room is how many requests the account of p may make at once, how many of them it
+// still may after those that Admit saw, and after which time all of them again; ok
+// is false for an account without a limit.
+func (k *Keys) Room(p Principal) (limit, left int64, full time.Duration, ok bool) {
+	rate := float64(p.Limits.RequestsPerSecond)
+	if rate <= 0 {
+		return 0, 0, 0, false
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	tokens := rate * burst
+	if b := k.buckets[p.Account]; b != nil {
+		tokens = b.tokens
+	}
+	return p.Limits.RequestsPerSecond * burst, int64(tokens), time.Duration((rate*burst - tokens) / rate * float64(time.Second)), true
+}
+
 func (k *Keys) forgetIdle(now time.Time) {
 	for account, b := range k.buckets {
 		if now.Sub(b.last) > burst*time.Second {

@@ -22,6 +22,11 @@ func (c *Control) Admit(who Caller) error {
 	return rft.Wrap(rft.KindResourceExhausted, &serving.Busy{After: after}, "the account makes more than %d requests per second; try again in a moment", who.Limits.RequestsPerSecond)
 }
 
+// Room is what is left of that rate, as authz.Keys.Room says it.
+func (c *Control) Room(who Caller) (limit, left int64, full time.Duration, ok bool) {
+	return c.Keys.Room(who.Principal)
+}
+
 // retryQuota is when to look again after a quota refused: jobs end in minutes.
 const retryQuota = 30 * time.Second
 

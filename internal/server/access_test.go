@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -227,15 +228,25 @@ func TestQuotas(t *testing.T) {
 	limited := false
 	for i := 0; !limited && i < 1000; i++ {
 		status, h, text := f.do("acme/admin", "GET", "/v1/accounts/acme", "")
-		if limited = status == 429; limited && (h.Get("Retry-After") == "" || !strings.Contains(text, "requests per second")) {
+		if limited = status == 429; limited && (h.Get("Retry-After") == "" || h.Get("X-Ratelimit-Remaining-Requests") != "0" || !strings.Contains(text, "requests per second")) {
 			t.Errorf("%v %s", h, text)
 		}
 	}
 	if !limited {
 		t.Error("a flood passed")
 	}
-	if s := f.status("main/admin", "GET", "/v1/accounts/main", ""); s != 200 {
-		t.Errorf("another account: %d", s)
+	status, h, _ := f.do("main/admin", "GET", "/v1/accounts/main", "")
+	if status != 200 || h.Get("X-Ratelimit-Limit-Requests") != "" {
+		t.Errorf("another account, without a limit: %d %v", status, h)
+	}
+	as[api.Quota](t, f, "operator", "PATCH", "/v1/accounts/main/quotas/requests-per-second", `{"maxValue":1000}`)
+	for want := 1999; want > 1997; want-- {
+		status, h, _ := f.do("main/admin", "GET", "/v1/accounts/main", "")
+		left, _ := strconv.Atoi(h.Get("X-Ratelimit-Remaining-Requests"))
+		reset, err := time.ParseDuration(h.Get("X-Ratelimit-Reset-Requests"))
+		if status != 200 || h.Get("X-Ratelimit-Limit-Requests") != "2000" || left < want || left > 1999 || err != nil || reset <= 0 || reset > 2*time.Second {
+			t.Errorf("%d %v", status, h)
+		}
 	}
 	const q = "/v1/accounts/main/quotas/queued-jobs"
 	if s := f.status("main/admin", "PATCH", q, `{"maxValue":5}`); s != 403 {

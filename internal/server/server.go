@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -193,6 +194,20 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// sayRoom tells a caller whose account has a limit what is left of it, in the
+// headers that clients of OpenAI's read. Tokens are not limited, so nothing is said
+// of them.
+func (rq *request) sayRoom() {
+	limit, left, full, ok := rq.s.control.Room(rq.caller)
+	if !ok {
+		return
+	}
+	h := rq.w.Header()
+	h.Set("X-Ratelimit-Limit-Requests", strconv.FormatInt(limit, 10))
+	h.Set("X-Ratelimit-Remaining-Requests", strconv.FormatInt(left, 10))
+	h.Set("X-Ratelimit-Reset-Requests", full.Round(time.Millisecond).String())
+}
+
 // serve authenticates, then runs the route.
 func (s *Server) serve(rq *request, rt *route, allow []string) error {
 	if err := s.guard(rq.r); err != nil {
@@ -206,7 +221,9 @@ func (s *Server) serve(rq *request, rt *route, allow []string) error {
 		return err
 	}
 	rq.caller = control.NewCaller(p, clientIP(rq.r), clip(rq.r.UserAgent(), 200))
-	if err := s.control.Admit(rq.caller); err != nil {
+	err = s.control.Admit(rq.caller)
+	rq.sayRoom()
+	if err != nil {
 		return err
 	}
 	if rt == nil {
