@@ -182,7 +182,7 @@ DECODES = ((1, "float32", 1.0, ("f32",)), (8, "float32", 1.0, EVERY_KIND), (32, 
 
 
 def decode(table, engine, weights, threads, repeats):
-    """llama.cpp is compiled here without the instruction sets that fault on some hosts (AMX), see requirements/bench.txt."""
+    """A format whose kernels fault on this host (llama.cpp's AMX, on some) is left out."""
     seen = {}  # what the peer gave, by format and sequences
     for sequences, precision, target, kinds in DECODES:
         id, file = f"decode.{sequences}", weights
