@@ -44,6 +44,7 @@ type worker struct {
 	pool    *kernel.Pool
 	wanted  atomic.Int64                // threads; the pool follows at the next safe point
 	follow  atomic.Pointer[func(n int)] // a running task's own way to follow
+	opening *opening                    // of mapped weights; nil = they come by stream
 	memory  int64                       // advice of the task, 0 = none
 	life    context.Context             // of the connection
 	ctx     context.Context             // of the task
@@ -148,6 +149,9 @@ func (w *worker) guarded(t wire.Task) (result any, err error) {
 }
 
 func (w *worker) run(t wire.Task) (any, error) {
+	if t.Weights != nil && t.Weights.FD != 0 && (t.Train != nil || t.Sample != nil) {
+		w.beginWeights(*t.Weights)
+	}
 	if err := w.prepare(t); err != nil {
 		return nil, err
 	}

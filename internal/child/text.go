@@ -35,13 +35,8 @@ type text struct {
 // maxTemplates bounds the templates that are kept parsed.
 const maxTemplates = 16
 
-// newText reads the tokeniser of prepared weights.
-func newText(p *tensorfile.Prepared) (*text, error) {
-	tok, err := token.New(p.Tokenizer())
-	if err != nil {
-		return nil, err
-	}
-	return &text{tokenizer: tok, source: p.ChatTemplate(), templates: map[string]*token.Template{}}, nil
+func newText(tok *token.Tokenizer, p *tensorfile.Prepared) *text {
+	return &text{tokenizer: tok, source: p.ChatTemplate(), templates: map[string]*token.Template{}}
 }
 
 // prompt is the prompt of a request in tokens.
@@ -147,11 +142,7 @@ func (t *text) template(source string) (*token.Template, error) {
 // encoder turns groups of rows into tokens.
 type encoder struct{ rows *rows.Encoder }
 
-func newEncoder(p *tensorfile.Prepared, spec *engine.Spec) (*encoder, error) {
-	tok, err := token.New(p.Tokenizer())
-	if err != nil {
-		return nil, err
-	}
+func newEncoder(tok *token.Tokenizer, p *tensorfile.Prepared, spec *engine.Spec) (*encoder, error) {
 	source := spec.Template
 	if source == "" {
 		source = p.ChatTemplate()

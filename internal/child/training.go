@@ -27,7 +27,11 @@ func (w *worker) train(t wire.TrainTask, weights wire.Weights) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	encode, err := newEncoder(p, &t.Spec)
+	tok, err := w.tokenizer(p)
+	if err != nil {
+		return nil, err
+	}
+	encode, err := newEncoder(tok, p, &t.Spec)
 	if err != nil {
 		return nil, err
 	}

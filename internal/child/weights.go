@@ -9,29 +9,66 @@ import (
 	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/engine/model"
 	"github.com/firekeep/firekeep/internal/engine/tensorfile"
+	"github.com/firekeep/firekeep/internal/engine/token"
 	"github.com/firekeep/firekeep/internal/wire"
 )
 
 // maxWeights bounds the size that a task may announce.
 const maxWeights = 1 << 42
 
+// opening is the weights of a task, opened beside the self-test: reading the
+// tokeniser takes as long.
+type opening struct {
+	mapped   chan struct{} // closed when prepared or err is set
+	prepared *tensorfile.Prepared
+	err      error
+
+	read      chan struct{} // closed when tokenizer or unread is set
+	tokenizer *token.Tokenizer
+	unread    error
+}
+
+// beginWeights begins to open weights that are mapped, and to read their tokeniser.
+func (w *worker) beginWeights(t wire.Weights) {
+	o := &opening{mapped: make(chan struct{}), read: make(chan struct{})}
+	w.opening = o
+	go func() {
+		defer close(o.read)
+		o.err = w.contained(func() error { return o.open(t) })
+		close(o.mapped)
+		if o.err == nil {
+			o.unread = w.contained(o.readTokenizer)
+		}
+	}()
+}
+
+func (o *opening) open(t wire.Weights) error {
+	if err := checkWeights(t); err != nil {
+		return err
+	}
+	data, err := mapWeights(t.FD, t.Size)
+	if err == nil {
+		o.prepared, err = tensorfile.OpenPrepared(data)
+	}
+	return err
+}
+
+func (o *opening) readTokenizer() (err error) {
+	o.tokenizer, err = token.New(o.prepared.Tokenizer())
+	return err
+}
+
+func checkWeights(t wire.Weights) error {
+	if t.Size <= 0 || t.Size > maxWeights || t.FD != 0 && t.FD < 3 {
+		return &engine.Problem{Rule: "bad-weights", Message: "the task announces weights that cannot be"}
+	}
+	return nil
+}
+
 // openWeights maps the prepared weights, or reads them from their stream into
 // memory of their own that the garbage collector does not count.
 func (w *worker) openWeights(t wire.Weights) (*tensorfile.Prepared, *model.Model, error) {
-	if t.Size <= 0 || t.Size > maxWeights || t.FD != 0 && t.FD < 3 {
-		return nil, nil, &engine.Problem{Rule: "bad-weights", Message: "the task announces weights that cannot be"}
-	}
-	var data []byte
-	var err error
-	if t.FD != 0 {
-		data, err = mapWeights(t.FD, t.Size)
-	} else {
-		data, err = w.receiveWeights(t.Size)
-	}
-	if err != nil {
-		return nil, nil, err
-	}
-	p, err := tensorfile.OpenPrepared(data)
+	p, err := w.prepared(t)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -40,6 +77,30 @@ func (w *worker) openWeights(t wire.Weights) (*tensorfile.Prepared, *model.Model
 		err = w.useBF16(m)
 	}
 	return p, m, err
+}
+
+func (w *worker) prepared(t wire.Weights) (*tensorfile.Prepared, error) {
+	if o := w.opening; o != nil {
+		<-o.mapped
+		return o.prepared, o.err
+	}
+	if err := checkWeights(t); err != nil {
+		return nil, err
+	}
+	data, err := w.receiveWeights(t.Size)
+	if err != nil {
+		return nil, err
+	}
+	return tensorfile.OpenPrepared(data)
+}
+
+// tokenizer is that of the weights p.
+func (w *worker) tokenizer(p *tensorfile.Prepared) (*token.Tokenizer, error) {
+	if o := w.opening; o != nil {
+		<-o.read
+		return o.tokenizer, o.unread
+	}
+	return token.New(p.Tokenizer())
 }
 
 // useBF16 makes the model multiply in bfloat16. Weights that the prepared file

@@ -3,6 +3,7 @@ package tensorfile
 import (
 	"encoding/binary"
 	"math"
+	"unsafe"
 )
 
 // Decoders turn stored values into float32, len(dst) of them. Block formats
@@ -10,6 +11,10 @@ import (
 // sum is rounded to float32.
 
 func decodeF32(dst []float32, src []byte) {
+	if littleEndian() && len(dst) > 0 {
+		copy(unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 4*len(dst)), src[:4*len(dst)])
+		return
+	}
 	for i := range dst {
 		dst[i] = math.Float32frombits(binary.LittleEndian.Uint32(src[4*i:]))
 	}

@@ -9,6 +9,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unsafe"
 )
 
 // MaxHeader bounds the JSON header of safetensors and of prepared weights.
@@ -30,13 +31,21 @@ var dtypeSize = map[string]int{
 	"U32": 4, "I32": 4, "F32": 4, "U64": 8, "I64": 8, "F64": 8,
 }
 
-// F32 makes a tensor of float32 values. It copies them.
+// F32 makes a tensor of float32 values, which it may share: they must not change
+// while it is in use.
 func F32(name string, shape []int, values []float32) Tensor {
-	data := make([]byte, 4*len(values))
-	for i, v := range values {
-		binary.LittleEndian.PutUint32(data[4*i:], math.Float32bits(v))
+	t := Tensor{Name: name, DType: "F32", Shape: shape}
+	switch {
+	case len(values) == 0:
+	case littleEndian():
+		t.Data = unsafe.Slice((*byte)(unsafe.Pointer(&values[0])), 4*len(values))
+	default:
+		t.Data = make([]byte, 4*len(values))
+		for i, v := range values {
+			binary.LittleEndian.PutUint32(t.Data[4*i:], math.Float32bits(v))
+		}
 	}
-	return Tensor{Name: name, DType: "F32", Shape: shape, Data: data}
+	return t
 }
 
 // Len is the number of elements.

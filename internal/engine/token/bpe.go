@@ -1,6 +1,7 @@
 package token
 
 import (
+	"bytes"
 	"container/heap"
 	"encoding/json"
 	"fmt"
@@ -50,8 +51,10 @@ type bpeModel struct {
 type mergeList [][2]string
 
 func (m *mergeList) UnmarshalJSON(b []byte) error {
-	if json.Unmarshal(b, (*[][2]string)(m)) == nil {
-		return nil
+	const space = " \t\r\n"
+	inner := bytes.TrimLeft(bytes.TrimPrefix(bytes.TrimLeft(b, space), []byte("[")), space)
+	if bytes.HasPrefix(inner, []byte("[")) {
+		return json.Unmarshal(b, (*[][2]string)(m))
 	}
 	var lines []string
 	if err := json.Unmarshal(b, &lines); err != nil {
@@ -64,28 +67,38 @@ func (m *mergeList) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// byteOf maps the byte alphabet's runes to bytes: printable Latin-1 stands for
-// itself, the rest is moved to U+0100 onwards in order.
-var byteOf = func() map[rune]byte {
-	m := map[rune]byte{}
+// bytesOf maps the byte alphabet's runes to bytes: printable Latin-1 stands for
+// itself, the rest is moved to U+0100 onwards in order; -1 = not of the alphabet.
+var bytesOf = func() (m [512]int16) {
+	for i := range m {
+		m[i] = -1
+	}
 	moved := rune(256)
-	for b := range 256 {
+	for b := range int16(256) {
 		if r := rune(b); r >= '!' && r <= '~' || r >= 0xa1 && r <= 0xac || r >= 0xae {
-			m[r] = byte(b)
+			m[r] = b
 		} else {
-			m[moved] = byte(b)
+			m[moved] = b
 			moved++
 		}
 	}
 	return m
 }()
 
+// byteOf is the byte that a rune of the byte alphabet stands for.
+func byteOf(r rune) (b byte, ok bool) {
+	if r < 0 || int(r) >= len(bytesOf) || bytesOf[r] < 0 {
+		return 0, false
+	}
+	return byte(bytesOf[r]), true
+}
+
 // tokenBytes decodes a vocabulary entry. One with a rune outside the byte
 // alphabet stands for its own text.
 func tokenBytes(s string) string {
 	out := make([]byte, 0, len(s))
 	for _, r := range s {
-		b, ok := byteOf[r]
+		b, ok := byteOf(r)
 		if !ok {
 			return s
 		}
@@ -122,7 +135,7 @@ func newBPE(m *bpeModel, byteLevel bool) (*bpe, error) {
 		raw := tokenBytes(text)
 		b.ids[raw] = id
 		if r, n := utf8.DecodeRuneInString(text); n == len(text) {
-			if c, ok := byteOf[r]; ok {
+			if c, ok := byteOf(r); ok {
 				b.bytes[c] = id
 			}
 		}
