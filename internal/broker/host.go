@@ -141,11 +141,17 @@ func (c *Child) Gone() <-chan struct{} { return c.dead }
 // Close ends the child at once and waits until it is gone. It may be called
 // more than once.
 func (c *Child) Close() error {
+	c.leave()
+	<-c.dead
+	return nil
+}
+
+// leave is Close without the wait, which lasts as long as the host takes to give
+// back the child's memory.
+func (c *Child) leave() {
 	c.closing.Store(true)
 	c.conn.Close()
 	_ = c.process.Kill()
-	<-c.dead
-	return nil
 }
 
 // begin claims the child for its one session.

@@ -204,6 +204,19 @@ func TestHostileEngine(t *testing.T) {
 			e.send(t, wire.Mark{})
 			<-e.killed
 		}, rft.KindInternal, "the engine broke the protocol: unexpected-message"},
+		{"a mark behind the result", func(t *testing.T, e *peer) {
+			e.send(t, wire.Progress{Stage: wire.StageWrite})
+			for _, name := range []string{"adapter", "optimizer", "adapter-config"} {
+				e.stream(t, name, 10)
+			}
+			e.send(t, wire.Mark{})
+			<-e.killed
+		}, rft.KindInternal, "the engine broke the protocol: unexpected-message"},
+		{"a second result", func(t *testing.T, e *peer) {
+			e.send(t, wire.Progress{Stage: wire.StageWrite})
+			e.send(t, wire.Progress{Stage: wire.StageWrite})
+			<-e.killed
+		}, rft.KindInternal, "the engine broke the protocol: unexpected-message"},
 		{"a result of another kind", func(t *testing.T, e *peer) {
 			e.send(t, wire.Done{Result: json.RawMessage(`[]`)})
 		}, rft.KindInternal, "the engine's result does not decode"},

@@ -23,13 +23,17 @@ type session struct {
 }
 
 // run runs the task to its Done, whose result it decodes into result. The child
-// is gone when it returns.
-func (s *session) run(ctx context.Context, result any) error {
+// is ending then: Close waits until it is gone. After an error it is gone.
+func (s *session) run(ctx context.Context, result any) (err error) {
 	c := s.child
 	if err := c.begin(); err != nil {
 		return err
 	}
-	defer c.Close()
+	defer func() {
+		if c.leave(); err != nil {
+			<-c.dead
+		}
+	}()
 	defer context.AfterFunc(ctx, c.cancel)()
 	inner, stop := context.WithCancel(context.Background())
 	var fed sync.WaitGroup

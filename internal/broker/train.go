@@ -69,9 +69,15 @@ type TrainSink struct {
 	// Mark gets each resume point. The step goes on meanwhile; the next report
 	// waits until Mark returns.
 	Mark func(wire.Mark, State) error
+	// Part gets what of the result is here, so that it can be stored while the rest
+	// comes and is tried: nothing when training is over, then with one blob more each
+	// time. Train returns all of it. It is not called for engines that do not
+	// announce their result.
+	Part func(State) error
 }
 
-// Train runs a reinforcement step and returns its result.
+// Train runs a reinforcement step and returns its result. The child is ending then;
+// after an error it is gone.
 func (c *Child) Train(ctx context.Context, in TrainInput, sink TrainSink) (wire.TrainDone, State, error) {
 	in.Task.HasAdapter, in.Task.HasMoments = in.Adapter != nil, in.Optimizer != nil
 	in.Task.HasOriginal = in.Original != nil
@@ -91,10 +97,12 @@ func (c *Child) Train(ctx context.Context, in TrainInput, sink TrainSink) (wire.
 		return wire.TrainDone{}, State{}, err
 	}
 	state, ok := t.take()
+	err := checkCanary(done.Canary, in.Task.Canary)
 	if !ok {
-		return wire.TrainDone{}, State{}, rft.Errorf(rft.KindInternal, "the engine finished without sending the adapter")
+		err = rft.Errorf(rft.KindInternal, "the engine finished without sending the adapter")
 	}
-	if err := checkCanary(done.Canary, in.Task.Canary); err != nil {
+	if err != nil {
+		c.Close()
 		return wire.TrainDone{}, State{}, err
 	}
 	return done, state, nil
@@ -133,6 +141,7 @@ type training struct {
 	sink   TrainSink
 	limits map[string]int64
 	blobs  map[string]Blob
+	final  bool // what comes is the result
 }
 
 func (t *training) handle(m any) error {
@@ -141,19 +150,31 @@ func (t *training) handle(m any) error {
 		return t.readBlob(m)
 	case wire.Mark:
 		state, ok := t.take()
-		if !ok || m.Update < 0 || m.Position < 0 {
+		if !ok || t.final || m.Update < 0 || m.Position < 0 {
 			return unexpected(m)
 		}
 		return report2(t.sink.Mark, m, state)
 	case wire.Metrics:
 		return report(t.sink.Metrics, m)
 	case wire.Progress:
+		if m.Stage == wire.StageWrite {
+			return t.begin()
+		}
 		return report(t.sink.Progress, m)
 	case wire.Warning:
 		m.Message = clip(m.Message)
 		return report(t.sink.Warning, m)
 	}
 	return unexpected(m)
+}
+
+// begin is the beginning of the result.
+func (t *training) begin() error {
+	if t.final || t.blobs != nil {
+		return unexpected(wire.Progress{})
+	}
+	t.final = true
+	return report(t.sink.Part, State{})
 }
 
 func report[M any](f func(M) error, m M) error {
@@ -177,8 +198,11 @@ func (t *training) readBlob(in *wire.Inbound) error {
 		return unexpected(in)
 	}
 	var buf bytes.Buffer
-	if in.Size > 0 && in.Size <= limit {
-		buf.Grow(int(in.Size) + bytes.MinRead)
+	if size := in.Size; size <= limit { // unknown sizes are about their limit, and untouched memory costs nothing
+		if size < 0 {
+			size = limit
+		}
+		buf.Grow(int(size) + bytes.MinRead)
 	}
 	digest := sha256.New()
 	if _, err := copyOut(io.MultiWriter(&buf, digest), in, func() int64 { return limit }); err != nil {
@@ -188,12 +212,20 @@ func (t *training) readBlob(in *wire.Inbound) error {
 		t.blobs = map[string]Blob{}
 	}
 	t.blobs[in.Name] = Blob{Data: buf.Bytes(), SHA256: hex.EncodeToString(digest.Sum(nil))}
-	return nil
+	if !t.final {
+		return nil
+	}
+	return report(t.sink.Part, t.state())
+}
+
+// state is what came since the last take.
+func (t *training) state() State {
+	return State{Config: t.blobs["adapter-config"], Adapter: t.blobs["adapter"], Optimizer: t.blobs["optimizer"]}
 }
 
 // take returns the three blobs that came since the last call.
 func (t *training) take() (State, bool) {
-	s := State{Config: t.blobs["adapter-config"], Adapter: t.blobs["adapter"], Optimizer: t.blobs["optimizer"]}
+	s := t.state()
 	whole := len(t.blobs) == 3
 	t.blobs = nil
 	return s, whole

@@ -102,11 +102,13 @@ type recorded struct {
 	metrics []wire.Metrics
 	marks   []wire.Mark
 	states  []broker.State
+	parts   []broker.State // of the result
 }
 
 func (r *recorded) sink() broker.TrainSink {
 	return broker.TrainSink{
 		Metrics: func(m wire.Metrics) error { r.metrics = append(r.metrics, m); return nil },
+		Part:    func(s broker.State) error { r.parts = append(r.parts, s); return nil },
 		Mark: func(m wire.Mark, s broker.State) error {
 			r.marks, r.states = append(r.marks, m), append(r.states, s)
 			return nil
@@ -142,6 +144,13 @@ func TestTrain(t *testing.T) {
 	if m := r.metrics[0]; m.Update != 1 || m.Samples != 6 || m.Groups != 2 || m.RewardMax != 1 || m.Loss == 0 && m.GradNorm == 0 {
 		t.Errorf("first metrics %+v", m)
 	}
+	if m := done.Mark; m == nil || m.Position != 2*groups || r.marks[len(r.marks)-1].Update >= m.Update {
+		t.Fatalf("the result belongs to the mark %+v, behind %+v", m, r.marks)
+	}
+	if len(r.parts) != 4 || r.parts[0].Adapter.SHA256+r.parts[0].Optimizer.SHA256+r.parts[0].Config.SHA256 != "" || !same(r.parts[3], want) {
+		t.Errorf("the result came in %d parts", len(r.parts))
+	}
+	r.marks, r.states = append(r.marks, *done.Mark), append(r.states, want)
 	if len(want.Adapter.SHA256) != 64 || want.Adapter.SHA256 == r.states[0].Adapter.SHA256 {
 		t.Errorf("the adapter did not move after the first mark")
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/firekeep/firekeep/internal/custody"
 	"github.com/firekeep/firekeep/internal/provenance"
@@ -31,9 +32,16 @@ type Signing struct {
 	AccountUID string
 	Version    string // of the attestation's place: the fence of the job
 	Job        string // UID, "" = none
+	Draft      *Draft // of the statements, where it was begun; else nil
 	Leaves     []provenance.Resource
 	Record     provenance.Record
 	BOM        provenance.BOM
+}
+
+// BeginAttestation makes room for the statements about a model that is about to be
+// signed.
+func (c *Catalog) BeginAttestation(ctx context.Context, account, model, version string) *Draft {
+	return c.vault.Begin(ctx, AttestationPrefix(account, model, version))
 }
 
 // Attest signs a model and puts the statements in place. m gets where they lie;
@@ -49,9 +57,12 @@ func (c *Catalog) Attest(ctx context.Context, m *store.Model, s Signing) (string
 	if err != nil {
 		return "", err
 	}
-	m.Attestation = AttestationPrefix(s.AccountUID, m.UID, s.Version)
+	if s.Draft == nil {
+		s.Draft = c.BeginAttestation(ctx, s.AccountUID, m.UID, s.Version)
+	}
+	m.Attestation = s.Draft.prefix
 	manifest := Manifest{Kind: "attestation", Subject: m.UID, Job: s.Job, Base: m.Digest}
-	m.AttestationDigest, err = c.vault.Put(ctx, m.Attestation, manifest, []File{
+	m.AttestationDigest, err = s.Draft.Commit(manifest, []File{
 		{Name: provenance.FileProvenance, Data: a.Provenance}, {Name: provenance.FileBOM, Data: a.BOM}, {Name: provenance.FileBundle, Data: a.Bundle}})
 	return Digest(a.Bundle), err
 }
@@ -96,11 +107,19 @@ func (c *Catalog) Checkpoint(ctx context.Context, m store.Model) (*Artifact, err
 }
 
 func (c *Catalog) checkpoint(ctx context.Context, m store.Model) (*Artifact, error) {
+	var a *Artifact
+	var opening error
+	var done sync.WaitGroup
+	done.Go(func() { // the data keys of both are asked for, and logged, at once
+		if a, opening = c.vault.Open(ctx, m.Artifact, m.Digest); opening == nil {
+			_, opening = a.Read(ctx, FileConfig)
+		}
+	})
 	signed, err := c.Attestation(ctx, m)
-	if err != nil {
-		return nil, err
+	done.Wait()
+	if err == nil {
+		err = opening
 	}
-	a, err := c.vault.Open(ctx, m.Artifact, m.Digest)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package catalog
 
 import (
-	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -104,29 +103,7 @@ func datasetPrefix(account, dataset string) string {
 // the manifest's digest. m.Files is filled in here. On an error the prefix may
 // hold files without a manifest, which fsck calls orphans.
 func (v *Vault) Put(ctx context.Context, prefix string, m Manifest, files []File) (digest string, err error) {
-	m.Version, m.Files = 2, nil
-	key, err := v.newKey(ctx, prefix)
-	if err != nil {
-		return "", err
-	}
-	for _, f := range files {
-		if f.SHA256 == "" {
-			sum := sha256.Sum256(f.Data)
-			f.SHA256 = hex.EncodeToString(sum[:])
-		}
-		if err := v.putSealed(ctx, key, prefix+f.Name+sealedSuffix, f.Data); err != nil {
-			return "", err
-		}
-		m.Files = append(m.Files, ManifestFile{Name: f.Name, Size: int64(len(f.Data)), SHA256: f.SHA256})
-	}
-	raw, err := json.MarshalIndent(m, "", "  ")
-	if err != nil {
-		return "", rft.Wrap(rft.KindInternal, err, "the manifest cannot be written")
-	}
-	if _, err := v.home.Create(ctx, prefix+FileManifest, bytes.NewReader(raw), objstore.PutOptions{Size: int64(len(raw)), ContentType: "application/json"}); err != nil {
-		return "", err
-	}
-	return Digest(raw), nil
+	return v.Begin(ctx, prefix).Commit(m, files)
 }
 
 // Digest is how digests are written everywhere: sha256:hex.

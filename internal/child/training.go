@@ -41,6 +41,9 @@ func (w *worker) train(t wire.TrainTask, weights wire.Weights) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.conn.Send(w.ctx, wire.Progress{Stage: wire.StageWrite, Fraction: 1}); err != nil {
+		return nil, err
+	}
 	if err := s.sendState(); err != nil {
 		return nil, err
 	}
@@ -48,8 +51,9 @@ func (w *worker) train(t wire.TrainTask, weights wire.Weights) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	mark := wire.Mark(result.Mark)
 	return wire.TrainDone{Updates: result.Updates, Samples: result.Samples, Tokens: result.Tokens, NoSignal: result.NoSignal,
-		Message: result.Message, Level: kernel.Active().String(), Precision: w.precision(), Report: result.Report, Canary: canary}, nil
+		Message: result.Message, Level: kernel.Active().String(), Precision: w.precision(), Report: result.Report, Canary: canary, Mark: &mark}, nil
 }
 
 // onThreads lets a task that runs take thread counts as they come.

@@ -100,7 +100,7 @@ func (s *stepRun) attest(out *store.Model, done wire.TrainDone, st broker.State)
 		return "", err
 	}
 	return s.Catalog.Attest(s.ctx, out, catalog.Signing{AccountUID: s.account, Version: strconv.FormatInt(s.lease.Fence(), 10), Job: s.job.UID,
-		Leaves: catalog.Leaves(list), Record: r, BOM: provenance.BOM{Family: s.model.Family, Trained: true}})
+		Draft: s.statements, Leaves: catalog.Leaves(list), Record: r, BOM: provenance.BOM{Family: s.model.Family, Trained: true}})
 }
 
 // versions are those of the programs that took part.

@@ -14,6 +14,7 @@ func (s *stepRun) evaluate(trained wire.TrainDone, st broker.State) error {
 	if s.spec.EvalUID == "" {
 		return nil
 	}
+	s.ending.Wait() // two children at once take twice the memory
 	data, objects, err := s.DB.DatasetByUID(s.ctx, s.spec.EvalUID)
 	if err != nil {
 		return err

@@ -128,9 +128,10 @@ func (r *Runner) work(ctx context.Context, l *job.Lease) {
 	defer l.End()
 	log := r.Log.With(slog.String("job", l.Job.Name()), slog.String("uid", l.Job.UID), slog.Int64("fence", l.Fence()))
 	log.Info("job started", slog.Int("attempt", l.Job.Attempt))
-	err := r.attempt(l)
+	spent := newStages(l.Job)
+	err := r.attempt(l, spent)
 	if err == nil {
-		log.Info("job completed")
+		log.Info("job completed", slog.Any("ms", spent))
 		return
 	}
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
@@ -142,14 +143,14 @@ func (r *Runner) work(ctx context.Context, l *job.Lease) {
 }
 
 // attempt runs the job; a panic of ours fails it and not the server.
-func (r *Runner) attempt(l *job.Lease) (err error) {
+func (r *Runner) attempt(l *job.Lease, spent *stages) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			r.Log.Error("panic in a job", slog.String("uid", l.Job.UID), slog.String("stack", string(debug.Stack())))
 			err = rft.Errorf(rft.KindInternal, "internal error")
 		}
 	}()
-	a := &attempt{Runner: r, lease: l, job: l.Job, ctx: l.Context()}
+	a := &attempt{Runner: r, lease: l, job: l.Job, ctx: l.Context(), spent: spent}
 	account, err := r.DB.Account(a.ctx, l.Job.Account)
 	if err != nil {
 		return err
@@ -161,6 +162,7 @@ func (r *Runner) attempt(l *job.Lease) (err error) {
 	}
 	defer func() { err = done(err) }()
 	defer a.closeAccess()
+	a.spent.end("key")
 	switch l.Job.Kind {
 	case store.JobStep, store.JobTrain, store.JobSFT, store.JobDPO:
 		return a.step()
@@ -183,6 +185,7 @@ type attempt struct {
 	job     store.Job
 	account string // UID of the account, the root of its artefacts
 	ctx     context.Context
+	spent   *stages
 
 	mu      sync.Mutex
 	buckets []objstore.Bucket

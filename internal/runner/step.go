@@ -12,6 +12,7 @@ import (
 
 	"github.com/firekeep/firekeep/internal/broker"
 	"github.com/firekeep/firekeep/internal/catalog"
+	"github.com/firekeep/firekeep/internal/custody"
 	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/job"
 	"github.com/firekeep/firekeep/internal/rft"
@@ -23,6 +24,9 @@ import (
 // keepPoints is how many resume points a job keeps: the last, and one more in
 // case that does not open.
 const keepPoints = 2
+
+// salvageTime bounds how long a job that ends without its checkpoint keeps its state.
+const salvageTime = 20 * time.Second
 
 // stepRun is one attempt at a step.
 type stepRun struct {
@@ -42,6 +46,13 @@ type stepRun struct {
 	ran      broker.Choice
 
 	evaluation json.RawMessage // train.Report of the held-out rows, nil = none
+
+	// out is the checkpoint in the making, written and statements the drafts of its
+	// files and of what is signed about it; nil before training is over.
+	out                 store.Model
+	written, statements *catalog.Draft
+	shown               bool           // a row may name them
+	ending              sync.WaitGroup // of the child that trained
 
 	mu       sync.Mutex
 	progress store.Progress
@@ -77,20 +88,63 @@ func (a *attempt) step() error {
 	if err != nil {
 		return err
 	}
+	s.spent.end("dataset")
 	if err := s.startingState(); err != nil {
 		return err
 	}
+	s.spent.end("adapter")
+	defer s.ending.Wait()
+	defer s.abandon()
 	done, state, err := s.train(src)
 	if err != nil {
 		return err
 	}
+	return s.finish(done, state)
+}
+
+// finish makes the checkpoint of a state. Where something takes long or fails
+// before the checkpoint is there, the state becomes a resume point: nothing is
+// trained twice for it.
+func (s *stepRun) finish(done wire.TrainDone, state broker.State) error {
 	if done.NoSignal && s.spec.Train.OnNoSignal == "fail" {
 		return rft.Errorf(rft.KindFailedPrecondition, "%s", noSignal(done))
 	}
-	if err := s.evaluate(done, state); err != nil {
-		return err
+	if s.spec.EvalUID != "" {
+		if err := s.keep(done, state); err != nil {
+			return err
+		}
+		done.Mark = nil
 	}
-	return s.commit(done, state)
+	err := s.evaluate(done, state)
+	if err == nil {
+		err = s.commit(done, state)
+	}
+	if err != nil {
+		s.salvage(done, state)
+	}
+	return err
+}
+
+// salvage keeps a state that no checkpoint was made of, also of a job that is being
+// stopped. Who lost the lease or the key writes nothing more.
+func (s *stepRun) salvage(done wire.TrainDone, state broker.State) {
+	if cause := context.Cause(s.ctx); s.lease.Lost() || custody.IsRefusal(cause) || custody.IsOutage(cause) {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(s.ctx), salvageTime)
+	defer cancel()
+	s.ctx = ctx
+	if err := s.keep(done, state); err != nil {
+		s.Log.Warn("the end of a training is not kept and will be computed again", "job", s.job.Name(), "error", err)
+	}
+}
+
+// keep makes the last state a resume point, where it is none yet.
+func (s *stepRun) keep(done wire.TrainDone, state broker.State) error {
+	if from := s.input.Task.Resume; done.Mark == nil || from != nil && from.Update == done.Mark.Update {
+		return nil
+	}
+	return s.mark(*done.Mark, state)
 }
 
 // continueTrainer makes a step of a trainer begin where the one before it ended.
@@ -219,7 +273,9 @@ func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
 	if err != nil {
 		return fail(err)
 	}
-	defer weights.Close()
+	end := weights.Close // behind the end of the child that maps them, which the result need not wait for
+	defer func() { s.ending.Go(end) }()
+	s.spent.end("weights")
 	o := s.stepOptions(weights)
 	choice, err := s.choose()
 	if err != nil {
@@ -230,7 +286,11 @@ func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
 	if err != nil {
 		return fail(err)
 	}
-	defer child.Close()
+	end = func() {
+		_ = child.Close()
+		weights.Close()
+	}
+	s.spent.end("child")
 	s.sandbox = child.Report()
 	if s.Shares != nil {
 		defer s.Shares.Step(child)()
@@ -246,12 +306,15 @@ func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
 	if err := s.warnOfPrecision(); err != nil {
 		return fail(err)
 	}
+	s.spent.end("begin")
 	done, state, err := child.Train(s.ctx, s.input, broker.TrainSink{
 		Metrics:  s.metrics,
 		Progress: s.sign,
 		Warning:  s.warning,
 		Mark:     func(m wire.Mark, st broker.State) error { return s.mark(m, st) },
+		Part:     s.part,
 	})
+	s.spent.end("state")
 	return done, state, nameObject(err, src.names)
 }
 
@@ -332,6 +395,8 @@ func (s *stepRun) metrics(m wire.Metrics) error {
 	}
 	s.progress.Epoch, s.progress.Update = m.Epoch, m.Update
 	p := s.progress
+	s.spent.end("train")
+	defer s.spent.end("report")
 	return s.report(&p, store.Event{Kind: store.EventMetrics, Update: m.Update, Data: data})
 }
 
@@ -367,6 +432,8 @@ func (s *stepRun) mark(m wire.Mark, st broker.State) error {
 	if s.groups > 0 {
 		s.progress.Percent = int(min(99, 100*m.Position/s.groups))
 	}
+	s.spent.end("state")
+	defer s.spent.end("resume point")
 	raw, err := json.Marshal(m)
 	if err != nil {
 		return rft.Wrap(rft.KindInternal, err, "a resume point cannot be described")
@@ -411,27 +478,65 @@ func noSignal(done wire.TrainDone) string {
 	return "NO TRAINING SIGNAL: nothing was learned and the new model equals the one that was trained from: " + m
 }
 
+// begin begins the checkpoint: from here on its files are written as they come.
+func (s *stepRun) begin() error {
+	if s.written != nil {
+		return nil
+	}
+	var err error
+	if s.out, err = s.DB.ModelByUID(s.ctx, s.spec.OutputUID); err != nil {
+		return err
+	}
+	s.out.Artifact = catalog.ModelPrefix(s.account, s.out.UID, s.lease.Fence())
+	s.written = s.Catalog.Vault().Begin(s.ctx, s.out.Artifact)
+	s.statements = s.Catalog.BeginAttestation(s.ctx, s.account, s.out.UID, strconv.FormatInt(s.lease.Fence(), 10))
+	return nil
+}
+
+// part begins to write what of the result is here.
+func (s *stepRun) part(st broker.State) error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	for _, f := range files(st) {
+		if f.SHA256 != "" {
+			s.written.Add(f)
+		}
+	}
+	return nil
+}
+
+// abandon removes what was written of a checkpoint that is not one.
+func (s *stepRun) abandon() {
+	if s.written != nil && !s.shown {
+		s.statements.Abandon()
+		s.written.Abandon()
+	}
+}
+
 // commit makes the checkpoint: content first, manifest last, then the signed
 // statements about it, then the one transaction that shows it to the world. What
 // a crash leaves before that is an orphan; a READY model is a signed one.
 func (s *stepRun) commit(done wire.TrainDone, st broker.State) error {
-	if err := s.advance(rft.StateWriting); err != nil {
-		return err
+	err := s.advance(rft.StateWriting)
+	if err == nil {
+		err = s.begin()
 	}
-	out, err := s.DB.ModelByUID(s.ctx, s.spec.OutputUID)
 	if err != nil {
 		return err
 	}
-	out.Artifact = catalog.ModelPrefix(s.account, out.UID, s.lease.Fence())
+	out := s.out
 	manifest := catalog.Manifest{Kind: "adapter", Subject: out.UID, Job: s.job.UID, Base: s.base.Digest, Level: done.Level, Precision: done.Precision, Canary: done.Canary}
-	if out.Digest, err = s.Catalog.Vault().Put(s.ctx, out.Artifact, manifest, files(st)); err != nil {
+	if out.Digest, err = s.written.Commit(manifest, files(st)); err != nil {
 		return err
 	}
+	s.spent.end("checkpoint")
 	out.Size = int64(len(st.Config.Data) + len(st.Adapter.Data) + len(st.Optimizer.Data))
 	bundle, err := s.attest(&out, done, st)
 	if err != nil {
 		return err
 	}
+	s.spent.end("attest")
 	result, err := json.Marshal(job.StepResult{Model: out.Name(), Digest: out.Digest, Updates: done.Updates, Samples: done.Samples, Tokens: done.Tokens,
 		NoSignal: done.NoSignal, Level: done.Level, Precision: done.Precision, Report: done.Report, Evaluation: s.evaluation})
 	if err != nil {
@@ -443,13 +548,16 @@ func (s *stepRun) commit(done wire.TrainDone, st broker.State) error {
 		status.Message = noSignal(done)
 	}
 	act := runnerAct(s.job, "FinishStep", map[string]string{"model": out.Name(), "digest": out.Digest, "adapter": st.Adapter.SHA256, "bundle": bundle})
+	s.shown = true // whatever this transaction says of how it ended
 	if err := s.DB.FinishStep(s.ctx, s.job.UID, s.lease.Fence(), out, status, result, act); err != nil {
 		return err
 	}
+	s.spent.end("show")
 	dropped, err := s.DB.DropResumePoints(context.WithoutCancel(s.ctx), s.job.UID)
 	if err != nil {
 		s.Log.Warn("the resume points of a completed job stay", "job", s.job.Name(), "error", err)
 	}
 	s.removePoints(dropped)
+	s.spent.end("tidy")
 	return nil
 }

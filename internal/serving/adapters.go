@@ -102,16 +102,20 @@ func (a *adapters) finish(id string, l *loaded) {
 }
 
 func (a *adapters) load(ctx context.Context, s loader, t Target) (Proof, error) {
+	begun := time.Now()
 	files, err := a.source.OpenAdapter(ctx, t)
 	if err != nil {
 		return "", err
 	}
+	opened := time.Now()
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	if err := a.makeRoom(ctx, s); err != nil {
 		return "", err
 	}
-	return a.prove(ctx, s, t, files)
+	proof, err := a.prove(ctx, s, t, files)
+	a.log.Debug("adapter load", slog.String("model", t.Adapter), slog.Duration("opened", opened.Sub(begun)), slog.Duration("proven", time.Since(opened)))
+	return proof, err
 }
 
 // makeRoom unloads the least recently used adapters that nobody uses.

@@ -190,7 +190,7 @@ type TrainTask struct {
 	// Evaluate computes the loss of the adapter and changes nothing; its reports are
 	// Metrics and Done, without resume points.
 	Evaluate bool `json:"evaluate,omitempty"`
-	// GroupsPerEpoch and TokensEstimate serve the ETA.
+	// GroupsPerEpoch serves the ETA, and tells the last update.
 	GroupsPerEpoch int64 `json:"groupsPerEpoch"`
 	// Supervised: adjacent rows with equal prompts form a group.
 	Format string `json:"format"`
@@ -254,12 +254,16 @@ type Metrics struct {
 	TokensPerSec  float64 `json:"tokensPerSecond"`
 }
 
-// Progress is a sign of life with an estimate.
+// Progress is a sign of life with an estimate. Stages in use: "train", "evaluate",
+// StageWrite.
 type Progress struct {
 	Stage      string  `json:"stage"`
 	Fraction   float64 `json:"fraction"`
 	ETASeconds float64 `json:"etaSeconds"`
 }
+
+// StageWrite is the stage behind the last update: the next streams are the result.
+const StageWrite = "write"
 
 // Mark is a resume point: the streams "adapter-config", "adapter" and
 // "optimizer" that precede it hold the state after Update.
@@ -286,6 +290,9 @@ type TrainDone struct {
 	Report    json.RawMessage `json:"report,omitempty"` // statistics per dataset
 	// Canary answers TrainTask.Canary; it has fewer tokens where the context is short.
 	Canary *engine.Canary `json:"canary,omitempty"`
+	// Mark would be a resume point: that of the state which was sent last, where no
+	// Mark came behind it.
+	Mark *Mark `json:"mark,omitempty"`
 }
 
 // SampleTask makes the engine serve SampleRequests until the stream closes.

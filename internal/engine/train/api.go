@@ -41,7 +41,8 @@ type Options struct {
 	// Original the adapter that its job began with, nil for a fresh one.
 	Evaluate bool
 
-	// GroupsPerEpoch serves the estimate of the time left; 0 = unknown.
+	// GroupsPerEpoch serves the estimate of the time left, and says behind which
+	// update nothing follows: that is no resume point, Result has it. 0 = unknown.
 	GroupsPerEpoch int64
 
 	// MicroTokens is about how many tokens of groups are handed to the model at
@@ -70,7 +71,7 @@ type Source func(ctx context.Context) (Group, error)
 type Events interface {
 	// Metrics is called once per optimiser batch.
 	Metrics(Metrics) error
-	// Mark is called at a resume point. Until it returns, WriteAdapter and
+	// Mark is called at a resume point, of which the last update is none. Until it returns, WriteAdapter and
 	// WriteOptimizer write the state that belongs to the mark.
 	Mark(Mark) error
 	// Progress is called after micro-batches, at most a few times per second.
@@ -137,4 +138,6 @@ type Result struct {
 	NoSignal bool            // no sample carried a gradient; the weights are the incoming ones
 	Message  string          // for the job's status; "" without NoSignal
 	Report   json.RawMessage // a Report
+	// Mark would be a resume point: that of the state as it is in the end.
+	Mark Mark
 }

@@ -126,12 +126,19 @@ func (t *Trainer) Run(ctx context.Context, next Source, events Events) (*Result,
 		if err := events.Metrics(m); err != nil {
 			return nil, err
 		}
-		if !t.evaluating && t.totals.Batches%int64(max(1, t.spec.ResumeEvery)) == 0 {
+		if !t.evaluating && !t.done() && t.totals.Batches%int64(max(1, t.spec.ResumeEvery)) == 0 {
 			if err := events.Mark(t.mark()); err != nil {
 				return nil, err
 			}
 		}
 	}
+}
+
+// done says that no group follows, as far as that is known: what would be a
+// resume point is the result, which is written next.
+func (t *Trainer) done() bool {
+	all := t.groupsPerEpoch * int64(t.spec.Epochs)
+	return all > 0 && t.at.Position >= all
 }
 
 // settle keeps the baseline that the first groups decided, and warns when they
@@ -148,7 +155,7 @@ func (t *Trainer) settle(baseline string, events Events) error {
 }
 
 func (t *Trainer) result() (*Result, error) {
-	r := &Result{Updates: t.totals.Updates, Samples: t.totals.Samples, Tokens: t.totals.Tokens, Report: t.totals.report()}
+	r := &Result{Updates: t.totals.Updates, Samples: t.totals.Samples, Tokens: t.totals.Tokens, Report: t.totals.report(), Mark: t.mark()}
 	if t.totals.Signal > 0 || t.evaluating {
 		return r, nil
 	}
