@@ -23,7 +23,7 @@ func init() {
 		best.dot = func(a, b []float32) float32 { return 0 }
 	case "bfloat16 dies":
 		dies := avx512BF16
-		dies.strip = func([]float32, int, []uint16, int, []uint16, int, int, int, int, bool) { illegal() }
+		dies.strip = func([]float32, int, []uint16, int, []uint16, int, int, int, int, bool, ahead) { illegal() }
 		avx512BF16Table.bf16 = &dies
 	case "bfloat16 is wrong":
 		wrong := avx512BF16
