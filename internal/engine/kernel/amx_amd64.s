@@ -6,9 +6,6 @@
 // 16 and columns past 16 may be missing; the configuration says how many there
 // are, and the variants leave out the tiles that do not exist.
 //
-// Of b, which streams by, nothing is kept in the first-level cache: the rows of a
-// are to stay there from panel to panel.
-//
 // The configuration is loaded and released here: a goroutine may run on another
 // thread at its next call. Assembly is never preempted, and a signal's frame
 // keeps the tiles.
@@ -26,6 +23,18 @@
 #define AHEAD(at) \
 	PREFETCHT1 at(R8); \
 	PREFETCHT1 (at+64)(R8)
+
+// NEAR fetches 8 lines of the block after the next into the first-level cache: a
+// core that shares its caches with a busy neighbour waits for them otherwise.
+#define NEAR(at) \
+	PREFETCHT0 (at+4096)(R10); \
+	PREFETCHT0 (at+4160)(R10); \
+	PREFETCHT0 (at+4224)(R10); \
+	PREFETCHT0 (at+4288)(R10); \
+	PREFETCHT0 (at+4352)(R10); \
+	PREFETCHT0 (at+4416)(R10); \
+	PREFETCHT0 (at+4480)(R10); \
+	PREFETCHT0 (at+4544)(R10)
 
 #define PANEL(name, fresh, begin, block, load, zero, products, store) \
 name: \
@@ -87,10 +96,10 @@ block: \
 #define STORE_2x1 STORE_C0; STORE_C2
 #define STORE_2x2 STORE_C0; STORE_C1; STORE_C2; STORE_C3
 
-#define PRODUCTS_1x1 LOAD_A0; LOAD_B0; MULTIPLY0; AHEAD(0); AHEAD(128); AHEAD(256); AHEAD(384)
-#define PRODUCTS_1x2 LOAD_A0; LOAD_B0; MULTIPLY0; AHEAD(0); AHEAD(128); LOAD_B1; MULTIPLY1; AHEAD(256); AHEAD(384)
-#define PRODUCTS_2x1 LOAD_B0; LOAD_A0; MULTIPLY0; AHEAD(0); AHEAD(128); LOAD_A1; MULTIPLY2; AHEAD(256); AHEAD(384)
-#define PRODUCTS_2x2 LOAD_A0; LOAD_B0; MULTIPLY0; AHEAD(0); LOAD_B1; MULTIPLY1; AHEAD(128); LOAD_A1; MULTIPLY2; AHEAD(256); MULTIPLY3; AHEAD(384)
+#define PRODUCTS_1x1 LOAD_A0; LOAD_B0; MULTIPLY0; AHEAD(0); NEAR(0); AHEAD(128); NEAR(512); AHEAD(256); NEAR(1024); AHEAD(384); NEAR(1536)
+#define PRODUCTS_1x2 LOAD_A0; LOAD_B0; MULTIPLY0; AHEAD(0); NEAR(0); AHEAD(128); NEAR(512); LOAD_B1; MULTIPLY1; AHEAD(256); NEAR(1024); AHEAD(384); NEAR(1536)
+#define PRODUCTS_2x1 LOAD_B0; LOAD_A0; MULTIPLY0; AHEAD(0); NEAR(0); AHEAD(128); NEAR(512); LOAD_A1; MULTIPLY2; AHEAD(256); NEAR(1024); AHEAD(384); NEAR(1536)
+#define PRODUCTS_2x2 LOAD_A0; LOAD_B0; MULTIPLY0; AHEAD(0); NEAR(0); LOAD_B1; MULTIPLY1; AHEAD(128); NEAR(512); LOAD_A1; MULTIPLY2; AHEAD(256); NEAR(1024); MULTIPLY3; AHEAD(384); NEAR(1536)
 
 // func tiles(c *float32, ldc int, a *uint16, lda int, b *uint16, apart, blocks, panels int, config *tileConfig, shape int, acc bool, ahead *uint16, aheadBlock, aheadPanel int)
 // Distances are in bytes; blocks and panels are at least one. shape: bit 0 =

@@ -46,7 +46,7 @@ func TestTilesEmulated(t *testing.T) {
 	if err != nil || !status.Exited() || status.ExitStatus() != 0 {
 		t.Fatalf("%v, status %v\n%s", err, status, out.String())
 	}
-	for _, name := range []string{"ldtilecfg", "tilerelease", "tilezero", "tileloadd", "tileloaddt1", "tilestored", "tdpbf16ps"} {
+	for _, name := range []string{"ldtilecfg", "tilerelease", "tilezero", "tileloadd", "tilestored", "tdpbf16ps"} {
 		if !hasAMX() && e.done[name] == 0 {
 			t.Errorf("no %s was met: nothing is shown", name)
 		}
@@ -244,8 +244,6 @@ func decodeTile(code []byte, regs *syscall.PtraceRegs) (tileInstruction, error) 
 		in.name = "tilezero"
 	case opcode == 0x4b && mod != 3 && prefix == 3:
 		in.name = "tileloadd"
-	case opcode == 0x4b && mod != 3 && prefix == 1:
-		in.name = "tileloaddt1"
 	case opcode == 0x4b && mod != 3 && prefix == 2:
 		in.name = "tilestored"
 	case opcode == 0x5c && mod == 3 && prefix == 2:
@@ -271,7 +269,7 @@ func (e *emulator) execute(in tileInstruction, t *tileState) error {
 		*t = tileState{}
 	case "tilezero":
 		t.data[in.reg] = [16][64]byte{}
-	case "tileloadd", "tileloaddt1":
+	case "tileloadd":
 		t.data[in.reg] = [16][64]byte{}
 		for r := range t.rows[in.reg] {
 			if _, err := e.mem.ReadAt(t.data[in.reg][r][:t.rowBytes[in.reg]], int64(in.address+uint64(r)*in.stride)); err != nil {
