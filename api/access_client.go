@@ -50,9 +50,10 @@ func (c *Client) UpdateQuota(ctx context.Context, account, id string, q *Quota) 
 	return patch[Quota](ctx, c, path(account, "quotas", id), q)
 }
 
-// UpdateUser changes name, address and role of a user.
-func (c *Client) UpdateUser(ctx context.Context, account, id string, u *User) (*User, error) {
-	return patch[User](ctx, c, path(account, "users", id), u)
+// UpdateUser changes the named fields of a user: displayName, email, role,
+// permissionPreset.
+func (c *Client) UpdateUser(ctx context.Context, account, id string, u *User, fields ...string) (*User, error) {
+	return patchMasked(ctx, c, path(account, "users", id), fields, u)
 }
 
 // RotateAPIKey makes the successor of a key; the answer is the only one that

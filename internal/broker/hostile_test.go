@@ -217,6 +217,14 @@ func TestHostileEngine(t *testing.T) {
 			e.send(t, wire.Progress{Stage: wire.StageWrite})
 			<-e.killed
 		}, rft.KindInternal, "the engine broke the protocol: unexpected-message"},
+		{"a resume point that cannot be", func(t *testing.T, e *peer) {
+			e.input(t)
+			e.send(t, wire.Progress{Stage: wire.StageWrite})
+			for _, name := range []string{"adapter", "optimizer", "adapter-config"} {
+				e.stream(t, name, 10)
+			}
+			e.send(t, done(t, wire.TrainDone{Mark: &wire.Mark{Update: 1, Position: -1}}))
+		}, rft.KindInternal, "the engine reported a resume point that cannot be"},
 		{"a result of another kind", func(t *testing.T, e *peer) {
 			e.send(t, wire.Done{Result: json.RawMessage(`[]`)})
 		}, rft.KindInternal, "the engine's result does not decode"},

@@ -98,6 +98,9 @@ func (c *Child) Train(ctx context.Context, in TrainInput, sink TrainSink) (wire.
 	}
 	state, ok := t.take()
 	err := checkCanary(done.Canary, in.Task.Canary)
+	if m := done.Mark; m != nil && (m.Update < 0 || m.Position < 0) {
+		err = rft.Errorf(rft.KindInternal, "the engine reported a resume point that cannot be")
+	}
 	if !ok {
 		err = rft.Errorf(rft.KindInternal, "the engine finished without sending the adapter")
 	}

@@ -38,11 +38,12 @@ type Catalog struct {
 	bases     *Bases
 	residents *residents
 	signing   *provenance.Keys
+	promoting chan struct{} // has room for the promotion that goes on
 }
 
 // New returns a catalog over its three places.
 func New(db *store.DB, vault *Vault, bases *Bases) *Catalog {
-	return &Catalog{db: db, vault: vault, bases: bases, residents: newResidents(vault), signing: provenance.NewKeys(db, vault.host())}
+	return &Catalog{db: db, vault: vault, bases: bases, residents: newResidents(vault), signing: provenance.NewKeys(db, vault.host()), promoting: make(chan struct{}, 1)}
 }
 
 // Vault is the store of sealed artefacts.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/provenance"
+	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
 )
 
@@ -26,6 +27,12 @@ type Promotion struct {
 // signed with what the signed record of the old one says. Both live and go by
 // themselves.
 func (c *Catalog) Promote(ctx context.Context, from store.Model, p Promotion, act store.Act) (store.Model, error) {
+	select { // one at a time: each holds a checkpoint in memory
+	case c.promoting <- struct{}{}:
+		defer func() { <-c.promoting }()
+	case <-ctx.Done():
+		return store.Model{}, rft.Wrap(rft.KindCancelled, ctx.Err(), "the request was cancelled")
+	}
 	account, err := c.db.Account(ctx, from.Account)
 	if err != nil {
 		return store.Model{}, err
@@ -61,10 +68,11 @@ func (c *Catalog) Promote(ctx context.Context, from store.Model, p Promotion, ac
 	}
 	act.Detail["digest"], act.Detail["bundle"] = m.Digest, bundle
 	made, err := c.db.AddModel(ctx, m, []string{base.UID}, act)
-	if err != nil {
+	switch rft.KindOf(err) {
+	case rft.KindAlreadyExists, rft.KindNotFound, rft.KindFailedPrecondition: // refused within the transaction: no row names these files
 		return undo(err)
 	}
-	return made, nil
+	return made, err // an error of any other kind does not say how the transaction ended
 }
 
 // copyCheckpoint seals the files of from for m, and begins the record.

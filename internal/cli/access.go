@@ -56,7 +56,7 @@ func (c *userRoleCmd) Run(a *app) error {
 	if err != nil {
 		return err
 	}
-	u, err := client.UpdateUser(a.ctx, account, c.ID, &api.User{Role: c.Role, PermissionPreset: c.Preset})
+	u, err := client.UpdateUser(a.ctx, account, c.ID, &api.User{Role: c.Role, PermissionPreset: c.Preset}, "role", "permissionPreset")
 	if err != nil {
 		return err
 	}
@@ -80,18 +80,20 @@ type userUpdateCmd struct {
 	Name  string `aliases:"display-name" help:"The new name."`
 }
 
-// Run implements a command. A user's role goes with every update, so the one that
-// is there is sent again.
+// Run implements a command.
 func (c *userUpdateCmd) Run(a *app) error {
-	if c.Email == "" && c.Name == "" {
+	var fields []string
+	if c.Email != "" {
+		fields = append(fields, "email")
+	}
+	if c.Name != "" {
+		fields = append(fields, "displayName")
+	}
+	if len(fields) == 0 {
 		return rft.FieldErrorf("email", "nothing to change: give --email or --name")
 	}
 	return showing(a, "ID", c.ID, rft.Users, func(client *api.Client, account, id string) (*api.User, error) {
-		u, err := client.GetUser(a.ctx, account, id)
-		if err != nil {
-			return nil, err
-		}
-		return client.UpdateUser(a.ctx, account, id, &api.User{Role: u.Role, PermissionPreset: u.PermissionPreset, Email: c.Email, DisplayName: c.Name})
+		return client.UpdateUser(a.ctx, account, id, &api.User{Email: c.Email, DisplayName: c.Name}, fields...)
 	})
 }
 

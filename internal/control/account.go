@@ -170,7 +170,7 @@ func (c *Control) UpdateUser(ctx context.Context, who Caller, account, id string
 		return nil, rft.Errorf(rft.KindFailedPrecondition, "%s is you: let another admin change your role", name)
 	}
 	row := store.User{Account: account, ID: id, DisplayName: u.DisplayName, Email: u.Email, Role: string(role), PermissionPreset: u.PermissionPreset}
-	made, err := c.DB.UpdateUser(ctx, row, who.act("UpdateUser", name, "role", string(role), "permissionPreset", u.PermissionPreset, "roleBefore", old.Role))
+	made, err := c.DB.UpdateUser(ctx, row, old, who.act("UpdateUser", name, "role", string(role), "permissionPreset", u.PermissionPreset, "roleBefore", old.Role))
 	if err != nil {
 		return nil, err
 	}

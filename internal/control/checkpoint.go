@@ -98,6 +98,9 @@ func (c *Control) PromoteCheckpoint(ctx context.Context, who Caller, of rft.Coll
 	if err != nil {
 		return nil, err
 	}
+	if err := c.checkStorage(ctx, who); err != nil {
+		return nil, err
+	}
 	name := res.Name + checkpointsOf + checkpoint
 	from, err := c.promotable(ctx, j, name, checkpoint)
 	if err != nil {

@@ -93,6 +93,9 @@ func (c *Control) CreateModel(ctx context.Context, who Caller, account string, r
 		if err := c.Files.check("model.firekeep.source", source); err != nil {
 			return nil, err
 		}
+		if err := c.checkQuotas(ctx, who); err != nil {
+			return nil, err
+		}
 	}
 	n := catalog.NewImport{Account: account, ID: r.ModelID, DisplayName: m.DisplayName, Description: m.Description, Source: source, CreatedBy: who.Name,
 		// What the operator's account holds is there for every account.

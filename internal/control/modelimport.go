@@ -25,6 +25,9 @@ func (c *Control) ImportModel(ctx context.Context, who Caller, account, id strin
 	if err != nil {
 		return nil, err
 	}
+	if err := c.checkQuotas(ctx, who); err != nil {
+		return nil, err
+	}
 	j, err := c.Catalog.ImportFrom(ctx, m, source, who.act("ImportModel", name, "source", source))
 	if err != nil {
 		return nil, err

@@ -262,10 +262,19 @@ func TestQuotas(t *testing.T) {
 	if s := f.status("main/ann", "PATCH", q, `{"value":1}`); s != 403 {
 		t.Errorf("a user changed a quota: %d", s)
 	}
+	as[api.Model](t, f, "main/admin", "POST", "/v1/accounts/main/models", `{"modelId":"waiting"}`)
 	as[api.Dataset](t, f, "main/admin", "POST", "/v1/accounts/main/datasets", `{"datasetId":"d","dataset":{"externalUrl":"s3://bucket/rows.jsonl"}}`) // one queued job
 	status, h, text := f.do("main/admin", "POST", "/v1/accounts/main/rlorTrainerJobs", `{"dataset":"d","trainingConfig":{"baseModel":"base"}}`)
 	if status != 429 || h.Get("Retry-After") != "30" || !strings.Contains(text, "queued-jobs") {
 		t.Errorf("%d %v %s", status, h, text)
+	}
+	for path, body := range map[string]string{
+		"models":                `{"modelId":"m","model":{"firekeep":{"source":"s3://bucket/m/"}}}`,
+		"models/waiting:import": `{"awsS3Source":{"s3Bucket":"bucket"}}`,
+	} {
+		if status, _, text := f.do("main/admin", "POST", "/v1/accounts/main/"+path, body); status != 429 || !strings.Contains(text, "queued-jobs") {
+			t.Errorf("%s: %d %s", path, status, text)
+		}
 	}
 	if l := as[api.QuotaList](t, f, "main/admin", "GET", "/v1/accounts/main/quotas", ""); len(l.Quotas) != 4 || l.Quotas[1].Usage != 1 {
 		t.Errorf("%+v", l)

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/seal"
 	"github.com/firekeep/firekeep/internal/store"
 )
@@ -192,6 +193,13 @@ func TestPromoteRefuses(t *testing.T) {
 		if status, _, text := f.do("main/ann", "POST", "/v1/accounts/main/"+c.path, c.body); status != c.status || !strings.Contains(text, c.contains) {
 			t.Errorf("%s %s: %d %s", c.path, c.body, status, text)
 		}
+	}
+	big := store.Model{UID: "big", Account: "main", ID: "big", Kind: store.KindBase, State: store.StateReady, Size: 10}
+	_, err = f.db.AddModel(ctx, big, nil, store.Act{})
+	must(t, err)
+	as[api.Quota](t, f, "operator", "PATCH", "/v1/accounts/main/quotas/storage-bytes", `{"maxValue":10}`)
+	if status, _, text := f.do("main/ann", "POST", "/v1/accounts/main/rlorTrainerJobs/j/checkpoints/u:promote", `{"outputModel":"o","baseModel":"base"}`); status != 429 || !strings.Contains(text, "storage-bytes") {
+		t.Errorf("with a full store: %d %s", status, text)
 	}
 }
 

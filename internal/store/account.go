@@ -95,12 +95,16 @@ func (db *DB) User(ctx context.Context, account, id string) (u User, err error) 
 	return u, err
 }
 
-// UpdateUser changes display name, email, role and preset of a user.
-func (db *DB) UpdateUser(ctx context.Context, u User, act Act) (User, error) {
+// UpdateUser changes display name, email, role and preset of a user, unless somebody
+// else changed the role since seen was read: a change of a name would give it back.
+func (db *DB) UpdateUser(ctx context.Context, u, seen User, act Act) (User, error) {
 	err := db.write(ctx, func(t *tx) error {
 		old, ok, err := users.one(ctx, t, "account = ? AND id = ?", u.Account, u.ID)
 		if err := found(ok, err, userName(u.Account, u.ID)); err != nil {
 			return err
+		}
+		if old.Role != seen.Role || old.PermissionPreset != seen.PermissionPreset {
+			return rft.Errorf(rft.KindAborted, "%s got another role meanwhile; read it again and repeat the change", userName(u.Account, u.ID))
 		}
 		old.DisplayName, old.Email, old.Role, old.PermissionPreset, old.Updated = u.DisplayName, u.Email, u.Role, u.PermissionPreset, t.now
 		u = old

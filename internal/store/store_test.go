@@ -46,6 +46,18 @@ func TestAccountsUsersKeys(t *testing.T) {
 		if !reflect.DeepEqual(got, u) {
 			t.Errorf("read back %+v, wrote %+v", got, u)
 		}
+		renamed := u
+		renamed.DisplayName = "Ann"
+		renamed = must(db.UpdateUser(ctx, renamed, u, act))
+		demoted := renamed
+		demoted.Role = "user"
+		must(db.UpdateUser(ctx, demoted, renamed, act))
+		renamed.DisplayName = "Anna" // by somebody who read her as an admin
+		_, err = db.UpdateUser(ctx, renamed, u, act)
+		wantKind(t, err, rft.KindAborted)
+		if now := must(db.User(ctx, "main", "ann")); now.Role != "user" || now.DisplayName != "Ann" {
+			t.Errorf("a change of a name left %+v", now)
+		}
 		hash := []byte{0, 1, 255, '\'', '?'}
 		k := must(db.CreateAPIKey(ctx, store.APIKey{ID: "k1", Account: "main", User: "ann", Hash: hash, Prefix: "fk_k1", Expires: c.now().Add(time.Hour), Annotations: map[string]string{"a": "b"}}, act))
 		_, err = db.CreateAPIKey(ctx, store.APIKey{ID: "k2", Account: "main", User: "bob", Hash: []byte("x")}, act)

@@ -152,8 +152,13 @@ func (db *DB) ImportWaiting(ctx context.Context, uid, from string, job Job, act 
 		if err := found(ok, err, "model"); err != nil {
 			return err
 		}
-		if m.State != StateUploading {
+		switch { // from an upload, the model may be done by now; an import asks for this place and no other
+		case m.State != StateUploading && from == "":
 			return nil
+		case m.State != StateUploading:
+			return rft.Errorf(rft.KindFailedPrecondition, "%s takes no import: it is %s", m.Name(), m.State)
+		case from != "" && m.ImportedFrom != "" && m.ImportedFrom != from:
+			return rft.Errorf(rft.KindFailedPrecondition, "%s is imported from %s", m.Name(), m.ImportedFrom)
 		}
 		if now, going, err := jobs.one(ctx, t, "account = ? AND kind = ? AND output_model = ? AND completed = 0", m.Account, string(JobImport), m.Name()); err != nil || going {
 			job = now
