@@ -8,11 +8,6 @@ import (
 	"strings"
 )
 
-func patch[T any](ctx context.Context, c *Client, path string, in any) (*T, error) {
-	out := new(T)
-	return out, c.call(ctx, "PATCH", path, nil, in, out)
-}
-
 // ListAccounts lists the accounts that the key may see: its own, or every tenant
 // for the operator's.
 func (c *Client) ListAccounts(ctx context.Context, o ListOptions) (*AccountList, error) {
@@ -47,7 +42,7 @@ func (c *Client) ListQuotas(ctx context.Context, account string) (*QuotaList, er
 
 // UpdateQuota changes a limit of an account.
 func (c *Client) UpdateQuota(ctx context.Context, account, id string, q *Quota) (*Quota, error) {
-	return patch[Quota](ctx, c, path(account, "quotas", id), q)
+	return patchMasked(ctx, c, path(account, "quotas", id), nil, q)
 }
 
 // UpdateUser changes the named fields of a user: displayName, email, role,

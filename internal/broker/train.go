@@ -98,7 +98,7 @@ func (c *Child) Train(ctx context.Context, in TrainInput, sink TrainSink) (wire.
 	}
 	state, ok := t.take()
 	err := checkCanary(done.Canary, in.Task.Canary)
-	if m := done.Mark; m != nil && (m.Update < 0 || m.Position < 0) {
+	if m := done.Mark; m != nil && !possible(*m) {
 		err = rft.Errorf(rft.KindInternal, "the engine reported a resume point that cannot be")
 	}
 	if !ok {
@@ -153,7 +153,7 @@ func (t *training) handle(m any) error {
 		return t.readBlob(m)
 	case wire.Mark:
 		state, ok := t.take()
-		if !ok || t.final || m.Update < 0 || m.Position < 0 {
+		if !ok || t.final || !possible(m) {
 			return unexpected(m)
 		}
 		return report2(t.sink.Mark, m, state)
@@ -170,6 +170,9 @@ func (t *training) handle(m any) error {
 	}
 	return unexpected(m)
 }
+
+// possible reports whether there can be such a resume point.
+func possible(m wire.Mark) bool { return m.Update >= 0 && m.Position >= 0 }
 
 // begin is the beginning of the result.
 func (t *training) begin() error {

@@ -70,17 +70,6 @@ func (c *Catalog) ImportUploaded(ctx context.Context, m store.Model, act store.A
 // ImportFrom queues the import of a model that waits for its files from where they
 // lie. It returns the job, or the one that is at it already.
 func (c *Catalog) ImportFrom(ctx context.Context, m store.Model, source string, act store.Act) (store.Job, error) {
-	files, err := c.db.UploadFiles(ctx, m.UID)
-	switch {
-	case err != nil:
-		return store.Job{}, err
-	case m.State != store.StateUploading:
-		return store.Job{}, rft.Errorf(rft.KindFailedPrecondition, "%s takes no import: it is %s; create a model without a source first", m.Name(), m.State)
-	case len(files) > 0:
-		return store.Job{}, rft.Errorf(rft.KindFailedPrecondition, "%s waits for an upload of %d files; delete it and create it anew to import it from elsewhere", m.Name(), len(files))
-	case m.ImportedFrom != "" && m.ImportedFrom != source:
-		return store.Job{}, rft.Errorf(rft.KindFailedPrecondition, "%s is imported from %s; delete it and create it anew to import it from elsewhere", m.Name(), m.ImportedFrom)
-	}
 	return c.importWaiting(ctx, m, source, source, act)
 }
 

@@ -40,6 +40,23 @@ var (
 	}}
 )
 
+// metrics reads the metrics of a job behind an update. On an error they are those
+// that were read before it.
+func (of jobNoun) metrics(ctx context.Context, c *api.Client, account, id string, after int64) ([]api.StepMetrics, error) {
+	all := []api.StepMetrics{}
+	for {
+		page, err := c.JobMetrics(ctx, account, string(of.collection), id, after)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, page.Metrics...)
+		if page.NextPageToken == "" || len(page.Metrics) == 0 {
+			return all, nil
+		}
+		after = page.Metrics[len(page.Metrics)-1].Update
+	}
+}
+
 type (
 	stepMetricsCmd struct {
 		ID string `arg:"" help:"The step." complete:"steps"`
@@ -81,17 +98,9 @@ func (a *app) metrics(of jobNoun, ref string, f metricsFlags, plotted ...series)
 	if err != nil {
 		return err
 	}
-	metrics := []api.StepMetrics{}
-	for after := f.After; ; {
-		l, err := client.JobMetrics(a.ctx, account, string(of.collection), id, after)
-		if err != nil {
-			return err
-		}
-		metrics = append(metrics, l.Metrics...)
-		if len(l.Metrics) == 0 {
-			break
-		}
-		after = l.Metrics[len(l.Metrics)-1].Update
+	metrics, err := of.metrics(a.ctx, client, account, id, f.After)
+	if err != nil {
+		return err
 	}
 	if f.Plot {
 		return f.draw(a, metrics, plotted...)

@@ -134,18 +134,13 @@ func (l *jobLog) read() (entries []logEntry, ended bool, err error) {
 			break
 		}
 	}
-	for {
-		page, err := l.client.JobMetrics(l.a.ctx, l.account, string(l.of.collection), l.id, l.update)
-		if err != nil {
-			return entries, false, err
-		}
-		for i, m := range page.Metrics {
-			l.update = max(l.update, m.Update)
-			entries = append(entries, logEntry{Time: m.Time, Type: "metrics", Update: m.Update, Metrics: &page.Metrics[i]})
-		}
-		if page.NextPageToken == "" || len(page.Metrics) == 0 {
-			break
-		}
+	metrics, err := l.of.metrics(l.a.ctx, l.client, l.account, l.id, l.update)
+	for i, m := range metrics {
+		l.update = max(l.update, m.Update)
+		entries = append(entries, logEntry{Time: m.Time, Type: "metrics", Update: m.Update, Metrics: &metrics[i]})
+	}
+	if err != nil {
+		return entries, false, err
 	}
 	slices.SortStableFunc(entries, func(x, y logEntry) int { return cmp.Compare(x.Time.UnixNano(), y.Time.UnixNano()) })
 	return entries, state.Terminal(), nil

@@ -143,6 +143,23 @@ func (db *DB) ForgetFiles(ctx context.Context, owner string) (all []UploadFile, 
 	return all, err
 }
 
+// checkImport refuses to bring the files of a model in from a place when they come,
+// or came, from elsewhere.
+func (t *tx) checkImport(ctx context.Context, m Model, from string) error {
+	files, err := uploadFiles.all(ctx, t, "WHERE owner = ?", m.UID)
+	switch {
+	case err != nil:
+		return err
+	case m.State != StateUploading:
+		return rft.Errorf(rft.KindFailedPrecondition, "%s takes no import: it is %s; create a model without a source first", m.Name(), m.State)
+	case len(files) > 0:
+		return rft.Errorf(rft.KindFailedPrecondition, "%s waits for an upload of %d files; delete it and create it anew to import it from elsewhere", m.Name(), len(files))
+	case m.ImportedFrom != "" && m.ImportedFrom != from:
+		return rft.Errorf(rft.KindFailedPrecondition, "%s is imported from %s; delete it and create it anew to import it from elsewhere", m.Name(), m.ImportedFrom)
+	}
+	return nil
+}
+
 // ImportWaiting queues the import of a model that waits for its files, unless one
 // goes on already, and returns the job. Earlier failures are forgotten. from is what
 // the model shows of where it came from, "" = an upload.
@@ -152,13 +169,12 @@ func (db *DB) ImportWaiting(ctx context.Context, uid, from string, job Job, act 
 		if err := found(ok, err, "model"); err != nil {
 			return err
 		}
-		switch { // from an upload, the model may be done by now; an import asks for this place and no other
-		case m.State != StateUploading && from == "":
+		if from != "" {
+			if err := t.checkImport(ctx, m, from); err != nil {
+				return err
+			}
+		} else if m.State != StateUploading { // its upload was imported meanwhile
 			return nil
-		case m.State != StateUploading:
-			return rft.Errorf(rft.KindFailedPrecondition, "%s takes no import: it is %s", m.Name(), m.State)
-		case from != "" && m.ImportedFrom != "" && m.ImportedFrom != from:
-			return rft.Errorf(rft.KindFailedPrecondition, "%s is imported from %s", m.Name(), m.ImportedFrom)
 		}
 		if now, going, err := jobs.one(ctx, t, "account = ? AND kind = ? AND output_model = ? AND completed = 0", m.Account, string(JobImport), m.Name()); err != nil || going {
 			job = now
