@@ -23,7 +23,12 @@ import (
 // program comes as a descriptor, as at LevelProcess.
 type gvisor struct{ runsc string }
 
-func newGVisor(path string) *gvisor { return &gvisor{runsc: path} }
+func newGVisor(path string) *gvisor {
+	if path != "" {
+		sweepBundles()
+	}
+	return &gvisor{runsc: path}
+}
 
 // gvisorInitName is argv[0] of the process that becomes runsc.
 const gvisorInitName = "firekeep-gvisor-init"
@@ -83,14 +88,14 @@ func (g *gvisor) start(ctx context.Context, s Spec, groups *cgroups) (Process, e
 		return nil, rft.Wrap(rft.KindCancelled, err, "sandbox: start of %s cancelled", s.Name)
 	}
 	limits := s.Limits.orDefault()
-	dir, err := writeBundle(bundleOf(s, limits))
+	folder, err := writeBundle(bundleOf(s, limits))
 	if err != nil {
 		return nil, rft.Wrap(rft.KindInternal, err, "sandbox: gvisor: the bundle cannot be written")
 	}
-	p := &gvisorProcess{process: process{done: make(chan struct{})}, dir: dir}
+	p := &gvisorProcess{process: process{done: make(chan struct{})}, folder: folder}
 	orders, err := g.spawn(s, p)
 	if err != nil {
-		_ = os.RemoveAll(dir)
+		folder.remove()
 		return nil, err
 	}
 	group, layers := groups.enter(s.Name, p.proc.Pid, limits.bounded())
@@ -106,7 +111,7 @@ func (g *gvisor) start(ctx context.Context, s Spec, groups *cgroups) (Process, e
 		p.Wait()
 		return nil, err
 	}
-	err = json.NewEncoder(orders).Encode(runscOrder{Path: g.runsc, Args: g.args(dir, len(s.Files))})
+	err = json.NewEncoder(orders).Encode(runscOrder{Path: g.runsc, Args: g.args(folder.dir, len(s.Files))})
 	if closed := orders.Close(); err == nil {
 		err = closed
 	}
@@ -133,23 +138,25 @@ func missing(required []string, layers []Layer) error {
 	return nil
 }
 
-func writeBundle(b bundle) (dir string, err error) {
-	if dir, err = os.MkdirTemp("", "firekeep-gvisor-"); err != nil {
-		return "", err
+func writeBundle(b bundle) (*bundleFolder, error) {
+	folder, err := newBundleFolder()
+	if err != nil {
+		return nil, err
 	}
 	config, err := json.Marshal(b)
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "config.json"), config, 0o600)
+		err = os.WriteFile(filepath.Join(folder.dir, "config.json"), config, 0o600)
 	}
 	for _, sub := range []string{"root", "state"} {
 		if err == nil {
-			err = os.Mkdir(filepath.Join(dir, sub), 0o700)
+			err = os.Mkdir(filepath.Join(folder.dir, sub), 0o700)
 		}
 	}
 	if err != nil {
-		_ = os.RemoveAll(dir)
+		folder.remove()
+		return nil, err
 	}
-	return dir, err
+	return folder, nil
 }
 
 // args are runsc's: descriptors 3 to 3+files-1 are the child's, the one after
@@ -213,7 +220,7 @@ func gvisorInit(files int) {
 // gvisorProcess is a process whose end frees the bundle too.
 type gvisorProcess struct {
 	process
-	dir string
+	folder *bundleFolder
 }
 
 // Wait implements Process.
@@ -228,7 +235,7 @@ func (p *gvisorProcess) Wait() Exit {
 		}
 		p.exit.OOM = p.group.outOfMemory()
 		p.group.removeWhenEmpty()
-		_ = os.RemoveAll(p.dir)
+		p.folder.remove()
 	})
 	<-p.done
 	return p.exit

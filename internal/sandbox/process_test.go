@@ -288,7 +288,10 @@ func TestProgramIsSealed(t *testing.T) {
 	}
 }
 
-const parentMode = "parent-of-a-child"
+const (
+	parentMode  = "parent-of-a-child"
+	parentLevel = "FIREKEEP_TEST_LEVEL" // of its child
+)
 
 // parent starts a child, prints its pid and waits to be killed.
 func parent() {
@@ -297,7 +300,11 @@ func parent() {
 		fmt.Println(err)
 		os.Exit(1)
 	}
-	p, err := product().Start(context.Background(), sandbox.Spec{Name: "orphan", Program: probe, Args: []string{"probe", "spin"}})
+	l, level := product(), sandbox.Level(os.Getenv(parentLevel))
+	if level == sandbox.LevelGVisor {
+		l = sandbox.NewWith(sandbox.Options{GVisor: gvisorPath})
+	}
+	p, err := l.Start(context.Background(), sandbox.Spec{Name: "orphan", Program: probe, Args: []string{"probe", "spin"}, Level: level})
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
@@ -306,11 +313,12 @@ func parent() {
 	p.Wait() // longer than the test
 }
 
-// TestParentKilled kills a parent with SIGKILL; its child must go too, although
-// it computes and reads nothing.
-func TestParentKilled(t *testing.T) {
+// killParent starts a parent and kills it with SIGKILL; its child must go too,
+// although it computes and reads nothing.
+func killParent(t *testing.T, env ...string) {
+	t.Helper()
 	cmd := exec.Command("/proc/self/exe", parentMode)
-	cmd.Env = append(os.Environ(), "FIREKEEP_TEST_PROBE="+probePath)
+	cmd.Env = append(append(os.Environ(), "FIREKEEP_TEST_PROBE="+probePath), env...)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -345,6 +353,8 @@ func TestParentKilled(t *testing.T) {
 		t.Fatalf("the child lives on: %d, %v", n, err)
 	}
 }
+
+func TestParentKilled(t *testing.T) { killParent(t) }
 
 // TestAsNobody runs the tests of this package as an ordinary user.
 func TestAsNobody(t *testing.T) {
