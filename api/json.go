@@ -20,7 +20,7 @@ const maxDepth = 64
 
 // Unmarshal reads proto JSON into v: every object key of a struct may be
 // written in camelCase or snake_case, numbers may be strings, null leaves a
-// field alone and unknown keys are skipped. Keys of maps are kept as they are.
+// field alone but is no document, and unknown keys are skipped. Keys of maps are kept as they are.
 // An error names the field by its path and never quotes a value.
 func Unmarshal(data []byte, v any) error {
 	plain, err := canonical(data, v)
@@ -39,6 +39,9 @@ func canonical(data []byte, v any) ([]byte, error) {
 	t := reflect.TypeOf(v)
 	if t == nil || t.Kind() != reflect.Pointer {
 		return nil, fmt.Errorf("api: Unmarshal needs a pointer, got %T", v)
+	}
+	if bytes.Equal(bytes.TrimSpace(data), []byte("null")) {
+		return nil, &JSONError{Reason: "want an object"}
 	}
 	n := normaliser{dec: json.NewDecoder(bytes.NewReader(data))}
 	n.dec.UseNumber()

@@ -68,6 +68,7 @@ func TestUnmarshalErrors(t *testing.T) {
 		{`{"state":`, "state: not valid JSON"},
 		{`{} {}`, "request body: more than one JSON value"},
 		{`[]`, "request body: want an object"},
+		{`null`, "request body: want an object"},
 		{`{"firekeep":{"annotations":` + strings.Repeat(`{"a":`, 5) + `1` + strings.Repeat(`}`, 5) + `}}`, "firekeep.annotations.a: want a string"},
 	} {
 		err := Unmarshal([]byte(c.in), new(RlorTrainerJob))

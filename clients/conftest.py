@@ -28,6 +28,11 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
+def die_with_parent():
+    """A server ends with this process, also when it is killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
 class Server:
     """`firekeep serve` on a home of its own."""
 
@@ -44,7 +49,7 @@ class Server:
         out = open(self.log, "ab")
         self.process = subprocess.Popen(
             [os.environ.get("FIREKEEP_BINARY", ROOT / "bin/firekeep"), "serve", "--home", self.home, "--listen", f"127.0.0.1:{self.port}", *self.flags],
-            stdout=out, stderr=out, stdin=subprocess.DEVNULL, preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGKILL),
+            stdout=out, stderr=out, stdin=subprocess.DEVNULL, preexec_fn=die_with_parent,
         )
         for _ in range(600):
             assert self.process.poll() is None, self.log.read_text()[-4000:]

@@ -110,6 +110,37 @@ def test_supervised_job_of_plain_text(client, server):
     client.supervised_fine_tuning_jobs.delete(supervised_fine_tuning_job_id="sft-text")
 
 
+def test_supervised_job_warm_start(client, server):
+    """A second job goes on from the adapter of the first, and says so."""
+    jobs = client.supervised_fine_tuning_jobs
+    rows = "".join(json.dumps({"messages": [{"role": "user", "content": f"Q {i}"}, {"role": "assistant", "content": f"A {i}"}]}) + "\n" for i in range(8))
+    dataset(client, server, "warm-chats", rows)
+
+    def trained(job: str, **source) -> tuple[list[float], object]:
+        made = jobs.create(supervised_fine_tuning_job_id=job, dataset="warm-chats", output_model=f"{job}-out", epochs=4, learning_rate=1e-2, max_context_length=64, **source)
+        done = until(lambda: jobs.get(supervised_fine_tuning_job_id=job), "JOB_STATE_COMPLETED")
+        assert done.warm_start_from == made.warm_start_from
+        return [m["loss"] for m in client.get(f"/v1/{made.name}/metrics", cast_to=object)["metrics"]], done
+
+    cold, _ = trained("warm-1", base_model=BASE, lora_rank=4)
+    warm, done = trained("warm-2", warm_start_from="accounts/main/models/warm-1-out")
+    assert done.warm_start_from == "accounts/main/models/warm-1-out" and done.base_model in ("", None)
+    assert cold[-1] < cold[0] and warm[0] < cold[0] - 0.5 * (cold[0] - cold[-1]), (cold, warm)
+    m = model(client, "warm-2-out")
+    assert m.peft_details.base_model == BASE and m.peft_details.r == 4
+    for refused, why in (
+        ({"base_model": BASE, "warm_start_from": "accounts/main/models/warm-1-out"}, "'baseModel and warmStartFrom exclude"),
+        ({"warm_start_from": BASE}, "'warmStartFrom: "),
+        ({"warm_start_from": "accounts/main/models/warm-1-out", "lora_rank": 8}, "'loraRank: "),
+    ):
+        with pytest.raises(fireworks.BadRequestError, match=why):
+            jobs.create(supervised_fine_tuning_job_id="warm-3", dataset="warm-chats", output_model="warm-3-out", **refused)
+    with pytest.raises(fireworks.NotFoundError, match="models/none"):
+        jobs.create(supervised_fine_tuning_job_id="warm-3", dataset="warm-chats", output_model="warm-3-out", warm_start_from="accounts/main/models/none")
+    for job in ("warm-1", "warm-2"):
+        jobs.delete(supervised_fine_tuning_job_id=job)
+
+
 def test_preference_job(client, server):
     jobs = client.dpo_jobs
     rows = "".join(json.dumps({"input": {"messages": [{"role": "user", "content": f"Q {i}"}]}, "preferred_output": [{"role": "assistant", "content": "yes"}],

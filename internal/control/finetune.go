@@ -2,6 +2,8 @@ package control
 
 import (
 	"context"
+	"errors"
+	"strings"
 
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/rft"
@@ -47,7 +49,21 @@ func (c *Control) CreateSFTJob(ctx context.Context, who Caller, account, id stri
 			LearningRate: r.LearningRate, MaxContextLength: r.MaxContextLength, LoraRank: r.LoraRank, Epochs: r.Epochs, BatchSize: r.BatchSize, BatchSizeSamples: r.BatchSizeSamples,
 			GradAccumulation: r.GradAccumulation, WarmupSteps: r.WarmupSteps, WeightDecay: r.WeightDecay, Region: r.Region}}
 	j, err := c.submit(ctx, who, supervised, account, id, step, wrong)
-	return shown(wireSFT)(j, err)
+	return shown(wireSFT)(j, ofTopLevel(err))
+}
+
+// ofTopLevel names fields as a supervised job has them, whose training parameters
+// stand at the top.
+func ofTopLevel(err error) error {
+	const inside = "trainingConfig"
+	e, ok := errors.AsType[*rft.Error](err)
+	if !ok || !strings.HasPrefix(e.Field, inside+".") {
+		return err
+	}
+	flat := *e
+	flat.Field = strings.TrimPrefix(e.Field, inside+".")
+	flat.Message = strings.ReplaceAll(strings.TrimPrefix(e.Message, inside+": "), inside+".", "")
+	return &flat
 }
 
 // ResumeSFTJob takes a failed or cancelled supervised job up again.
