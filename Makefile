@@ -33,7 +33,7 @@ ENGINE_BIN := internal/sandbox/embedded/engine.bin
 STAGE_BIN  := internal/sandbox/embedded/stage.bin
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo test test-fast test-long soak bench bench-quick bench-security bench-api profile mutants lint licences vulncheck sbom airgap reproducible clean weights vocabularies doubles postgres strace qemu python-demo python-oracles python-moto python-bench python-clients
+.PHONY: all build demo test test-fast test-long soak bench bench-quick bench-security bench-api profile mutants lint licences vulncheck sbom airgap reproducible clean weights vocabularies doubles postgres strace shells qemu python-demo python-oracles python-moto python-bench python-clients
 all: build
 
 ## build: bin/firekeep, statically linked, the engine inside
@@ -48,7 +48,7 @@ demo: build weights python-demo $(CACHE)/bin/versitygw
 	$(PY) demo/demo.py
 
 ## test: everything, at the length of a coffee break
-test: build weights vocabularies doubles postgres strace qemu python-oracles python-moto python-clients
+test: build weights vocabularies doubles postgres strace shells qemu python-oracles python-moto python-clients
 	./scripts/test normal
 
 ## test-fast: Go tests without oracles and doubles, for the inner loop
@@ -56,7 +56,7 @@ test-fast: build
 	./scripts/test fast
 
 ## test-long: everything at full length; writes docs/verification.json
-test-long: build weights vocabularies doubles postgres strace qemu python-oracles python-moto python-clients
+test-long: build weights vocabularies doubles postgres strace shells qemu python-oracles python-moto python-clients
 	./scripts/test long
 
 ## soak: half an hour of mixed training and sampling, answers compared, memory flat
@@ -105,7 +105,7 @@ bench-api: build weights
 	$(PY) bench/api.py
 
 ## mutants: break the code on purpose; the tests must turn red
-mutants: weights vocabularies doubles postgres strace qemu python-oracles python-moto python-clients
+mutants: weights vocabularies doubles postgres strace shells qemu python-oracles python-moto python-clients
 	./scripts/mutants
 
 lint: licences vulncheck
@@ -195,6 +195,9 @@ postgres:
 
 strace:
 	./scripts/install-strace
+
+shells:
+	./scripts/install-shells
 
 qemu:
 	./scripts/install-qemu

@@ -49,9 +49,14 @@ compdef _firekeep firekeep
 	"fish": `# firekeep completion fish: firekeep completion fish | source
 function __firekeep_complete
   set -l words (commandline -opc) (commandline -ct)
-  firekeep __complete $words[2..-1] 2>/dev/null
+  set -l found (firekeep __complete $words[2..-1] 2>/dev/null)
+  if set -q found[1]
+    printf '%s\n' $found
+  else
+    __fish_complete_path (commandline -ct)
+  end
 end
-complete -c firekeep -a '(__firekeep_complete)'
+complete -c firekeep -f -a '(__firekeep_complete)'
 `,
 }
 
