@@ -40,6 +40,11 @@ func TestPromote(t *testing.T) {
 	if _, err := promote(unsigned, "unsigned"); rft.KindOf(err) != rft.KindFailedPrecondition {
 		t.Errorf("a checkpoint without a signature: %v", err)
 	}
+	foreign := from
+	foreign.Attestation, foreign.AttestationDigest = made.Attestation, made.AttestationDigest
+	if _, err := promote(foreign, "foreign"); err == nil {
+		t.Error("a checkpoint with the signature of another")
+	}
 
 	old, err := h.catalog.Checkpoint(t.Context(), from)
 	if err != nil {
