@@ -44,6 +44,13 @@ func Prepare(ctx context.Context, src *Source, w io.Writer, opt Options) (Info, 
 	if err != nil {
 		return Info{}, err
 	}
+	return c.write(ctx, src.Digest(), w, opt)
+}
+
+// write writes the prepared weights of c, which were made from what has the digest
+// source.
+func (c *checkpoint) write(ctx context.Context, source string, w io.Writer, opt Options) (Info, error) {
+	var err error
 	c.config.Name = opt.Name
 	if opt.Check != nil {
 		if err := opt.Check(c.tokenizer, c.template); err != nil {
@@ -52,7 +59,7 @@ func Prepare(ctx context.Context, src *Source, w io.Writer, opt Options) (Info, 
 	}
 	plan := tensorPlan(&c.config)
 	weights := make([]weight, len(plan))
-	info := Info{Config: c.config, Source: src.Digest(), HasChat: c.template != ""}
+	info := Info{Config: c.config, Source: source, HasChat: c.template != ""}
 	for i, e := range plan {
 		if weights[i], err = c.find(e); err != nil {
 			return Info{}, err

@@ -121,6 +121,15 @@ func ask(t testing.TB, answer any, command string, fields map[string]any) {
 // imported prepares and opens the model at path: a directory or a .gguf file.
 func imported(t testing.TB, path string) *model.Model {
 	t.Helper()
+	m, err := model.Open(prepared(t, path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func prepared(t testing.TB, path string) *tensorfile.Prepared {
+	t.Helper()
 	files := []string{path}
 	if info, err := os.Stat(path); err == nil && info.IsDir() {
 		files, _ = filepath.Glob(filepath.Join(path, "*"))
@@ -143,11 +152,7 @@ func imported(t testing.TB, path string) *model.Model {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := model.Open(p)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
+	return p
 }
 
 // aligned copies b to an address that OpenPrepared accepts, as a mapping has.

@@ -5,8 +5,10 @@ Samples are {"ids": [...], "scored": [0 or 1 ...], "reward": x, "logprobs": [...
 and go through the model one at a time, without padding or packing.
 """
 
+import copy
 import json
 import os
+import shutil
 import sys
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -177,6 +179,15 @@ def make_adapter(request):
     return {}
 
 
+def merge(request):
+    """The base with the adapter merged into it by PEFT, saved by transformers."""
+    peft = PeftModel.from_pretrained(copy.deepcopy(base(request["model"])), request["adapter"])
+    peft.merge_and_unload().save_pretrained(request["out"])
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(os.path.join(request["model"], name), request["out"])
+    return {}
+
+
 def logits(request):
     model, unload = adapted(request)
     with torch.no_grad():
@@ -297,7 +308,7 @@ def pairs(request):
     return {"losses": losses, "norms": norms, "margins": margins}
 
 
-COMMANDS = {f.__name__: f for f in (make_tiny, make_family, make_gguf, make_adapter, logits, gradients, train, pairs)}
+COMMANDS = {f.__name__: f for f in (make_tiny, make_family, make_gguf, make_adapter, merge, logits, gradients, train, pairs)}
 
 for line in sys.stdin:
     request = json.loads(line)
