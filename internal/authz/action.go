@@ -129,6 +129,11 @@ const (
 	CreateBatchJob Action = "batchInferenceJobs.create"
 	DeleteBatchJob Action = "batchInferenceJobs.delete"
 
+	ListMergeJobs  Action = "peftMergeJobs.list"
+	GetMergeJob    Action = "peftMergeJobs.get"
+	CreateMergeJob Action = "peftMergeJobs.create"
+	DeleteMergeJob Action = "peftMergeJobs.delete"
+
 	ListAuditLogs   Action = "auditLogs.list"   // and the log's head
 	ExportAuditLogs Action = "auditLogs.export" // and follow
 	// StepCredentials lists what was minted for a step, never the credentials.
@@ -313,6 +318,11 @@ var groups = map[Action][]Group{
 	GetBatchJob:    {Contribute},
 	CreateBatchJob: {Contribute},
 	DeleteBatchJob: {Manage, OwnWork},
+
+	ListMergeJobs:  {Contribute},
+	GetMergeJob:    {Contribute},
+	CreateMergeJob: {Manage},
+	DeleteMergeJob: {Manage, OwnWork},
 
 	ListAuditLogs:   {Administer, Operate},
 	ExportAuditLogs: {Administer, Operate},

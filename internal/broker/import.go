@@ -34,18 +34,41 @@ const (
 // that went to out; on an error out holds garbage.
 func (c *Child) Import(ctx context.Context, task wire.ImportTask, files iter.Seq2[File, error], out io.Writer) (wire.ImportDone, error) {
 	var read atomic.Int64
-	var size int64
-	digest := sha256.New()
 	s := &session{child: c, task: wire.Task{Kind: "import", Import: &task}}
 	s.feed = func(ctx context.Context) error {
 		return c.sendFiles(ctx, "model-file", files, &read)
 	}
+	return s.prepare(ctx, out, func() int64 { return preparedPerByte*read.Load() + preparedExtra })
+}
+
+// Merge writes the prepared weights of the child, with a LoRA merged into them, to
+// out as they come. As Import checks what comes, so does this.
+func (c *Child) Merge(ctx context.Context, task wire.MergeTask, config, adapter []byte, out io.Writer) (wire.ImportDone, error) {
+	if !c.can(wire.CapabilityMerge) {
+		return wire.ImportDone{}, rft.Errorf(rft.KindFailedPrecondition, "this engine cannot merge a LoRA into its base")
+	}
+	// Weights in float32 alone may get bfloat16 beside it, half as large again.
+	limit := 2*c.opt.Weights.Size + preparedExtra
+	s := &session{child: c, task: wire.Task{Kind: "merge", Merge: &task}}
+	s.feed = func(ctx context.Context) error {
+		if err := c.sendBytes(ctx, "adapter-config", config); err != nil {
+			return err
+		}
+		return c.sendBytes(ctx, "adapter", adapter)
+	}
+	return s.prepare(ctx, out, func() int64 { return limit })
+}
+
+// prepare runs a task that makes prepared weights, at most limit bytes.
+func (s *session) prepare(ctx context.Context, out io.Writer, limit func() int64) (wire.ImportDone, error) {
+	var size int64
+	digest := sha256.New()
 	s.handle = func(m any) error {
 		in, ok := m.(*wire.Inbound)
 		if !ok || in.Name != "prepared" || size > 0 {
 			return unexpected(m)
 		}
-		n, err := copyOut(io.MultiWriter(out, digest), in, func() int64 { return preparedPerByte*read.Load() + preparedExtra })
+		n, err := copyOut(io.MultiWriter(out, digest), in, limit)
 		size += n
 		return err
 	}

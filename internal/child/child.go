@@ -77,7 +77,7 @@ func Run(ctx context.Context, rw io.ReadWriteCloser, o Options) error {
 }
 
 func (w *worker) hello(build string) wire.Hello {
-	h := wire.Hello{Peer: "firekeep-engine", Build: build, Capabilities: []string{"probe", "import", "validate", "train", "sample", wire.CapabilityCanary}}
+	h := wire.Hello{Peer: "firekeep-engine", Build: build, Capabilities: []string{"probe", "import", "validate", "train", "sample", wire.CapabilityCanary, wire.CapabilityMerge}}
 	for _, l := range w.levels {
 		h.Levels = append(h.Levels, l.String())
 	}
@@ -161,6 +161,8 @@ func (w *worker) run(t wire.Task) (any, error) {
 		return w.probe()
 	case t.Kind == "import" && t.Import != nil:
 		return w.importModel(*t.Import)
+	case t.Kind == "merge" && t.Merge != nil && t.Weights != nil:
+		return w.merge(*t.Merge, *t.Weights)
 	case t.Kind == "validate" && t.Validate != nil:
 		return w.validate(*t.Validate)
 	case t.Kind == "train" && t.Train != nil && t.Weights != nil:

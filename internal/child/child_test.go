@@ -30,7 +30,7 @@ func broker(t *testing.T) (*wire.Conn, chan error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if hello.Level != "go" || hello.Build != "test" || len(hello.Capabilities) != 6 {
+	if hello.Level != "go" || hello.Build != "test" || len(hello.Capabilities) != 7 {
 		t.Fatalf("hello %+v", hello)
 	}
 	return c, ended
@@ -46,6 +46,8 @@ func TestTasksThatCannotBe(t *testing.T) {
 		"unknown kind":        {wire.Task{Kind: "dance"}, "bad-task"},
 		"kind without part":   {wire.Task{Kind: "import"}, "bad-task"},
 		"train without base":  {wire.Task{Kind: "train", Train: &wire.TrainTask{}}, "bad-task"},
+		"merge without base":  {wire.Task{Kind: "merge", Merge: &wire.MergeTask{}}, "bad-task"},
+		"merge of a stream":   {wire.Task{Kind: "merge", Merge: &wire.MergeTask{}, Weights: &wire.Weights{FD: 2, Size: 10}}, "bad-weights"},
 		"unknown level":       {wire.Task{Kind: "import", Import: &wire.ImportTask{}, Level: "avx1024"}, "kernel-level"},
 		"level of no machine": {wire.Task{Kind: "import", Import: &wire.ImportTask{}, Level: "avx2"}, "kernel-level"},
 		"unknown precision":   {wire.Task{Kind: "probe", Probe: &wire.ProbeTask{}, Precision: "int4"}, "precision"},

@@ -1,6 +1,9 @@
 package child
 
 import (
+	"context"
+	"io"
+
 	"github.com/firekeep/firekeep/internal/engine/tensorfile"
 	"github.com/firekeep/firekeep/internal/wire"
 )
@@ -11,11 +14,18 @@ func (w *worker) importModel(t wire.ImportTask) (any, error) {
 	if err := w.receiveFiles(src); err != nil {
 		return nil, err
 	}
+	return w.sendPrepared(func(ctx context.Context, out io.Writer) (tensorfile.Info, error) {
+		return tensorfile.Prepare(ctx, src, out, tensorfile.Options{Name: t.Name, Check: checkText, BFloat16: t.BFloat16})
+	})
+}
+
+// sendPrepared sends the prepared weights that write makes.
+func (w *worker) sendPrepared(write func(ctx context.Context, out io.Writer) (tensorfile.Info, error)) (any, error) {
 	out, err := w.conn.OpenStream(w.ctx, wire.Open{Name: "prepared", Size: -1})
 	if err != nil {
 		return nil, err
 	}
-	info, err := tensorfile.Prepare(w.ctx, src, out, tensorfile.Options{Name: t.Name, Check: checkText, BFloat16: t.BFloat16})
+	info, err := write(w.ctx, out)
 	if err != nil {
 		return nil, err
 	}

@@ -84,6 +84,11 @@ func (w *worker) prepared(t wire.Weights) (*tensorfile.Prepared, error) {
 		<-o.mapped
 		return o.prepared, o.err
 	}
+	if t.FD != 0 {
+		o := &opening{}
+		err := o.open(t)
+		return o.prepared, err
+	}
 	if err := checkWeights(t); err != nil {
 		return nil, err
 	}

@@ -49,6 +49,7 @@ type grammar struct {
 	SFT        sftCmd        `cmd:"" name:"sft" help:"Run supervised fine-tuning."`
 	DPO        dpoCmd        `cmd:"" name:"dpo" help:"Run preference optimisation: DPO and ORPO."`
 	Batch      batchCmd      `cmd:"" help:"Answer datasets of requests."`
+	Merge      mergeCmd      `cmd:"" help:"Merge LoRA checkpoints into the base models that they stand on."`
 	Deployment deploymentCmd `cmd:"" help:"Serve models under names of their own, and load checkpoints on them."`
 	Deployed   deployedCmd   `cmd:"" name:"deployed-model" help:"See and change what is loaded where."`
 	LoadLora   loadLoraCmd   `cmd:"" name:"load-lora" hidden:"" help:"As deployment load-lora."`

@@ -307,6 +307,9 @@ func resources(ctx context.Context, c *api.Client, account, what string) ([]stri
 	case "batch":
 		l, err := c.ListBatchJobs(ctx, account, o)
 		return ids(l, err, func(l *api.BatchInferenceJobList) []api.BatchInferenceJob { return l.Jobs }, func(j api.BatchInferenceJob) string { return j.Name })
+	case "merge":
+		l, err := c.ListMergeJobs(ctx, account, o)
+		return ids(l, err, func(l *api.PeftMergeJobList) []api.PeftMergeJob { return l.Jobs }, func(j api.PeftMergeJob) string { return j.Name })
 	case "connections":
 		l, err := c.ListConnections(ctx, account, o)
 		return ids(l, err, func(l *api.ConnectionList) []api.Connection { return l.Connections }, func(x api.Connection) string { return x.Name })

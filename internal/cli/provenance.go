@@ -70,6 +70,7 @@ type verifiedStatement struct {
 	Invocation string             `json:"invocation,omitempty"`
 	Base       string             `json:"base,omitempty"`
 	Incoming   string             `json:"incoming,omitempty"`
+	Merged     string             `json:"merged,omitempty"` // the LoRA in merged weights
 	Dataset    string             `json:"dataset,omitempty"`
 	Metrics    map[string]float64 `json:"metrics,omitempty"`
 	AuditIndex *int64             `json:"auditIndex,omitempty"`
@@ -85,7 +86,7 @@ func verified(c *provenance.Checked) verifiedModel {
 		return v
 	}
 	s := &verifiedStatement{Model: r.Model, BuildType: r.BuildType, Builder: r.Builder, Invocation: r.Invocation, Metrics: r.Metrics}
-	for role, to := range map[string]*string{provenance.RoleBase: &s.Base, provenance.RoleIncoming: &s.Incoming, provenance.RoleDataset: &s.Dataset} {
+	for role, to := range map[string]*string{provenance.RoleBase: &s.Base, provenance.RoleIncoming: &s.Incoming, provenance.RoleMerged: &s.Merged, provenance.RoleDataset: &s.Dataset} {
 		if d, ok := r.Named(role); ok {
 			*to = strings.TrimSpace(d.URI + " sha256:" + d.SHA256)
 		}

@@ -31,6 +31,8 @@ func (c *Control) lookNowhere(ctx context.Context, action authz.Action, name str
 		_, err = c.DB.Job(ctx, nowhere, store.JobDPO, id)
 	case authz.GetBatchJob, authz.DeleteBatchJob:
 		_, err = c.DB.Job(ctx, nowhere, store.JobBatch, id)
+	case authz.GetMergeJob, authz.DeleteMergeJob:
+		_, err = c.DB.Job(ctx, nowhere, store.JobMerge, id)
 	case authz.GetDeployment, authz.DeleteDeployment, authz.UpdateDeployment, authz.ScaleDeployment, authz.UndeleteDeployment:
 		_, err = c.DB.Deployment(ctx, nowhere, id)
 	case authz.GetDeployedModel, authz.DeleteDeployedModel, authz.UpdateDeployedModel:

@@ -182,7 +182,7 @@ func (c *Control) CountJobs(ctx context.Context) []JobCount {
 		return nil
 	}
 	var out []JobCount
-	for _, kind := range append(slices.Clone(store.TrainingKinds), store.JobBatch, store.JobValidation, store.JobImport, store.JobExport) {
+	for _, kind := range append(slices.Clone(store.TrainingKinds), store.JobBatch, store.JobMerge, store.JobValidation, store.JobImport, store.JobExport) {
 		for _, state := range rft.States() {
 			n := JobCount{Kind: kind, State: state}
 			for _, a := range accounts.Items {

@@ -34,7 +34,7 @@ func (t jobType) name(account, id string) string {
 
 // typeOf is the type of jobs of a kind.
 func typeOf(kind store.JobKind) (jobType, error) {
-	for _, t := range []jobType{reinforcement, supervised, preference, batches} {
+	for _, t := range []jobType{reinforcement, supervised, preference, batches, merges} {
 		if t.kind == kind {
 			return t, nil
 		}

@@ -55,12 +55,17 @@ func (c *Control) checkQuotas(ctx context.Context, who Caller) error {
 
 // checkStorage refuses what would add to a full store.
 func (c *Control) checkStorage(ctx context.Context, who Caller) error {
+	return c.checkRoom(ctx, who, 1)
+}
+
+// checkRoom refuses what would make a store fuller than it may be.
+func (c *Control) checkRoom(ctx context.Context, who Caller, bytes int64) error {
 	limit := who.Limits.StorageBytes
 	if limit == 0 {
 		return nil
 	}
 	u, err := c.DB.AccountUsage(ctx, who.Account)
-	if err == nil && u.Bytes >= limit {
+	if err == nil && bytes > limit-u.Bytes {
 		err = rft.Wrap(rft.KindResourceExhausted, &serving.Busy{After: retryQuota}, "the account's quota %s of %d is used up; `firekeep quota list` shows it", authz.QuotaStorage, limit)
 	}
 	return err

@@ -136,7 +136,7 @@ func (c *Control) DeleteAccount(ctx context.Context, who Caller, id string) erro
 // endJobs cancels the jobs of an account; ABORTED while some have not ended.
 func (c *Control) endJobs(ctx context.Context, account string, act store.Act) error {
 	waiting := 0
-	for _, kind := range append(slices.Clone(store.TrainingKinds), store.JobValidation, store.JobImport, store.JobExport, store.JobProbe, store.JobBatch) {
+	for _, kind := range append(slices.Clone(store.TrainingKinds), store.JobValidation, store.JobImport, store.JobExport, store.JobProbe, store.JobBatch, store.JobMerge) {
 		err := pages(func(o store.ListOptions) (store.Page[store.Job], error) { return c.DB.ListJobs(ctx, account, kind, o) }, func(j store.Job) error {
 			if j.State.Terminal() {
 				return nil
@@ -176,7 +176,7 @@ func (c *Control) removeResources(ctx context.Context, account string, act store
 	if err != nil {
 		return err
 	}
-	for _, kind := range []store.JobKind{store.JobStep, store.JobSFT, store.JobDPO, store.JobBatch} { // steps of trainers go with them
+	for _, kind := range []store.JobKind{store.JobStep, store.JobSFT, store.JobDPO, store.JobBatch, store.JobMerge} { // steps of trainers go with them
 		err = pages(func(o store.ListOptions) (store.Page[store.Job], error) {
 			return c.DB.ListJobs(ctx, account, kind, o)
 		}, func(j store.Job) error {

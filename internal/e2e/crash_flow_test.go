@@ -42,7 +42,7 @@ type act struct {
 }
 
 // TestCrashFlow kills the server at random moments of everything that a user
-// does: import, validation, step, export, chat, new keys, deletion. After each
+// does: import, validation, step, merge, export, chat, new keys, deletion. After each
 // kill the home verifies, what was acknowledged is there and comes to its end,
 // and what was not is there whole or not at all.
 func TestCrashFlow(t *testing.T) {
@@ -140,6 +140,18 @@ func flowActs(s *instance, spec func(string) *api.RlorTrainerJob, want string) [
 				return true
 			}
 			return err == nil && j.State == "JOB_STATE_COMPLETED" && s.adapterDigest(id) == want
+		}},
+		{name: "merge", begin: func(ctx context.Context, id string) error {
+			_, err := s.once().CreateMergeJob(ctx, "main", &api.PeftMergeJob{PeftModel: "first", MergedModel: id})
+			return err
+		}, settled: func(id string, _ bool) bool {
+			m, err := s.api.GetModel(ctx, "main", id)
+			if err == nil {
+				return m.State == "READY"
+			}
+			// No job: it was not acknowledged, and nobody waits for the model.
+			jobs, e := s.api.ListMergeJobs(ctx, "main", api.ListOptions{Filter: `merged_model="accounts/main/models/` + id + `"`})
+			return absent(err) && e == nil && len(jobs.Jobs) == 0
 		}},
 		{name: "export", begin: func(ctx context.Context, id string) error {
 			_, err := s.once().ExportModel(ctx, "main", "first", "file://"+filepath.Join(s.roots, id)+"/")

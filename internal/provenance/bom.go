@@ -85,6 +85,7 @@ func (b BOM) card(r Record) *cdx.MLModelCard {
 const (
 	RoleBase     = "base"
 	RoleIncoming = "incoming-adapter"
+	RoleMerged   = "merged-adapter"
 	RoleSameAs   = "checkpoint" // what was promoted
 	RoleDataset  = "dataset"
 	RoleObject   = "dataset-object"
@@ -100,7 +101,7 @@ func component(i int, d Dependency) cdx.Component {
 		c.Name = d.Name
 	}
 	switch d.Name {
-	case RoleBase, RoleIncoming, RoleSameAs:
+	case RoleBase, RoleIncoming, RoleMerged, RoleSameAs:
 		c.Type = cdx.ComponentTypeMachineLearningModel
 	case RoleEngine:
 		c.Type = cdx.ComponentTypeApplication

@@ -24,11 +24,13 @@ const (
 	BuildSign   = buildTypes + "model-sign/v1"
 	// BuildPromotion: the checkpoint of a job under a name of its own.
 	BuildPromotion = buildTypes + "checkpoint-promotion/v1"
+	// BuildMerge: a LoRA merged into its base.
+	BuildMerge = buildTypes + "lora-merge/v1"
 )
 
 // Dependency is something that a model was made from.
 type Dependency struct {
-	Name   string // its role: "base", "incoming-adapter", "dataset", "dataset-object", "source-file"
+	Name   string // its role: "base", "incoming-adapter", "merged-adapter", "dataset", "dataset-object", "source-file"
 	URI    string // without query and credentials
 	SHA256 string // hex, "" = unknown
 	// Annotations say more: version, etag, size.

@@ -19,6 +19,7 @@ const (
 	SFTJobs     Collection = "supervisedFineTuningJobs"
 	DPOJobs     Collection = "dpoJobs"
 	BatchJobs   Collection = "batchInferenceJobs"
+	MergeJobs   Collection = "PeftMergeJobs"
 	Deployments Collection = "deployments"
 	Deployed    Collection = "deployedModels"
 )

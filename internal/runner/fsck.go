@@ -318,6 +318,12 @@ func (f *Fsck) jobs(context.Context) error {
 				f.add("job", j.Name(), "its description cannot be read, or one of its datasets or its model is gone")
 			}
 		}
+		if j.Kind == store.JobMerge && !j.State.Terminal() {
+			var spec job.MergeSpec
+			if err := json.Unmarshal(j.Spec, &spec); err != nil || !models[spec.AdapterUID] || !models[spec.BaseUID] || !models[spec.UID] {
+				f.add("job", j.Name(), "its description cannot be read, or one of its models, or the name of its output, is gone")
+			}
+		}
 		if !j.Kind.Trains() {
 			continue
 		}

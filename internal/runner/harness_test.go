@@ -323,7 +323,7 @@ func crashMain() {
 	}
 	done := make(chan error, 1)
 	go func() { done <- runner.New(h.config).Run(ctx) }()
-	for _, kind := range append(slices.Clone(store.TrainingKinds), store.JobBatch) {
+	for _, kind := range append(slices.Clone(store.TrainingKinds), store.JobBatch, store.JobMerge) {
 		jobs, e := h.db.ListJobs(ctx, "main", kind, store.ListOptions{})
 		for _, j := range jobs.Items {
 			if !j.KeepsAlive() {

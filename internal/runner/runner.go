@@ -43,7 +43,7 @@ type Config struct {
 	// ID names this runner; at most one process at a time may use it.
 	ID string
 	// Steps is how many steps run at once (default 1), Light how many
-	// validations, imports and exports (default 2), Batches how many batch
+	// validations, imports, merges and exports (default 2), Batches how many batch
 	// inference jobs (default 1).
 	Steps, Light, Batches int
 	// Router samples for batch inference jobs; nil = this runner takes none.
@@ -101,7 +101,7 @@ func (r *Runner) Run(ctx context.Context) error {
 		lanes.Go(func() { r.lane(ctx, store.TrainingKinds...) })
 	}
 	for range r.Light {
-		lanes.Go(func() { r.lane(ctx, store.JobValidation, store.JobImport, store.JobExport) })
+		lanes.Go(func() { r.lane(ctx, store.JobValidation, store.JobImport, store.JobExport, store.JobMerge) })
 	}
 	for range r.Batches {
 		if r.Router != nil {
@@ -174,6 +174,8 @@ func (r *Runner) attempt(l *job.Lease, spent *stages) (err error) {
 		return a.export()
 	case store.JobBatch:
 		return a.batch()
+	case store.JobMerge:
+		return a.merge()
 	}
 	return rft.Errorf(rft.KindUnimplemented, "this runner cannot do jobs of kind %q", l.Job.Kind)
 }

@@ -74,7 +74,7 @@ func (a answered) differs(b answered) string {
 
 // collections are the kinds of resources that the sequences make, by the
 // parameter of their routes.
-var collections = map[string]string{"dataset": "datasets", "model": "models", "step": "rlorTrainerJobs", "sft": "supervisedFineTuningJobs", "dpo": "dpoJobs", "batch": "batchInferenceJobs", "user": "users", "role": "roles", "provider": "identityProviders",
+var collections = map[string]string{"dataset": "datasets", "model": "models", "step": "rlorTrainerJobs", "sft": "supervisedFineTuningJobs", "dpo": "dpoJobs", "batch": "batchInferenceJobs", "merge": "PeftMergeJobs", "user": "users", "role": "roles", "provider": "identityProviders",
 	"secret": "secrets", "deployment": "deployments", "deployed": "deployedModels", "connection": "connections"}
 
 // tenant makes and removes resources of the account main, straight in the store.
@@ -119,7 +119,7 @@ func (w *tenant) step(t *rapid.T, kind, id string) {
 		} else {
 			_, err = db.CreateIdentityProvider(ctx, store.IdentityProvider{Account: "main", ID: id, Kind: store.KeyLogin, Issuer: "https://issuer.example", Config: []byte("{}")}, act)
 		}
-	case "sft", "dpo", "batch":
+	case "sft", "dpo", "batch", "merge":
 		kind := store.JobKind(kind)
 		if has {
 			_, _, err = db.DeleteJob(ctx, "main", kind, id, act)
@@ -254,6 +254,7 @@ var references = []struct{ path, body string }{
 	{"/v1/accounts/acme/supervisedFineTuningJobs", `{"dataset":"accounts/ACCOUNT/datasets/ID","baseModel":"accounts/ACCOUNT/models/ID"}`},
 	{"/v1/accounts/acme/dpoJobs", `{"dataset":"accounts/ACCOUNT/datasets/ID","trainingConfig":{"warmStartFrom":"accounts/ACCOUNT/models/ID"}}`},
 	{"/v1/accounts/acme/batchInferenceJobs", `{"inputDatasetId":"accounts/ACCOUNT/datasets/ID","model":"accounts/ACCOUNT/models/ID"}`},
+	{"/v1/accounts/acme/PeftMergeJobs", `{"peftModel":"accounts/ACCOUNT/models/ID","mergedModel":"m"}`},
 	{"/v1/accounts/acme/deployments", `{"baseModel":"accounts/ACCOUNT/models/ID"}`},
 	{"/v1/accounts/acme/deployedModels", `{"model":"accounts/ACCOUNT/models/ID","deployment":"accounts/ACCOUNT/deployments/ID"}`},
 	{"/v1/chat/completions", `{"model":"accounts/ACCOUNT/models/ID","messages":[{"role":"user","content":"x"}]}`},

@@ -48,7 +48,6 @@ var reasons = map[string]string{
 	"policySettings": "who may do what is decided by roles; `firekeep role create` makes one with policies of your own",
 	"trails":         "traces go to the OpenTelemetry collector that the operator names; this server keeps no prompts",
 	"leaderboards":   noUserCode, "mcpServers": noUserCode, "batchJobs": notYet,
-	"PeftMergeJobs": "no merged base is written here: a deployment with enableHotReloadLatestAddon answers with base and adapter together (deployedModels?replaceMergedAddon=true); for merged weights elsewhere, export the adapter and merge it with PEFT's merge_and_unload",
 
 	"GET /v1/accounts/{account}/deployments/{deployment}/ledger":             noFleet,
 	"DELETE /v1/accounts/{account}/deployments/{deployment}/ledger":          noFleet,

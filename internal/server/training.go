@@ -32,6 +32,10 @@ func trainingRoutes(cp func(method, pattern string, h func(*request) error) rout
 		cp("POST", a+"/batchInferenceJobs", createBatchJob),
 		cp("GET", a+"/batchInferenceJobs/{batch}", getBatchJob),
 		cp("DELETE", a+"/batchInferenceJobs/{batch}", deleteBatchJob),
+		cp("GET", a+"/PeftMergeJobs", listMergeJobs),
+		cp("POST", a+"/PeftMergeJobs", createMergeJob),
+		cp("GET", a+"/PeftMergeJobs/{merge}", getMergeJob),
+		cp("DELETE", a+"/PeftMergeJobs/{merge}", deleteMergeJob),
 	}
 }
 

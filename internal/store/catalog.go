@@ -278,7 +278,7 @@ func (db *DB) DeleteDataset(ctx context.Context, account, id string, act Act) (d
 
 // unused refuses when a live step, batch or export refers to name in column col.
 func (t *tx) unused(ctx context.Context, account, col, name string) error {
-	j, ok, err := jobs.one(ctx, t, "account = ? AND "+col+" = ? AND (kind IN ('export', 'batch') OR kind IN "+trainingKinds+") AND completed = 0", account, name)
+	j, ok, err := jobs.one(ctx, t, "account = ? AND "+col+" = ? AND (kind IN ('export', 'batch', 'merge') OR kind IN "+trainingKinds+") AND completed = 0", account, name)
 	if err != nil || !ok {
 		return err
 	}

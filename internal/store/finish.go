@@ -15,17 +15,35 @@ import (
 // the manifest of the checkpoint are in place by now.
 func (db *DB) FinishStep(ctx context.Context, uid string, fence int64, made Model, s Status, result json.RawMessage, act Act) error {
 	return db.finish(ctx, uid, fence, s, result, act, func(t *tx, j *Job) error {
-		m, ok, err := models.one(ctx, t, "job_uid = ? AND state = ?", j.UID, StateReserved)
-		if err := found(ok, err, made.Name()); err != nil {
-			return err
-		}
-		made.UID, made.Account, made.ID, made.JobUID, made.FineTuningJob, made.CreatedBy = m.UID, m.Account, m.ID, m.JobUID, m.FineTuningJob, m.CreatedBy
-		made.Created, made.Updated, made.State, made.Status = t.now, t.now, StateReady, OK()
-		if err := t.update(ctx, models.name, m.UID, models.fields(&made)); err != nil || j.Kind != JobTrain {
+		if err := t.makeReady(ctx, j, &made); err != nil || j.Kind != JobTrain {
 			return err
 		}
 		return t.passOn(ctx, j.Trainer, &made, s)
 	})
+}
+
+// FinishMerge makes a merge's model READY and the job COMPLETED. place is as
+// FinishImport's.
+func (db *DB) FinishMerge(ctx context.Context, uid string, fence int64, made Model, place func() error, act Act) error {
+	return db.finish(ctx, uid, fence, OK(), nil, act, func(t *tx, j *Job) error {
+		if place != nil {
+			if err := place(); err != nil {
+				return err
+			}
+		}
+		return t.makeReady(ctx, j, &made)
+	})
+}
+
+// makeReady puts what a job made under the name that the job reserved.
+func (t *tx) makeReady(ctx context.Context, j *Job, made *Model) error {
+	m, ok, err := models.one(ctx, t, "job_uid = ? AND state = ?", j.UID, StateReserved)
+	if err := found(ok, err, made.Name()); err != nil {
+		return err
+	}
+	made.UID, made.Account, made.ID, made.JobUID, made.FineTuningJob, made.CreatedBy = m.UID, m.Account, m.ID, m.JobUID, m.FineTuningJob, m.CreatedBy
+	made.Created, made.Updated, made.State, made.Status = t.now, t.now, StateReady, OK()
+	return t.update(ctx, models.name, m.UID, models.fields(made))
 }
 
 // FinishImport makes an imported model READY and the job COMPLETED. place puts

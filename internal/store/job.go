@@ -18,6 +18,7 @@ var jobs = table[Job]{
 			{"created_by", &j.CreatedBy}, {"created", &j.Created}, {"updated", &j.Updated}, {"started", &j.Started}, {"completed", &j.Completed}}
 	},
 	filter: columns{"state": "state", "display_name": "display_name", "dataset": "dataset", "base_model": "base_model", "warm_start_from": "warm_start", "output_model": "output_model",
+		"peft_model": "warm_start", "merged_model": "output_model",
 		"model": "base_model", "input_dataset_id": "dataset", "output_dataset_id": "output_dataset",
 		"created_by": "created_by", "create_time": "created@", "update_time": "updated@", "completed_time": "completed@"},
 }
@@ -59,25 +60,45 @@ func (db *DB) CreateStep(ctx context.Context, j Job, output Model, datasetUID st
 		if err := t.readyInputs(ctx, datasetUID, modelUIDs); err != nil {
 			return err
 		}
-		if j.UID == "" {
-			j.UID = NewUID()
-		}
-		if j.ID == "" {
-			j.ID = j.UID
-		}
-		output.State, output.Status, output.JobUID, output.FineTuningJob = StateReserved, OK(), j.UID, j.Name()
-		if output.UID == "" {
-			output.UID = NewUID()
-		}
-		if err := t.createModel(ctx, &output); err != nil {
-			return err
-		}
-		if err := t.queueJob(ctx, &j); err != nil {
+		if err := t.queueMaker(ctx, &j, &output); err != nil {
 			return err
 		}
 		return t.audit(ctx, act, "OK")
 	})
 	return j, err
+}
+
+// CreateMerge queues a merge as CreateStep queues a step: the models that it reads
+// must be READY.
+func (db *DB) CreateMerge(ctx context.Context, j Job, output Model, modelUIDs []string, act Act) (Job, error) {
+	err := db.write(ctx, func(t *tx) error {
+		if err := t.readyModels(ctx, modelUIDs); err != nil {
+			return err
+		}
+		if err := t.queueMaker(ctx, &j, &output); err != nil {
+			return err
+		}
+		return t.audit(ctx, act, "OK")
+	})
+	return j, err
+}
+
+// queueMaker queues a job and reserves the name of the model that it makes.
+func (t *tx) queueMaker(ctx context.Context, j *Job, output *Model) error {
+	if j.UID == "" {
+		j.UID = NewUID()
+	}
+	if j.ID == "" {
+		j.ID = j.UID
+	}
+	output.State, output.Status, output.JobUID, output.FineTuningJob = StateReserved, OK(), j.UID, j.Name()
+	if output.UID == "" {
+		output.UID = NewUID()
+	}
+	if err := t.createModel(ctx, output); err != nil {
+		return err
+	}
+	return t.queueJob(ctx, j)
 }
 
 // readyInputs checks that the inputs of a step exist and are READY.
@@ -237,7 +258,7 @@ func (t *tx) end(ctx context.Context, j *Job, state rft.JobState, s Status) erro
 	}
 	var err error
 	switch j.Kind {
-	case JobStep, JobSFT, JobDPO:
+	case JobStep, JobSFT, JobDPO, JobMerge:
 		_, err = t.exec(ctx, "DELETE FROM models WHERE job_uid = ? AND state = ?", j.UID, StateReserved)
 	case JobTrain:
 		err = t.endTrainStep(ctx, j)

@@ -111,7 +111,7 @@ type Connection struct {
 const (
 	StateUploading = "UPLOADING"
 	StateReady     = "READY"
-	// StateReserved is a model name that a running step holds. Reserved models
+	// StateReserved is a model name that a running step or merge holds. Reserved models
 	// are not listed and cannot be read; the name is taken.
 	StateReserved = "RESERVED"
 )
@@ -206,7 +206,7 @@ type Model struct {
 	Attestation       string
 	AttestationDigest string
 	Size              int64 // bytes of the prepared file or of the adapter's files
-	// FineTuningJob is the resource name of the step that made it, JobUID its UID.
+	// FineTuningJob is the resource name of the step, or merge, that made it, JobUID its UID.
 	FineTuningJob string
 	JobUID        string
 	ImportedFrom  string
@@ -234,6 +234,7 @@ const (
 	JobExport     JobKind = "export"
 	JobProbe      JobKind = "probe"
 	JobBatch      JobKind = "batch" // batch inference
+	JobMerge      JobKind = "merge" // a LoRA merged into its base
 )
 
 // TrainingKinds are the kinds of jobs that make a LoRA checkpoint.
@@ -252,7 +253,7 @@ type Job struct {
 	ID          string
 	Kind        JobKind
 	DisplayName string
-	Spec        json.RawMessage // job.StepSpec, catalog.ValidationSpec, catalog.ImportSpec, catalog.ExportSpec, job.BatchSpec
+	Spec        json.RawMessage // job.StepSpec, catalog.ValidationSpec, catalog.ImportSpec, catalog.ExportSpec, job.BatchSpec, job.MergeSpec
 	State       rft.JobState
 	Status      Status
 	Progress    Progress
@@ -299,6 +300,8 @@ func (j Job) Name() string {
 		n.Collection = rft.DPOJobs
 	case JobBatch:
 		n.Collection = rft.BatchJobs
+	case JobMerge:
+		n.Collection = rft.MergeJobs
 	}
 	return n.String()
 }

@@ -44,7 +44,7 @@ type Hello struct {
 	Protocol     int      `json:"protocol"`
 	Peer         string   `json:"peer"`         // "firekeep-engine", "firekeep"
 	Build        string   `json:"build"`        // version of the program
-	Capabilities []string `json:"capabilities"` // "probe", "import", "validate", "train", "sample", "canary"
+	Capabilities []string `json:"capabilities"` // "probe", "import", "merge", "validate", "train", "sample", "canary"
 	// Levels are the kernel levels that the host seems to have in float32, best
 	// first; a level is tested when a task computes on it. Level is the first.
 	Levels []string `json:"levels"`
@@ -56,7 +56,7 @@ type Hello struct {
 // Task tells the engine what this connection is for. Exactly one of the
 // pointers is set, the one that Kind names.
 type Task struct {
-	Kind    string `json:"kind"` // "probe", "import", "validate", "train", "sample"
+	Kind    string `json:"kind"` // "probe", "import", "merge", "validate", "train", "sample"
 	Threads int    `json:"threads"`
 	// Level forces a kernel level, for example to resume a job that began on
 	// it; "" = the best that passes its self-test.
@@ -68,8 +68,9 @@ type Task struct {
 	// limit is the sandbox's.
 	MemoryBytes int64 `json:"memoryBytes,omitempty"`
 
-	Weights  *Weights      `json:"weights,omitempty"` // train, sample, validate (tokenizer and template only)
+	Weights  *Weights      `json:"weights,omitempty"` // train, sample, merge, validate (tokenizer and template only)
 	Import   *ImportTask   `json:"import,omitempty"`
+	Merge    *MergeTask    `json:"merge,omitempty"` // only for engines with the capability "merge"
 	Validate *ValidateTask `json:"validate,omitempty"`
 	Train    *TrainTask    `json:"train,omitempty"`
 	Sample   *SampleTask   `json:"sample,omitempty"`
@@ -135,13 +136,20 @@ type ImportTask struct {
 	BFloat16 bool `json:"bfloat16,omitempty"`
 }
 
-// ImportDone is Done.Result of an import.
+// MergeTask turns the weights of the task, and the LoRA in the streams
+// "adapter-config" and "adapter" that follow it, into prepared weights of their own.
+type MergeTask struct {
+	Name     string `json:"name"`               // as ImportTask's
+	BFloat16 bool   `json:"bfloat16,omitempty"` // as ImportTask's
+}
+
+// ImportDone is Done.Result of an import, and of a merge.
 type ImportDone struct {
 	Config     engine.Config `json:"config"`
 	Parameters int64         `json:"parameters"`
 	Size       int64         `json:"size"`
 	SHA256     string        `json:"sha256"` // "sha256:hex" of the prepared weights
-	Source     string        `json:"source"` // digest of the files they were made from
+	Source     string        `json:"source"` // digest of what they were made from
 	HasChat    bool          `json:"hasChatTemplate"`
 }
 
@@ -323,7 +331,10 @@ type Ack struct {
 }
 
 // Capabilities of an engine beyond the kinds of tasks.
-const CapabilityCanary = "canary" // it computes TrainTask.Canary and AdapterChange.Canary
+const (
+	CapabilityCanary = "canary" // it computes TrainTask.Canary and AdapterChange.Canary
+	CapabilityMerge  = "merge"  // it takes tasks of the kind "merge"
+)
 
 // SampleRequest asks for N completions of one prompt. Exactly one of Messages,
 // Prompt and Tokens is set.

@@ -91,6 +91,7 @@ func goldenFrames() []struct {
 		{"hello", jsonFrame(TypeHello, Hello{Protocol: 1, Peer: "firekeep-engine", Build: "v0", Capabilities: []string{"train"}, Levels: []string{"avx512", "go"}, Level: "avx512"})},
 		{"task-train", jsonFrame(TypeTask, Task{Kind: "train", Threads: 2, Weights: &Weights{FD: 3, Size: 1 << 33, Digest: "sha256:00"}, Train: &TrainTask{BaseName: "base", HasAdapter: true, GroupsPerEpoch: 1 << 40}})},
 		{"task-import", jsonFrame(TypeTask, Task{Kind: "import", Threads: 1, Import: &ImportTask{Name: "m", Source: "file", Expects: 3}})},
+		{"task-merge", jsonFrame(TypeTask, Task{Kind: "merge", Threads: 1, Weights: &Weights{FD: 3, Size: 1 << 33, Digest: "sha256:00"}, Merge: &MergeTask{Name: "m", BFloat16: true}})},
 		{"open", jsonFrame(TypeOpen, Open{Stream: 1, Name: "adapter", Size: -1})},
 		{"data", dataFrameOf(1, 0, "bytes")},
 		{"data-end", dataFrameOf(2, FlagEnd, "")},

@@ -48,7 +48,7 @@ FIELDS = {
     "EpochEnd": {"epoch", "last"}, "Threads": {"threads"}, "Progress": {"stage", "fraction", "etaSeconds"},
     "Done": {"result"}, "Fault": {"id", "kind", "message", "problem"}, "Cancel": {"id"},
     "Ack": {"id", "error", "canary"}, "Adapter": {"id", "unload", "canary"}, "Warning": {"message"},
-    "Task": {"kind", "threads", "level", "precision", "memoryBytes", "weights", "import", "validate", "train", "sample", "probe"},
+    "Task": {"kind", "threads", "level", "precision", "memoryBytes", "weights", "import", "merge", "validate", "train", "sample", "probe"},
 }
 
 

@@ -31,10 +31,10 @@ from .errors import (
 )
 from .llm import LLM
 from .plot import Curve
-from .step import BatchJob, DPOJob, ReinforcementStep, SupervisedFineTuningJob
+from .step import BatchJob, DPOJob, MergeJob, ReinforcementStep, SupervisedFineTuningJob
 
 __all__ = [
-    "LLM", "Dataset", "ReinforcementStep", "SupervisedFineTuningJob", "DPOJob", "BatchJob", "Client", "Curve", "aio", "plot", "rollouts", "FirekeepError", "APIError", "InvalidArgumentError",
+    "LLM", "Dataset", "ReinforcementStep", "SupervisedFineTuningJob", "DPOJob", "BatchJob", "MergeJob", "Client", "Curve", "aio", "plot", "rollouts", "FirekeepError", "APIError", "InvalidArgumentError",
     "NotFoundError", "AlreadyExistsError", "AuthenticationError", "PermissionDeniedError", "RateLimitError",
     "UnavailableError", "JobFailedError", "NoSignalWarning",
 ]

@@ -33,7 +33,7 @@ class Client:
     `timeout` is in seconds, the longest silence of the server within one request.
 
     `models`, `datasets`, `deployments`, `secrets`, `connections`, `steps`,
-    `supervised_jobs`, `dpo_jobs` and `batch_jobs` are the resources of the account; `aio` has the
+    `supervised_jobs`, `dpo_jobs`, `batch_jobs` and `merge_jobs` are the resources of the account; `aio` has the
     same names for asyncio.
     """
 
@@ -172,6 +172,12 @@ class Client:
         from . import resources
 
         return resources.BatchJobs(self)
+
+    @cached_property
+    def merge_jobs(self) -> resources.MergeJobs:
+        from . import resources
+
+        return resources.MergeJobs(self)
 
     @cached_property
     def aio(self) -> aio.Resources:

@@ -25,14 +25,14 @@ from ._flow import Json
 from .dataset import DatasetReference
 from .llm import CHAT, ModelHandle, Prompt, executed, given, losses, training
 from .plot import Curve
-from .resources import Collection, ConnectionFlows, DatasetFlows, DeploymentFlows, ModelFlows, SecretFlows, _key_name, batch, preference, supervised
+from .resources import Collection, ConnectionFlows, DatasetFlows, DeploymentFlows, ModelFlows, SecretFlows, _key_name, batch, merged, preference, supervised
 from .step import Batch, Job, OnMetrics, answers_of
 from .types import (
     Attestation, ChatCompletion, ChatCompletionChunk, Checkpoint, Completion, Connection, DatasetInfo, Deployment, Model, Operation, Secret, StepEvent,
     StepMetrics,
 )
 
-__all__ = ["LLM", "Dataset", "ReinforcementStep", "SupervisedFineTuningJob", "DPOJob", "BatchJob", "ChatStream", "Resources"]
+__all__ = ["LLM", "Dataset", "ReinforcementStep", "SupervisedFineTuningJob", "DPOJob", "BatchJob", "MergeJob", "ChatStream", "Resources"]
 R = TypeVar("R")
 
 
@@ -259,6 +259,10 @@ class BatchJob(Batch, _AsyncFollowed):
         return answers_of([await self._client.afetch(url) for url in await self._client.arun(self._answer_urls())])
 
 
+class MergeJob(_AsyncFollowed):
+    """`firekeep.MergeJob` for asyncio."""
+
+
 # -- resources ----------------------------------------------------------------
 
 
@@ -266,7 +270,7 @@ class _Listed(Collection[R]):
     async def list(self, *, filter: str | None = None, order_by: str | None = None) -> AsyncIterator[R]:
         """Every item, page after page."""
         path = await self._client.apath(self.wire)
-        async for item in self._client.apages(path, self.wire, given(filter=filter, orderBy=order_by)):
+        async for item in self._client.apages(path, self._items, given(filter=filter, orderBy=order_by)):
             yield self._read(item)
 
     async def get(self, id: str) -> R:
@@ -379,6 +383,16 @@ class BatchJobs(_Listed[BatchJob]):
         return self._read(await self._client.arun(batch(self._client, dataset, model, output_dataset, job_id, defaults, extra)))
 
 
+class MergeJobs(_Listed[MergeJob]):
+    wire = "PeftMergeJobs"
+
+    def _read(self, resource: Json) -> MergeJob:
+        return MergeJob(self._client, resource)
+
+    async def create(self, model: str, output_model: str, *, display_name: str | None = None) -> MergeJob:
+        return self._read(await self._client.arun(merged(model, output_model, display_name)))
+
+
 class Resources:
     """`client.aio`: the resources of `firekeep.resources`, each method awaited, `list` read with `async for`."""
 
@@ -420,3 +434,7 @@ class Resources:
     @cached_property
     def batch_jobs(self) -> BatchJobs:
         return BatchJobs(self._client)
+
+    @cached_property
+    def merge_jobs(self) -> MergeJobs:
+        return MergeJobs(self._client)

@@ -17,7 +17,7 @@ from ._flow import Flow, Json, Pause, ask, at, full_name
 from .dataset import DatasetReference, name_of
 from .errors import FirekeepError
 from .llm import configured, given, losses, training
-from .step import BatchJob, DPOJob, ReinforcementStep, SupervisedFineTuningJob
+from .step import BatchJob, DPOJob, MergeJob, ReinforcementStep, SupervisedFineTuningJob
 from .types import Attestation, Connection, DatasetInfo, Deployment, Model, Operation, Secret
 
 R = TypeVar("R")
@@ -30,6 +30,11 @@ class Collection(Generic[R]):
     """A collection of the account: its name on the wire, and how to read an item."""
 
     wire: ClassVar[str]
+
+    @property
+    def _items(self) -> str:
+        """The field of a page that holds its items."""
+        return self.wire[0].lower() + self.wire[1:]
 
     def __init__(self, client: Client):
         self._client = client
@@ -180,6 +185,16 @@ def batch(client: Client, dataset: DatasetReference | str, model: str, output_da
     return resource
 
 
+def merged(model: str, output_model: str, display_name: str | None) -> Flow[Json]:
+    """Create a merge of a LoRA into its base."""
+    body = given(displayName=display_name)
+    body["peftModel"] = yield from full_name("models", model)
+    body["mergedModel"] = yield from full_name("models", output_model)
+    path = yield from at("PeftMergeJobs")
+    resource: Json = yield from ask("POST", path, body=body)
+    return resource
+
+
 def _start(client: Client, model: str) -> Flow[Json]:
     """Where training begins: baseModel, or warmStartFrom for a LoRA."""
     from .llm import ModelHandle
@@ -195,7 +210,7 @@ class Listed(Collection[R]):
     def list(self, *, filter: str | None = None, order_by: str | None = None) -> Iterator[R]:
         """Every item, page after page. `filter` is AIP-160 (`state=READY`), `order_by` a field, with " desc" behind it to turn it."""
         params = given(filter=filter, orderBy=order_by)
-        for item in self._client.pages(self._client.path(self.wire), self.wire, params):
+        for item in self._client.pages(self._client.path(self.wire), self._items, params):
             yield self._read(item)
 
     def get(self, id: str) -> R:
@@ -333,6 +348,17 @@ class BatchJobs(Listed[BatchJob]):
         """
         defaults = given(maxTokens=max_tokens, temperature=temperature, topP=top_p, topK=top_k, n=n)
         return self._read(self._client.run(batch(self._client, dataset, model, output_dataset, job_id, defaults, extra)))
+
+
+class MergeJobs(Listed[MergeJob]):
+    wire = "PeftMergeJobs"
+
+    def _read(self, resource: Json) -> MergeJob:
+        return MergeJob(self._client, resource)
+
+    def create(self, model: str, output_model: str, *, display_name: str | None = None) -> MergeJob:
+        """Merge a LoRA into the base that it stands on; returns at once. `output_model` is a base model of its own when the job is completed."""
+        return self._read(self._client.run(merged(model, output_model, display_name)))
 
 
 def _key_name(id: str) -> str:

@@ -1,4 +1,4 @@
-"""Jobs: reinforcement steps, supervised and preference jobs, batches of requests."""
+"""Jobs: reinforcement steps, supervised and preference jobs, batches of requests, merges."""
 
 from __future__ import annotations
 
@@ -64,6 +64,8 @@ class Job:
     @property
     def output_model(self) -> str:
         """Full name of the model that this job writes, known from creation on; "" for a keep-alive trainer."""
+        if "mergedModel" in self.resource:
+            return cast(str, self.resource["mergedModel"])
         return cast(str, (self.resource.get("trainingConfig") or self.resource).get("outputModel", ""))
 
     @property
@@ -276,3 +278,7 @@ class BatchJob(Batch, _SyncFollowed):
         Answers to rows in a bucket lie beside them, where your own credentials read them; the server refuses to hand those out.
         """
         return answers_of([self._client.fetch(url) for url in self._client.run(self._answer_urls())])
+
+
+class MergeJob(_SyncFollowed):
+    """A job that merges a LoRA into its base, as the server last described it; `output_model` is the base model that it makes."""

@@ -136,7 +136,7 @@ def public(thing):
     return {name for name in dir(thing) if not name.startswith("_")}
 
 
-@pytest.mark.parametrize("name", ["LLM", "Dataset", "ReinforcementStep", "SupervisedFineTuningJob", "DPOJob", "BatchJob"])
+@pytest.mark.parametrize("name", ["LLM", "Dataset", "ReinforcementStep", "SupervisedFineTuningJob", "DPOJob", "BatchJob", "MergeJob"])
 def test_same_names_and_parameters(name):
     sync, other = getattr(firekeep, name), getattr(aio, name)
     # Names of properties cannot be awaited twice: what asks the server is a method in aio.
@@ -144,7 +144,7 @@ def test_same_names_and_parameters(name):
     same_parameters(sync, other)
 
 
-@pytest.mark.parametrize("name", ["Models", "Datasets", "Deployments", "Secrets", "Connections", "Steps", "SupervisedJobs", "DPOJobs", "BatchJobs"])
+@pytest.mark.parametrize("name", ["Models", "Datasets", "Deployments", "Secrets", "Connections", "Steps", "SupervisedJobs", "DPOJobs", "BatchJobs", "MergeJobs"])
 def test_same_resources(name):
     assert public(getattr(resources, name)) == public(getattr(aio, name))
     same_parameters(getattr(resources, name), getattr(aio, name))

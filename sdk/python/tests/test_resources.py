@@ -161,6 +161,20 @@ def test_trainers_that_wait(server, client):
     trainer.cancel()
 
 
+def test_merge_jobs(server, client, step):
+    job = client.merge_jobs.create(step.output_model, unique("whole"), display_name="all of it").wait()
+    assert job.is_completed and job.progress == 100 and job.name in [j.name for j in client.merge_jobs.list()] and client.merge_jobs.get(job.id).resource["displayName"] == "all of it"
+    made = client.models.get(job.output_model)
+    assert made.kind == "HF_BASE_MODEL" and made.state == "READY" and made.signed and not made.is_lora and made.fine_tuning_job == job.name
+    assert LLM(made.name, client=client).chat.completions.create(messages=[{"role": "user", "content": "hello"}], max_tokens=3).choices[0].message.content is not None
+    with pytest.raises(InvalidArgumentError, match="is not a LoRA"):
+        client.merge_jobs.create(BASE, unique())
+    with pytest.raises(TypeError, match="on_metrics"):
+        job.wait(on_metrics=print)
+    job.delete()
+    assert job.get() is None and client.models.get(made.name).state == "READY"
+
+
 def test_batch_jobs(server, client):
     rows = [{"custom_id": f"q-{i}", "body": {"messages": [{"role": "user", "content": f"question {i}"}], "temperature": 9 if i == 1 else 0}} for i in range(4)]
     job = client.batch_jobs.create(Dataset.from_list(rows, id=unique("d")), BASE, max_tokens=3, stop=["zzz"]).wait()
