@@ -373,14 +373,9 @@ func (b *batchRun) commit(p part) (part, error) {
 	}
 	point := store.ResumePoint{Update: int64(p.Number), Mark: mark, Artifact: catalog.ResumePrefix(b.account, b.job.UID, b.lease.Fence(), int64(p.Number))}
 	manifest := catalog.Manifest{Kind: "batch-part", Subject: b.job.UID, Job: b.job.UID, Base: b.model.Target.BaseDigest}
-	if point.Digest, err = b.Catalog.Vault().Put(b.ctx, point.Artifact, manifest, files); err != nil {
+	if point, err = b.addPoint(point, manifest, files, math.MaxInt32); err != nil {
 		return p, err
 	}
-	replaced, err := b.DB.AddResumePoint(b.ctx, b.job.UID, b.lease.Fence(), point, math.MaxInt32)
-	if err != nil {
-		return p, err
-	}
-	b.removePoints(replaced)
 	p.point, p.results, p.failures = point, nil, nil
 	b.parts = append(b.parts, p)
 	return part{Number: p.Number + 1, From: p.From + p.rows()}, b.report()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/firekeep/firekeep/internal/job"
@@ -67,6 +68,45 @@ func TestLastUpdateIsWrittenOnce(t *testing.T) {
 	}
 	if h.adapterOf(t, "late") != h.adapterOf(t, "calm") {
 		t.Error("the adapter differs from that of an undisturbed run")
+	}
+	if found := h.fsck(t, false); len(found) > 0 {
+		t.Errorf("fsck: %+v", found)
+	}
+}
+
+// TestDeletedJobLeavesNothing: a job is deleted while its state is written, at the
+// end of a training whose checkpoint cannot be made and in the middle of one; the
+// state goes with it.
+func TestDeletedJobLeavesNothing(t *testing.T) {
+	h := newHome(t)
+	log := &unlogged{db: h.db}
+	h.config.Audit = log
+	var states atomic.Int64
+	deleted := make(chan error, 2)
+	remove := func(key string) {
+		if strings.Contains(key, "/jobs/") && strings.HasSuffix(key, "manifest.json") {
+			states.Add(1)
+			deleted <- h.jobs.Delete(context.Background(), "main", store.JobStep, "gone", act)
+		}
+	}
+	h.bucket.after.Store(&remove)
+	stop := h.run(t)
+	h.base(t)
+	h.dataset(t, "rows", h.write(t, "rows.jsonl", rows(4, 3, varied)))
+	one := small() // one update: its state is salvaged
+	one.Epochs, one.BatchSizeSamples = ptr(1), ptr(12)
+	for _, p := range []job.Params{one, small()} {
+		log.mu.Lock()
+		log.fails = 1 << 20
+		log.mu.Unlock()
+		h.step(t, job.StepRequest{ID: "gone", Dataset: "rows", BaseModel: "tiny", OutputModel: "gone", Params: p})
+		if err := <-deleted; err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop()
+	if n := states.Load(); n != 2 {
+		t.Errorf("%d states were written", n)
 	}
 	if found := h.fsck(t, false); len(found) > 0 {
 		t.Errorf("fsck: %+v", found)

@@ -440,15 +440,24 @@ func (s *stepRun) mark(m wire.Mark, st broker.State) error {
 	}
 	p := store.ResumePoint{Update: m.Update, Mark: raw, Artifact: catalog.ResumePrefix(s.account, s.job.UID, s.lease.Fence(), m.Update)}
 	manifest := catalog.Manifest{Kind: "resume-point", Subject: s.job.UID, Job: s.job.UID, Base: s.base.Digest, Level: s.ran.Level, Precision: s.ran.Precision}
-	if p.Digest, err = s.Catalog.Vault().Put(s.ctx, p.Artifact, manifest, files(st)); err != nil {
-		return err
+	_, err = s.addPoint(p, manifest, files(st), keepPoints)
+	return err
+}
+
+// addPoint seals a resume point and names it in its job's rows, which keep the
+// newest. A job that was deleted meanwhile, or is another attempt's, takes it no
+// more: then no row ever names it, and it goes again.
+func (a *attempt) addPoint(p store.ResumePoint, manifest catalog.Manifest, content []catalog.File, keep int) (store.ResumePoint, error) {
+	var err error
+	if p.Digest, err = a.Catalog.Vault().Put(a.ctx, p.Artifact, manifest, content); err != nil {
+		return p, err
 	}
-	dropped, err := s.DB.AddResumePoint(s.ctx, s.job.UID, s.lease.Fence(), p, keepPoints)
-	if err != nil {
-		return err
+	dropped, err := a.DB.AddResumePoint(a.ctx, a.job.UID, a.lease.Fence(), p, keep)
+	if rft.KindOf(err) == rft.KindAborted { // an error of any other kind does not say how the transaction ended
+		dropped = []store.ResumePoint{p}
 	}
-	s.removePoints(dropped)
-	return nil
+	a.removePoints(dropped)
+	return p, err
 }
 
 // removePoints removes artefacts that no row names any more; what a failure
