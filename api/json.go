@@ -258,7 +258,12 @@ func (n *normaliser) scalar(t reflect.Type, path string) error {
 			return nil
 		}
 	case reflect.Int, reflect.Int32, reflect.Int64:
-		if s, ok := wholeNumber(string(text)+quoted, t.Bits()); ok && (isNumber || isString) {
+		// An int of a wire type is 32 bits on the wire, whatever it is here.
+		bits := 32
+		if t.Kind() == reflect.Int64 {
+			bits = 64
+		}
+		if s, ok := wholeNumber(string(text)+quoted, bits); ok && (isNumber || isString) {
 			n.out.WriteString(s)
 			return nil
 		}

@@ -69,6 +69,7 @@ func TestUnmarshalErrors(t *testing.T) {
 		{`{} {}`, "request body: more than one JSON value"},
 		{`[]`, "request body: want an object"},
 		{`null`, "request body: want an object"},
+		{`{"trainingConfig":{"loraRank":2147483648}}`, "trainingConfig.loraRank: want a whole number"},
 		{`{"firekeep":{"annotations":` + strings.Repeat(`{"a":`, 5) + `1` + strings.Repeat(`}`, 5) + `}}`, "firekeep.annotations.a: want a string"},
 	} {
 		err := Unmarshal([]byte(c.in), new(RlorTrainerJob))
