@@ -116,11 +116,20 @@ func TestMerge(t *testing.T) {
 		t.Errorf("the LoRA moves log-probs by %.2g only: the comparison says nothing", furthest(whole, alone))
 	}
 
+	dir, _ := h.export(t, "m1", "out")
+	if j := h.importAdapter(t, "back", dir); j.State != rft.StateCompleted {
+		t.Fatalf("%+v", j.Status)
+	}
+	h.wait(t, h.merge(t, h.model(t, "back"), base, "other").UID)
+	if _, other := h.logprobs(t, h.model(t, "other"), nil); !slices.Equal(other, whole) {
+		t.Errorf("merged after export and import: %v\nbefore: %v", other, whole)
+	}
+
 	h.wait(t, h.step(t, job.StepRequest{Dataset: "rows", BaseModel: "whole", OutputModel: "m2", Params: small()}).UID)
 	if next := h.model(t, "m2"); next.BaseUID != m.UID {
 		t.Errorf("%+v", next)
 	}
-	for _, id := range []string{"m1", "tiny"} {
+	for _, id := range []string{"m1", "back", "tiny"} {
 		if err := h.catalog.DeleteModel(t.Context(), "main", id, act); err != nil {
 			t.Fatal(err)
 		}
