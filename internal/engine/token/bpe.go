@@ -12,7 +12,7 @@ import (
 
 // bpe merges bytes, or characters, into tokens.
 type bpe struct {
-	ids          map[string]int32 // token bytes -> id
+	ids          map[string]int32 // token bytes -> id; of a byte-level model only where merges are ignored
 	bytes        [256]int32       // id of each single byte, -1 = none
 	characters   bool             // the symbols are characters; bytes is what they fall back to
 	unknown      int32            // token of what has none, -1 = it is left out
@@ -96,7 +96,8 @@ func byteOf(r rune) (b byte, ok bool) {
 // tokenBytes decodes a vocabulary entry. One with a rune outside the byte
 // alphabet stands for its own text.
 func tokenBytes(s string) string {
-	out := make([]byte, 0, len(s))
+	var buffer [64]byte
+	out := buffer[:0]
 	for _, r := range s {
 		b, ok := byteOf(r)
 		if !ok {
@@ -116,8 +117,11 @@ func newBPE(m *bpeModel, byteLevel bool) (*bpe, error) {
 	case len(m.Vocab) == 0 || len(m.Vocab) > maxVocab || len(m.Merges) > maxVocab:
 		return nil, problem("bad-tokenizer", "model", "has %d tokens and %d merges", len(m.Vocab), len(m.Merges))
 	}
-	b := &bpe{ids: make(map[string]int32, len(m.Vocab)), merges: make(map[uint64]merge, len(m.Merges)),
+	b := &bpe{ids: map[string]int32{}, merges: make(map[uint64]merge, len(m.Merges)),
 		ignoreMerges: m.IgnoreMerges, characters: !byteLevel, unknown: -1, fuseUnknown: m.FuseUNK, cache: map[string][]int32{}}
+	if b.characters || b.ignoreMerges {
+		b.ids = make(map[string]int32, len(m.Vocab))
+	}
 	for i := range b.bytes {
 		b.bytes[i] = -1
 	}
@@ -132,8 +136,9 @@ func newBPE(m *bpeModel, byteLevel bool) (*bpe, error) {
 			}
 			continue
 		}
-		raw := tokenBytes(text)
-		b.ids[raw] = id
+		if b.ignoreMerges {
+			b.ids[tokenBytes(text)] = id
+		}
 		if r, n := utf8.DecodeRuneInString(text); n == len(text) {
 			if c, ok := byteOf(r); ok {
 				b.bytes[c] = id
@@ -147,10 +152,12 @@ func newBPE(m *bpeModel, byteLevel bool) (*bpe, error) {
 		}
 		b.unknown = id
 	}
+	var both []byte
 	for rank, pair := range m.Merges {
 		left, okl := m.Vocab[pair[0]]
 		right, okr := m.Vocab[pair[1]]
-		id, ok := m.Vocab[pair[0]+pair[1]]
+		both = append(append(both[:0], pair[0]...), pair[1]...)
+		id, ok := m.Vocab[string(both)]
 		if !okl || !okr || !ok {
 			return nil, problem("bad-tokenizer", "model", "merge %d joins tokens that the vocabulary lacks", rank)
 		}

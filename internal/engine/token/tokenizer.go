@@ -50,6 +50,14 @@ func New(b []byte) (*Tokenizer, error) {
 	if len(b) > MaxTokenizer {
 		return nil, problem("too-large", "", "%d bytes are more than the %d accepted", len(b), MaxTokenizer)
 	}
+	return read(b, thinOut(b))
+}
+
+// read reads b, of which parts may have been read already.
+func read(b []byte, parts *thin) (*Tokenizer, error) {
+	if parts != nil {
+		b = parts.rest
+	}
 	t := &Tokenizer{special: map[int32]bool{}, added: map[string]int32{}, isAdded: map[int32]bool{}}
 	if json.Unmarshal(b, &t.blob) != nil || t.blob.Tokenizer == nil {
 		t.blob = blob{Tokenizer: b}
@@ -64,6 +72,9 @@ func New(b []byte) (*Tokenizer, error) {
 	}
 	if err := json.Unmarshal(t.blob.Tokenizer, &file); err != nil || file.Model == nil {
 		return nil, problem("bad-tokenizer", "", "is not the JSON of a tokeniser")
+	}
+	if parts != nil {
+		file.Model.Vocab, file.Model.Merges = parts.vocab, parts.merges
 	}
 	var err error
 	var byteLevel bool
