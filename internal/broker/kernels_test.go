@@ -12,6 +12,7 @@ import (
 	"github.com/firekeep/firekeep/internal/engine/kernel"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/sandbox"
+	"github.com/firekeep/firekeep/internal/wire"
 )
 
 // brokenEngine builds the engine with a kernel that is broken on purpose.
@@ -82,6 +83,33 @@ func TestBrokenKernelsAreNotUsed(t *testing.T) {
 				t.Errorf("chooses %+v, %v", choice, err)
 			}
 		})
+	}
+}
+
+// TestUntestedLevelComputesNothing: a child that is told to use a level tests it first,
+// beside what it reads meanwhile, and refuses its task when that fails.
+func TestUntestedLevelComputesNothing(t *testing.T) {
+	levels := kernel.Detect()
+	if len(levels) < 2 {
+		t.Skip("this processor has no level that the test builds break")
+	}
+	h := host(t)
+	h.Engine = brokenEngine(t, "float32 is wrong")
+	w, _ := tinyWeights(t)
+	child := func() *broker.Child {
+		c, err := h.Start(t.Context(), broker.Options{Name: "step", Weights: w, Level: levels[0].String()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	_, _, trained := child().Train(t.Context(), stepInput(2), broker.TrainSink{})
+	_, sampled := child().StartSampling(t.Context(), wire.SampleTask{MaxSequences: 1, MaxContext: 64, CacheBytes: 16 << 20})
+	for what, err := range map[string]error{"a step": trained, "sampling": sampled} {
+		if err == nil || !strings.Contains(rft.PublicMessage(err), "Dot") {
+			t.Errorf("%s on a level that fails its self-test: %v", what, err)
+		}
 	}
 }
 

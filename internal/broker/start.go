@@ -115,6 +115,8 @@ func openPipes() (*childPipes, error) {
 		p.closeOurs()
 		return nil, rft.Wrap(rft.KindUnavailable, err, "no pipe to an engine child can be opened")
 	}
+	widen(p.in)
+	widen(p.out)
 	return p, nil
 }
 

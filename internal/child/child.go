@@ -37,21 +37,23 @@ type Options struct {
 
 // worker is one engine child.
 type worker struct {
-	conn    *wire.Conn
-	levels  []kernel.Level // float32
-	halves  []kernel.Level // bfloat16
-	bf16    bool           // the task's precision is bfloat16
-	pool    *kernel.Pool
-	wanted  atomic.Int64                // threads; the pool follows at the next safe point
-	follow  atomic.Pointer[func(n int)] // a running task's own way to follow
-	opening *opening                    // of mapped weights; nil = they come by stream
-	memory  int64                       // advice of the task, 0 = none
-	life    context.Context             // of the connection
-	ctx     context.Context             // of the task
-	stop    context.CancelCauseFunc
-	mu      sync.Mutex
-	revoked []uint64      // requests that were cancelled and not looked at yet
-	wake    chan struct{} // something urgent came
+	conn     *wire.Conn
+	levels   []kernel.Level // float32
+	halves   []kernel.Level // bfloat16
+	bf16     bool           // the task's precision is bfloat16
+	pool     *kernel.Pool
+	wanted   atomic.Int64                // threads; the pool follows at the next safe point
+	follow   atomic.Pointer[func(n int)] // a running task's own way to follow
+	opening  *opening                    // of mapped weights; nil = they come by stream
+	proof    chan struct{}               // closed when the level is tested; nil = nothing is computed
+	unproven error                       // what its test said, once proof is closed
+	memory   int64                       // advice of the task, 0 = none
+	life     context.Context             // of the connection
+	ctx      context.Context             // of the task
+	stop     context.CancelCauseFunc
+	mu       sync.Mutex
+	revoked  []uint64      // requests that were cancelled and not looked at yet
+	wake     chan struct{} // something urgent came
 }
 
 // Run says hello on rw, does one task and returns. The error is for an exit
@@ -158,6 +160,9 @@ func (w *worker) run(t wire.Task) (any, error) {
 	defer w.pool.Close()
 	switch {
 	case t.Kind == "probe" && t.Probe != nil:
+		if err := w.proven(); err != nil {
+			return nil, err
+		}
 		return w.probe()
 	case t.Kind == "import" && t.Import != nil:
 		return w.importModel(*t.Import)

@@ -11,8 +11,8 @@ import (
 
 // chooseLevel sets level and precision of the process: the level that the task
 // names, else the best one; either must pass its self-test here and now, on
-// whatever machine this process was started. Imports and validations compute
-// nothing, and wait for no test.
+// whatever machine this process was started, before anything is computed: who
+// computes calls proven first. Imports and validations compute nothing.
 func (w *worker) chooseLevel(t wire.Task) error {
 	candidates := w.levels
 	switch t.Precision {
@@ -35,17 +35,32 @@ func (w *worker) chooseLevel(t wire.Task) error {
 	if t.Train == nil && t.Sample == nil && t.Probe == nil {
 		return nil
 	}
-	err := error(nil)
+	w.proof = make(chan struct{})
+	go func() {
+		defer close(w.proof)
+		w.unproven = w.contained(func() error { return firstOf(candidates) })
+	}()
+	return nil
+}
+
+// firstOf uses the first level that passes its self-test.
+func firstOf(candidates []kernel.Level) error {
+	err := error(&engine.Problem{Rule: "precision", Message: "this host has no unit for bfloat16"})
 	for _, l := range candidates {
-		if err = test(l); err == nil {
+		failed := test(l)
+		if failed == nil {
 			kernel.Use(l)
 			return nil
 		}
+		err = &engine.Problem{Rule: "self-test", Message: failed.Error()}
 	}
-	if err != nil {
-		return &engine.Problem{Rule: "self-test", Message: err.Error()}
-	}
-	return &engine.Problem{Rule: "precision", Message: "this host has no unit for bfloat16"}
+	return err
+}
+
+// proven waits until the level of the process has passed its self-test.
+func (w *worker) proven() error {
+	<-w.proof
+	return w.unproven
 }
 
 // test runs a level's self-test. The oracle has nothing to be compared with.

@@ -55,6 +55,9 @@ func (w *worker) sample(t wire.SampleTask, weights wire.Weights) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.proven(); err != nil {
+		return nil, err
+	}
 	txt := newText(tok, p)
 	s := &sampling{w: w, text: txt, model: m, inbox: make(chan job), live: map[uint64]*answering{}}
 	s.sampler = sample.New(w.pool, m, txt.tokenizer, sample.Options{MaxSequences: t.MaxSequences, MaxContext: t.MaxContext, CacheBytes: t.CacheBytes,

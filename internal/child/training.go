@@ -4,10 +4,12 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"reflect"
 	"runtime"
 
+	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/engine/kernel"
 	"github.com/firekeep/firekeep/internal/engine/train"
 	"github.com/firekeep/firekeep/internal/wire"
@@ -35,6 +37,9 @@ func (w *worker) train(t wire.TrainTask, weights wire.Weights) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := w.proven(); err != nil {
+		return nil, err
+	}
 	w.onThreads(trainer.SetThreads)
 	s := &step{w: w, trainer: trainer, encode: encode, warned: map[string]bool{}}
 	result, err := trainer.Run(w.ctx, s.next, s)
@@ -44,10 +49,7 @@ func (w *worker) train(t wire.TrainTask, weights wire.Weights) (any, error) {
 	if err := w.conn.Send(w.ctx, wire.Progress{Stage: wire.StageWrite, Fraction: 1}); err != nil {
 		return nil, err
 	}
-	if err := s.sendState(); err != nil {
-		return nil, err
-	}
-	canary, err := trainer.Canary(w.ctx, t.Canary)
+	canary, err := s.finish(t.Canary)
 	if err != nil {
 		return nil, err
 	}
@@ -153,18 +155,37 @@ func (s *step) Mark(m train.Mark) error {
 	return s.w.conn.Send(s.w.ctx, wire.Mark(m))
 }
 
+// finish sends the result, and computes its canary while the larger part is on the
+// way: both only read the weights.
+func (s *step) finish(tokens int) (*engine.Canary, error) {
+	if err := s.sendAdapter(); err != nil {
+		return nil, err
+	}
+	sent := make(chan error, 1)
+	go func() { sent <- s.w.contained(s.sendOptimizer) }()
+	canary, err := s.trainer.Canary(s.w.ctx, tokens)
+	return canary, errors.Join(<-sent, err)
+}
+
 // sendState sends adapter and optimiser state as three streams.
 func (s *step) sendState() error {
+	if err := s.sendAdapter(); err != nil {
+		return err
+	}
+	return s.sendOptimizer()
+}
+
+// sendAdapter sends what serves, which comes first: somebody may be waiting for it.
+func (s *step) sendAdapter() error {
 	var config bytes.Buffer
 	err := s.stream("adapter", func(out io.Writer) error { return s.trainer.WriteAdapter(&config, out) })
 	if err != nil {
 		return err
 	}
-	if err := s.stream("optimizer", s.trainer.WriteOptimizer); err != nil {
-		return err
-	}
 	return s.w.send(s.w.ctx, "adapter-config", config.Bytes())
 }
+
+func (s *step) sendOptimizer() error { return s.stream("optimizer", s.trainer.WriteOptimizer) }
 
 // stream sends what write writes; nothing is held in memory.
 func (s *step) stream(name string, write func(io.Writer) error) error {

@@ -74,7 +74,9 @@ func (w *worker) openWeights(t wire.Weights) (*tensorfile.Prepared, *model.Model
 	}
 	m, err := model.Open(p)
 	if err == nil && w.bf16 {
-		err = w.useBF16(m)
+		if err = w.proven(); err == nil {
+			err = w.useBF16(m)
+		}
 	}
 	return p, m, err
 }
