@@ -104,7 +104,7 @@ func (r *rowReader) Read(p []byte) (int, error) {
 		index := r.offset / partBytes
 		size := min(partBytes, r.object.Pin.Size-index*partBytes)
 		key := partKey(r.object.Key, index)
-		b, err := r.vault.getSealed(r.ctx, r.object.Key+"/", key, size)
+		b, err := r.vault.getSealed(r.ctx, r.object.Key+"/", key, size, size)
 		if err != nil {
 			return 0, err
 		}
@@ -136,7 +136,7 @@ const maxIndexBytes = 1 << 30
 
 // Index reads the index of a dataset and holds it against its digest.
 func (v *Vault) Index(ctx context.Context, d store.Dataset) (*Index, error) {
-	raw, err := v.getSealed(ctx, d.Index, d.Index, maxIndexBytes)
+	raw, err := v.getSealed(ctx, d.Index, d.Index, 0, maxIndexBytes)
 	if err != nil {
 		return nil, err
 	}

@@ -177,14 +177,15 @@ func (f *sealedFile) Read(p []byte) (int, error) {
 // Close implements io.Closer.
 func (f *sealedFile) Close() error { return f.raw.Close() }
 
-// getSealed opens what putSealed wrote; at most limit bytes.
-func (v *Vault) getSealed(ctx context.Context, artefact, key string, limit int64) ([]byte, error) {
+// getSealed opens what putSealed wrote: about size bytes, at most limit.
+func (v *Vault) getSealed(ctx context.Context, artefact, key string, size, limit int64) ([]byte, error) {
 	r, err := v.openFile(ctx, artefact, key)
 	if err != nil {
 		return nil, err
 	}
 	defer r.Close()
 	var b bytes.Buffer
+	b.Grow(int(min(size, limit)) + bytes.MinRead)
 	if n, err := b.ReadFrom(io.LimitReader(r, limit+1)); err != nil {
 		return nil, err
 	} else if n > limit {

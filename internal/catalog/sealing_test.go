@@ -308,13 +308,13 @@ func TestFirstFormat(t *testing.T) {
 	if _, err := c.vault.Home().Create(ctx, key, bytes.NewReader(old), objstore.PutOptions{Size: -1}); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := c.vault.getSealed(ctx, ModelPrefix(a.UID, "m", 1), key, 100); err != nil || string(b) != "tensors" {
+	if b, err := c.vault.getSealed(ctx, ModelPrefix(a.UID, "m", 1), key, 0, 100); err != nil || string(b) != "tensors" {
 		t.Errorf("%q, %v", b, err)
 	}
 	if err := c.Keys().SetState(ctx, a.ID, store.KeyDisabled, act); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := c.vault.getSealed(ctx, ModelPrefix(a.UID, "m", 1), key, 100); !custody.IsRefusal(err) {
+	if _, err := c.vault.getSealed(ctx, ModelPrefix(a.UID, "m", 1), key, 0, 100); !custody.IsRefusal(err) {
 		t.Errorf("disabled: %v", err)
 	}
 }

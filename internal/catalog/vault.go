@@ -125,6 +125,7 @@ type Artifact struct {
 	Manifest Manifest
 	vault    *Vault
 	prefix   string
+	ahead    map[string][]byte // files that were read already
 }
 
 // Open reads the manifest under prefix and holds it against digest.
@@ -163,13 +164,32 @@ func (a *Artifact) file(name string) *ManifestFile {
 	return nil
 }
 
-// Read unseals a file and holds it against the manifest.
+// readAhead reads files for the first Read of each.
+func (a *Artifact) readAhead(ctx context.Context, names ...string) error {
+	ahead := map[string][]byte{}
+	for _, name := range names {
+		b, err := a.Read(ctx, name)
+		if err != nil {
+			return err
+		}
+		ahead[name] = b
+	}
+	a.ahead = ahead
+	return nil
+}
+
+// Read unseals a file and holds it against the manifest. One goroutine at a time
+// reads an artefact.
 func (a *Artifact) Read(ctx context.Context, name string) ([]byte, error) {
+	if b, ok := a.ahead[name]; ok {
+		delete(a.ahead, name) // the caller's own
+		return b, nil
+	}
 	f := a.file(name)
 	if f == nil || f.Size < 0 || f.Size > maxFileBytes {
 		return nil, rft.Errorf(rft.KindDataLoss, "%s names no usable %s", a.prefix+FileManifest, name)
 	}
-	b, err := a.vault.getSealed(ctx, a.prefix, a.prefix+name+sealedSuffix, f.Size)
+	b, err := a.vault.getSealed(ctx, a.prefix, a.prefix+name+sealedSuffix, f.Size, f.Size)
 	if err != nil {
 		return nil, err
 	}
