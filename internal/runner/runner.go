@@ -46,7 +46,8 @@ type Config struct {
 	// validations, imports, merges and exports (default 2), Batches how many batch
 	// inference jobs (default 1).
 	Steps, Light, Batches int
-	// Router samples for batch inference jobs; nil = this runner takes none.
+	// Router samples for batch inference jobs, and gets the adapters of steps ahead of
+	// their checkpoints; nil = this runner takes no batches.
 	Router *serving.Router
 	// Threads is the thread count of each step child (default 1), LightThreads
 	// that of the others (default 1).

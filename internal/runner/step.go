@@ -17,6 +17,7 @@ import (
 	"github.com/firekeep/firekeep/internal/job"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/sandbox"
+	"github.com/firekeep/firekeep/internal/serving"
 	"github.com/firekeep/firekeep/internal/store"
 	"github.com/firekeep/firekeep/internal/wire"
 )
@@ -52,6 +53,7 @@ type stepRun struct {
 	out                 store.Model
 	written, statements *catalog.Draft
 	shown               bool           // a row may name them
+	forgo               func()         // what a sampling child has of it ahead; nil = nothing
 	ending              sync.WaitGroup // of the child that trained
 
 	mu       sync.Mutex
@@ -512,11 +514,30 @@ func (s *stepRun) part(st broker.State) error {
 			s.written.Add(f)
 		}
 	}
+	if s.forgo == nil && st.Config.SHA256 != "" && st.Adapter.SHA256 != "" {
+		s.spent.end("adapter state")
+		s.preload(st)
+	}
 	return nil
+}
+
+// preload lets the child that serves the base try the adapter while the rest of the
+// checkpoint is made. It answers for nobody before that is there.
+func (s *stepRun) preload(st broker.State) {
+	s.forgo = func() {}
+	if s.Router == nil {
+		return
+	}
+	to := serving.Target{Account: s.job.Account, Base: s.base.Name(), BaseDigest: s.base.Digest, Adapter: s.out.Name()}
+	tokens := min(engine.CanaryTokens, s.spec.Train.MaxContextLength)
+	s.forgo = s.Router.Preload(to, serving.Adapter{Config: st.Config.Data, Tensors: st.Adapter.Data}, tokens)
 }
 
 // abandon removes what was written of a checkpoint that is not one.
 func (s *stepRun) abandon() {
+	if s.forgo != nil && !s.shown {
+		s.forgo()
+	}
 	if s.written != nil && !s.shown {
 		s.statements.Abandon()
 		s.written.Abandon()

@@ -26,10 +26,13 @@ type adapters struct {
 	// refused are adapters whose canary disagreed: the same bytes on the same
 	// kernels would again.
 	refused map[string]error
+	// ahead is in the child before its checkpoint is there, nil = nothing.
+	ahead *preloaded
 }
 
 type loaded struct {
-	ready chan struct{} // closed when proof or err is set
+	ready chan struct{} // closed when id, proof or err is set
+	id    string        // what the child knows it by
 	proof Proof
 	err   error
 	users int
@@ -54,15 +57,15 @@ func (a *adapters) count() int {
 }
 
 // use makes sure that the child has t's adapter and keeps it there until release.
-func (a *adapters) use(ctx context.Context, s loader, t Target) (release func(), proof Proof, err error) {
+func (a *adapters) use(ctx context.Context, s loader, t Target) (l *loaded, release func(), err error) {
 	a.mu.Lock()
 	if err := a.refused[t.AdapterID]; err != nil {
 		a.mu.Unlock()
-		return nil, "", err
+		return nil, nil, err
 	}
 	l, known := a.loaded[t.AdapterID]
 	if !known {
-		l = &loaded{ready: make(chan struct{})}
+		l = &loaded{ready: make(chan struct{}), id: t.AdapterID}
 		a.loaded[t.AdapterID] = l
 	}
 	l.users++
@@ -75,20 +78,20 @@ func (a *adapters) use(ctx context.Context, s loader, t Target) (release func(),
 	}
 	if !known {
 		// Others wait for this load, so it does not end with this request.
-		l.proof, l.err = a.load(context.WithoutCancel(ctx), s, t)
+		l.err = a.load(context.WithoutCancel(ctx), s, t, l)
 		a.finish(t.AdapterID, l)
 	}
 	select {
 	case <-l.ready:
 	case <-ctx.Done():
 		release()
-		return nil, "", rft.Wrap(rft.KindCancelled, context.Cause(ctx), "cancelled while model %s was loading", t.Adapter)
+		return nil, nil, rft.Wrap(rft.KindCancelled, context.Cause(ctx), "cancelled while model %s was loading", t.Adapter)
 	}
 	if l.err != nil {
 		release()
-		return nil, "", l.err
+		return nil, nil, l.err
 	}
-	return release, l.proof, nil
+	return l, release, nil
 }
 
 // finish ends a load; a failed one is forgotten, so the next request tries again.
@@ -101,21 +104,27 @@ func (a *adapters) finish(id string, l *loaded) {
 	close(l.ready)
 }
 
-func (a *adapters) load(ctx context.Context, s loader, t Target) (Proof, error) {
+func (a *adapters) load(ctx context.Context, s loader, t Target, l *loaded) error {
 	begun := time.Now()
 	files, err := a.source.OpenAdapter(ctx, t)
 	if err != nil {
-		return "", err
+		return err
 	}
 	opened := time.Now()
+	ahead := a.claim(files)
 	a.changing.Lock()
 	defer a.changing.Unlock()
 	if err := a.makeRoom(ctx, s); err != nil {
-		return "", err
+		_ = ahead.unload(ctx, s) // else it goes with the child
+		return err
 	}
-	proof, err := a.prove(ctx, s, t, files)
-	a.log.Debug("adapter load", slog.String("model", t.Adapter), slog.Duration("opened", opened.Sub(begun)), slog.Duration("proven", time.Since(opened)))
-	return proof, err
+	if l.proof, err = a.proven(ctx, s, t, files, ahead); err == nil && l.proof != "" {
+		l.id = ahead.id
+	} else if err == nil {
+		l.proof, err = a.prove(ctx, s, t, files)
+	}
+	a.log.Debug("adapter load", slog.String("model", t.Adapter), slog.Bool("ahead", l.id != t.AdapterID), slog.Duration("opened", opened.Sub(begun)), slog.Duration("proven", time.Since(opened)))
+	return err
 }
 
 // makeRoom unloads the least recently used adapters that nobody uses.
@@ -147,6 +156,8 @@ func (a *adapters) evict() (id string, full bool) {
 			id, oldest = k, l
 		}
 	}
-	delete(a.loaded, id)
+	if delete(a.loaded, id); oldest != nil {
+		id = oldest.id
+	}
 	return id, true
 }

@@ -56,7 +56,7 @@ func TestEvictedAndWantedAgain(t *testing.T) {
 	a := adaptersOf(empty{}, 2)
 	child := &told{unloadOf: map[string]func(){}}
 	use := func(id string) {
-		release, _, err := a.use(context.Background(), child, Target{Adapter: id, AdapterID: id})
+		_, release, err := a.use(context.Background(), child, Target{Adapter: id, AdapterID: id})
 		if err != nil {
 			t.Error(err)
 			return
@@ -115,7 +115,11 @@ func TestProof(t *testing.T) {
 		"no record":        {nil, nil, Unrecorded},
 	} {
 		a, child := adaptersOf(recording{canary: c.recorded}, 2), &told{says: c.says}
-		_, proof, err := a.use(t.Context(), child, Target{Adapter: "x", AdapterID: "x"})
+		proof := Proof("")
+		l, _, err := a.use(t.Context(), child, Target{Adapter: "x", AdapterID: "x"})
+		if err == nil {
+			proof = l.proof
+		}
 		if proof != c.proof || (err != nil) != (c.proof == "") || len(child.has) != a.count() || a.count() == 0 && c.proof != "" {
 			t.Errorf("%s: %q, %v; the child has %q, %d are thought to be there", name, proof, err, child.has, a.count())
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/firekeep/firekeep/internal/broker"
@@ -19,6 +20,7 @@ type Router struct {
 	opt    Options
 	log    *slog.Logger
 	loads  loads
+	aheads atomic.Int64 // adapters that were loaded ahead, to number them
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -69,12 +71,12 @@ func (r *Router) Generate(ctx context.Context, t Target, q wire.SampleRequest, y
 	}
 	q.Adapter = ""
 	if t.Adapter != "" {
-		release, _, err := s.adapters.use(ctx, s.sampler, t)
+		l, release, err := s.adapters.use(ctx, s.sampler, t)
 		if err != nil {
 			return err
 		}
 		defer release()
-		q.Adapter = t.AdapterID
+		q.Adapter = l.id
 	}
 	defer p.working(s.sampler)()
 	return s.sampler.Generate(ctx, q, yield)
@@ -96,11 +98,12 @@ func (r *Router) Warm(ctx context.Context, t Target) (Proof, error) {
 	if err != nil || t.Adapter == "" {
 		return "", err
 	}
-	release, proof, err := s.adapters.use(ctx, s.sampler, t)
-	if err == nil {
-		release()
+	l, release, err := s.adapters.use(ctx, s.sampler, t)
+	if err != nil {
+		return "", err
 	}
-	return proof, err
+	release()
+	return l.proof, nil
 }
 
 // enter finds the replica of t, or makes it, and counts the caller in.
