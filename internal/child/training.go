@@ -155,37 +155,27 @@ func (s *step) Mark(m train.Mark) error {
 	return s.w.conn.Send(s.w.ctx, wire.Mark(m))
 }
 
-// finish sends the result, and computes its canary while the larger part is on the
-// way: both only read the weights.
+// finish sends the result and computes its canary meanwhile: both only read the
+// weights.
 func (s *step) finish(tokens int) (*engine.Canary, error) {
-	if err := s.sendAdapter(); err != nil {
-		return nil, err
-	}
 	sent := make(chan error, 1)
-	go func() { sent <- s.w.contained(s.sendOptimizer) }()
+	go func() { sent <- s.w.contained(s.sendState) }()
 	canary, err := s.trainer.Canary(s.w.ctx, tokens)
 	return canary, errors.Join(<-sent, err)
 }
 
 // sendState sends adapter and optimiser state as three streams.
 func (s *step) sendState() error {
-	if err := s.sendAdapter(); err != nil {
-		return err
-	}
-	return s.sendOptimizer()
-}
-
-// sendAdapter sends what serves, which comes first: somebody may be waiting for it.
-func (s *step) sendAdapter() error {
 	var config bytes.Buffer
 	err := s.stream("adapter", func(out io.Writer) error { return s.trainer.WriteAdapter(&config, out) })
 	if err != nil {
 		return err
 	}
+	if err := s.stream("optimizer", s.trainer.WriteOptimizer); err != nil {
+		return err
+	}
 	return s.w.send(s.w.ctx, "adapter-config", config.Bytes())
 }
-
-func (s *step) sendOptimizer() error { return s.stream("optimizer", s.trainer.WriteOptimizer) }
 
 // stream sends what write writes; nothing is held in memory.
 func (s *step) stream(name string, write func(io.Writer) error) error {

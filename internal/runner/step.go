@@ -514,23 +514,17 @@ func (s *stepRun) part(st broker.State) error {
 			s.written.Add(f)
 		}
 	}
-	if s.forgo == nil && st.Config.SHA256 != "" && st.Adapter.SHA256 != "" {
-		s.spent.end("adapter state")
-		s.preload(st)
-	}
 	return nil
 }
 
-// preload lets the child that serves the base try the adapter while the rest of the
-// checkpoint is made. It answers for nobody before that is there.
-func (s *stepRun) preload(st broker.State) {
-	s.forgo = func() {}
-	if s.Router == nil {
+// preload lets the child that serves the base try the adapter while its checkpoint is
+// made durable and signed. It answers for nobody before that is done.
+func (s *stepRun) preload(done wire.TrainDone, st broker.State) {
+	if s.Router == nil || done.Canary == nil {
 		return
 	}
 	to := serving.Target{Account: s.job.Account, Base: s.base.Name(), BaseDigest: s.base.Digest, Adapter: s.out.Name()}
-	tokens := min(engine.CanaryTokens, s.spec.Train.MaxContextLength)
-	s.forgo = s.Router.Preload(to, serving.Adapter{Config: st.Config.Data, Tensors: st.Adapter.Data}, tokens)
+	s.forgo = s.Router.Preload(to, serving.Adapter{Config: st.Config.Data, Tensors: st.Adapter.Data}, done.Canary.Tokens())
 }
 
 // abandon removes what was written of a checkpoint that is not one.
@@ -555,6 +549,7 @@ func (s *stepRun) commit(done wire.TrainDone, st broker.State) error {
 	if err != nil {
 		return err
 	}
+	s.preload(done, st)
 	out := s.out
 	manifest := catalog.Manifest{Kind: "adapter", Subject: out.UID, Job: s.job.UID, Base: s.base.Digest, Level: done.Level, Precision: done.Precision, Canary: done.Canary}
 	if out.Digest, err = s.written.Commit(manifest, files(st)); err != nil {

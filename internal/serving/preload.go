@@ -26,8 +26,8 @@ type preloaded struct {
 	err    error
 }
 
-// Preload gives the child of t's account and base an adapter whose checkpoint is in
-// the making, where such a child runs, so that the first request for it waits for
+// Preload gives the child of t's account and base an adapter whose checkpoint is being
+// made durable and signed, where such a child runs, so that the first request for it waits for
 // neither the transfer nor the canary. It returns at once. drop takes the adapter
 // back unless a checkpoint took it over; time does too.
 func (r *Router) Preload(t Target, f Adapter, canary int) (drop func()) {
