@@ -94,6 +94,8 @@ class Turns:
             name: subprocess.Popen([str(c) for c in command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
             for name, command in commands.items()
         }
+        for name in self.processes:  # whoever still loads its libraries would take the machine from the first turns
+            self.ask(name, PEAK if name in ("mkl", "openblas") else f"forward {PEAK}")
 
     def ask(self, name, line):
         process = self.processes[name]

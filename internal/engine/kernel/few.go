@@ -85,5 +85,5 @@ func Few(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k i
 
 // fewGo is the reference of fewFunc.
 func fewGo(c []float32, ldc int, a []float32, rs int, b []float32, bs, k, rows, cols int, _ []float32, _ int, acc bool) {
-	tileGo(c, ldc, a, rs, 1, b, bs, k, rows, cols, 0, acc)
+	tileGo(c, ldc, a, rs, 1, b, bs, k, rows, cols, soon{}, acc)
 }

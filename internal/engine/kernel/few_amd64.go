@@ -12,7 +12,7 @@ func fewAVX512(c []float32, ldc int, a []float32, rs int, b []float32, bs, k, ro
 
 // fewAVX2 is a fewFunc of at most 6 rows; its tile prefetches by itself.
 func fewAVX2(c []float32, ldc int, a []float32, rs int, b []float32, bs, k, rows, cols int, _ []float32, _ int, acc bool) {
-	tileAVX2(c, ldc, a, rs, 1, b, bs, k, rows, cols, 0, acc)
+	tileAVX2(c, ldc, a, rs, 1, b, bs, k, rows, cols, soon{}, acc)
 }
 
 // few8x512 is few512 for int8 weights of a whole depth.

@@ -67,8 +67,9 @@ type table struct {
 	tile tileFunc
 	// turn and gather rearrange the right operand: see turnGo and gatherGo.
 	turn, gather func(dst, src []float32, lds, rows, cols int, alpha float32)
-	// upright copies a tile of a^T: see uprightGo.
-	upright func(dst, src []float32, lds, depth, rows int)
+	// upright copies a tile of a^T: see uprightGo. stand does so for rows of a, nil
+	// where tile does not read an upright copy faster than the rows: see standGo.
+	upright, stand func(dst, src []float32, lds, depth, rows int)
 
 	dot         func(a, b []float32) float32
 	axpy        func(y, x []float32, a float32)
@@ -105,7 +106,7 @@ func (t *table) permit() error {
 }
 
 var goTable = table{
-	level: LevelGo, rows: 4, tile: tileGo, turn: turnGo, gather: gatherGo, upright: uprightGo,
+	level: LevelGo, rows: 4, tile: tileGo, turn: turnGo, gather: gatherGo, upright: uprightGo, stand: standGo,
 	dot: dotGo, axpy: axpyGo, add: addGo, scale: scaleGo, sumSquares: sumSquaresGo,
 	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
 	siluMul: siluMulGo, siluMulBack: siluMulBackGo,

@@ -1,7 +1,7 @@
 package kernel
 
 var avx512Table = table{
-	level: LevelAVX512, rows: 14, tile: tileAVX512, turn: turnAVX512, gather: gatherAVX512, upright: uprightAVX512,
+	level: LevelAVX512, rows: 14, tile: tileAVX512, turn: turnAVX512, gather: gatherAVX512, upright: uprightAVX512, stand: standAVX512,
 	dot: dot512, axpy: axpy512, add: add512, scale: scale512, sumSquares: sumSquares512,
 	normApply: normApply512, normBack: normBack512, dot3: dot3x512,
 	siluMul: siluMul512, siluMulBack: siluMulBack512,

@@ -2,10 +2,20 @@ package kernel
 
 // tileFunc computes a tile of a product: c[i, j] (+)= sum over k of
 // a[i*rs + k*ks] * b[k*bs + j] for i < rows, j < cols, rows <= table.rows,
-// cols <= Panel, following the k-order rule. Panel values of each row of b are
-// readable even where cols is less. k may be zero. The tile at c[next] comes
-// next: it may be prefetched.
-type tileFunc func(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols, next int, acc bool)
+// cols <= Panel, following the k-order rule. a lies in rows (ks is 1) or upright
+// (rs is 1 and ks uprightStride). Panel values of each row of b are readable even
+// where cols is less. k may be zero.
+type tileFunc func(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, soon soon, acc bool)
+
+// soon says what a tile may prefetch: the next tile's result at c[soon.c], and of
+// the right operand's next block the part at b, step values for every two k's.
+// Whoever waits for the first strip of a block waits for memory; strips that fetch
+// a part each leave memory the time of them all.
+type soon struct {
+	c    int
+	b    []float32
+	step int
+}
 
 // operand says how the right operand of a product is stored.
 type operand int
@@ -102,8 +112,12 @@ func (g *product) run(i0, i1, p0, p1 int) {
 			if kn > 0 {
 				g.gatherSlab(s, p, last, k0, kn)
 			}
+			c := upcoming{panels: width, k: k0, first: i0, strips: strips}
+			if last == p1 {
+				c.panels, c.k = p0-p, k0+stretch
+			}
 			for i := i0; i < i1; i += step {
-				g.group(s, i, min(i+step, i1), rows, p, last, k0, kn)
+				g.group(s, i, min(i+step, i1), rows, p, last, k0, kn, c)
 			}
 		}
 	}
@@ -117,21 +131,26 @@ func evenly(n, most, align int) int {
 	return min(most, max(align, ((n+blocks-1)/blocks+align-1)/align*align))
 }
 
+// upcoming says what a run turns to after its slab: panels that lie so many behind
+// the present ones, from depth k on. The strips of the run, which begins with row
+// first, share out what they fetch of it.
+type upcoming struct{ panels, k, first, strips int }
+
 // group computes rows [i0, i1), in strips of rows, of the panels [p0, p1) for
 // the depth [k0, k0+kn): each panel, a block of the depth at a time, meets every
 // strip before the next one does.
-func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int) {
+func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int, c upcoming) {
 	var a []float32
 	rs, ks, step := g.rs, g.ks, 0 // step is from strip to strip
 	if kn > 0 {
 		step = rows * rs
 		a = g.a[i0*rs+k0*ks:]
-		if ks != 1 || p1-p0 >= copyPanels && collides(rs) {
+		if ks != 1 || p1-p0 >= copyPanels && (g.t.stand != nil || collides(rs)) {
 			a, rs, ks, step = s.copyRows(g.t, a, rs, ks, i1-i0, rows, kn)
 		}
 	}
-	depth := max(kn, 1)
-	if i1-i0 > rows {
+	depth, strips := max(kn, 1), (i1-i0+rows-1)/rows
+	if strips > 1 {
 		depth = evenly(kn, depthBlock, Panel)
 	}
 	for p := p0; p < p1; p++ {
@@ -139,19 +158,60 @@ func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int) {
 		j0 := p * Panel
 		cols := min(Panel, g.n-j0)
 		for k := 0; k == 0 || k < kn; k += depth {
+			q, kq := p, k0+k+depth
+			if k+depth >= kn {
+				q, kq = p+1, k0
+			}
+			if q == p1 {
+				q, kq = p0+c.panels, c.k
+			}
 			for i := i0; i < i1; i += rows {
-				next := rows * g.ldc
+				next := soon{c: rows * g.ldc}
 				if i+rows >= i1 {
-					next = (i0 - i) * g.ldc
+					next.c = (i0 - i) * g.ldc
 					if k+depth >= kn {
-						next += Panel
+						next.c += Panel
 					}
+				}
+				switch g.kind {
+				case weights:
+					next.b, next.step = g.nextPanel(q, kq, min(depth, kn-k), (i-i0)/rows, strips)
+				case weightsTransposed:
+					next.b, next.step = g.nextSquares(p+c.panels, c.k, kn, (i-c.first)/rows, c.strips)
 				}
 				g.t.tile(g.c[i*g.ldc+j0:], g.ldc, a[(i-i0)/rows*step+k*ks:], rs, ks, b[k*bs:], bs,
 					min(depth, kn-k), min(rows, i1-i), cols, next, g.acc || k0+k > 0)
 			}
 		}
 	}
+}
+
+// nextPanel returns what one of the strips of a block of depth kn fetches of panel q
+// of packed weights from depth k on, and how much of it for every two k's.
+func (g *product) nextPanel(q, k, kn, strip, strips int) ([]float32, int) {
+	step := (2*Panel + strips - 1) / strips
+	at := (q*g.k+k)*Panel + strip*step*(kn/2)
+	if k >= g.k || at >= len(g.b) {
+		return nil, 0
+	}
+	return g.b[at:], step
+}
+
+// nextSquares is nextPanel where the panel is turned from squares of the weights that
+// lie far apart: a strip fetches a few that lie together, for the panels behind q
+// too, so that the strips of all panels fetch each square once.
+func (g *product) nextSquares(q, k, kn, strip, strips int) ([]float32, int) {
+	squares := (min(kn, g.k-k) + Panel - 1) / Panel
+	together := (squares + strips - 1) / strips
+	n := strip * together
+	if together > 1 {
+		n += q % together
+	}
+	at := (k+n*Panel)*g.n + q*Panel*Panel
+	if k >= g.k || n >= squares || at >= len(g.b) {
+		return nil, 0
+	}
+	return g.b[at:], together * Panel * Panel / max(1, kn/2)
 }
 
 // panel returns panel p of the right operand from depth k0 on and the distance
@@ -168,8 +228,9 @@ func (g *product) panel(s *scratch, p, p0, k0, kn int) ([]float32, int) {
 	return s.slab[(p-p0)*kn*Panel:], Panel
 }
 
-// copyPanels is the number of panels from which copying rows of a that collide
-// pays; where a is read down its columns a copy always does, given a fast one.
+// copyPanels is the number of panels from which copying rows of a pays, upright or
+// because they collide; where a is read down its columns a copy always does, given
+// a fast one.
 const copyPanels = 4
 
 // collides says whether rows at this distance fall on the same few sets of a
@@ -180,10 +241,14 @@ func collides(rs int) bool {
 	return (rs+line)%page <= 2*line
 }
 
-// copyRows copies strips of a next to each other at distances that do not
-// collide. It returns the copy, its distances and the distance between strips.
+// copyRows copies strips of a next to each other, upright or at distances that do
+// not collide. It returns the copy, its distances and the distance between strips.
 func (s *scratch) copyRows(t *table, a []float32, rs, ks, m, rows, kn int) ([]float32, int, int, int) {
-	if ks == 1 {
+	copied := t.upright
+	switch {
+	case ks == 1 && t.stand != nil:
+		copied, ks = t.stand, rs
+	case ks == 1:
 		apart := kn + line
 		for i := range m {
 			copy(s.rows[i*apart:i*apart+kn], a[i*rs:])
@@ -191,7 +256,7 @@ func (s *scratch) copyRows(t *table, a []float32, rs, ks, m, rows, kn int) ([]fl
 		return s.rows[:], apart, 1, rows * apart
 	}
 	for i := 0; i < m; i += rows {
-		t.upright(s.rows[i/rows*kn*uprightStride:], a[i*rs:], ks, kn, min(rows, m-i))
+		copied(s.rows[i/rows*kn*uprightStride:], a[i*rs:], ks, kn, min(rows, m-i))
 	}
 	return s.rows[:], 1, uprightStride, kn * uprightStride
 }
@@ -267,8 +332,19 @@ func uprightGo(dst, src []float32, lds, depth, rows int) {
 	}
 }
 
+// standGo sets upright what lies in rows: dst[k*uprightStride+i] = src[i*lds+k],
+// k < depth, i < rows <= uprightStride. A faster one may also write whole lines of
+// dst, and those of a depth up to a multiple of 16.
+func standGo(dst, src []float32, lds, depth, rows int) {
+	for i := range rows {
+		for k, v := range src[i*lds : i*lds+depth] {
+			dst[k*uprightStride+i] = v
+		}
+	}
+}
+
 // tileGo is the reference of tileFunc: two rows by four columns at a time.
-func tileGo(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols, next int, acc bool) {
+func tileGo(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, soon soon, acc bool) {
 	for i := 0; i < rows; i += 2 {
 		for j := 0; j < cols; j += 4 {
 			if i+2 <= rows && j+4 <= cols {

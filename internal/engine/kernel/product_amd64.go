@@ -4,7 +4,7 @@ package kernel
 // rows is at least one.
 //
 //go:noescape
-func tile512(c *float32, ldc int, a *float32, rs, ks int, b *float32, bs, k, rows, next int, mask uint32, acc bool)
+func tile512(c *float32, ldc int, a *float32, rs int, upright bool, b *float32, bs, k, rows int, ahead *float32, step, next int, mask uint32, acc bool)
 
 // tile256 has exactly 16 columns.
 //
@@ -12,17 +12,21 @@ func tile512(c *float32, ldc int, a *float32, rs, ks int, b *float32, bs, k, row
 func tile256(c *float32, ldc int, a *float32, rs, ks int, b *float32, bs, k, rows int, acc bool)
 
 // tileAVX512 is a tileFunc of at most 14 rows.
-func tileAVX512(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols, next int, acc bool) {
+func tileAVX512(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, soon soon, acc bool) {
 	if k == 0 {
-		tile512(&c[0], ldc*4, nil, 0, 0, nil, 0, 0, rows, next*4, uint32(1<<cols-1), acc)
+		tile512(&c[0], ldc*4, nil, 0, false, nil, 0, 0, rows, nil, 0, soon.c*4, uint32(1<<cols-1), acc)
 		return
 	}
-	tile512(&c[0], ldc*4, &a[0], rs*4, ks*4, &b[0], bs*4, k, rows, next*4, uint32(1<<cols-1), acc)
+	ahead := &b[0]
+	if len(soon.b) > 0 {
+		ahead = &soon.b[0]
+	}
+	tile512(&c[0], ldc*4, &a[0], rs*4, ks == uprightStride, &b[0], bs*4, k, rows, ahead, soon.step*4, soon.c*4, uint32(1<<cols-1), acc)
 }
 
 // tileAVX2 is a tileFunc of at most 6 rows: one or two halves of a panel. A
 // partial half goes through a full one on the stack.
-func tileAVX2(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols, next int, acc bool) {
+func tileAVX2(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, soon soon, acc bool) {
 	const half = Panel / 2
 	var ap *float32
 	if k > 0 {

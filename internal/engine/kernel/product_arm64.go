@@ -8,7 +8,7 @@ func tile4(c *float32, ldc int, a *float32, rs, ks int, b *float32, bs, k, rows 
 
 // tileNEON is a tileFunc of at most 6 rows: one or two halves of a panel. A
 // partial half goes through a full one on the stack.
-func tileNEON(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols, next int, acc bool) {
+func tileNEON(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, soon soon, acc bool) {
 	const half = Panel / 2
 	var ap, bp *float32
 	if k > 0 {
@@ -35,5 +35,5 @@ func tileNEON(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k,
 
 // fewNEON is a fewFunc of at most 6 rows; its tile prefetches by itself.
 func fewNEON(c []float32, ldc int, a []float32, rs int, b []float32, bs, k, rows, cols int, _ []float32, _ int, acc bool) {
-	tileNEON(c, ldc, a, rs, 1, b, bs, k, rows, cols, 0, acc)
+	tileNEON(c, ldc, a, rs, 1, b, bs, k, rows, cols, soon{}, acc)
 }

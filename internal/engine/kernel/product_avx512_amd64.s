@@ -5,12 +5,20 @@
 // broadcast of a[i, k] serves two multiply-adds, so at 14 rows the loop runs at
 // the speed of the two multiply-add ports.
 //
+// A core that shares its front end with a busy neighbour is short of
+// instructions rather than of multipliers, so two k's share the counting, and
+// where a lies upright (the rows of one k next to each other, no index in the
+// address) most rows are broadcast inside the multiply-add: two micro-operations
+// instead of three, for one load more. Not all rows are: the load ports would
+// run out.
+//
 // Registers:
-//	AX, R8, R9  a at rows 0, 5, 10 of the current k; DX bytes between k's
+//	AX, R8, R9  a at rows 0, 5, 10 of the current k; AX alone where a is upright
 //	BX, CX      1 and 3 times the bytes between rows of a
 //	R10, R11    b at the current k; bytes between its rows
 //	R12         remaining k's
-//	R13         in the loop over k, bytes between a row of b and the prefetched one
+//	R14, R13    in the loop over k, what to fetch into the outer cache; bytes to its
+//	            next place, every other k
 //	DI, SI      c; bytes between its rows; R13 walks over the rows
 //	R15         rows
 //	R14         bytes from c to the c of the next tile
@@ -23,66 +31,129 @@
 	VFMADD231PS  Z28, Z30, lo; \
 	VFMADD231PS  Z29, Z30, hi
 
-#define W1 ROW32((AX), Z0, Z1)
-#define W2 W1; ROW32((AX)(BX*1), Z2, Z3)
-#define W3 W2; ROW32((AX)(BX*2), Z4, Z5)
-#define W4 W3; ROW32((AX)(CX*1), Z6, Z7)
-#define W5 W4; ROW32((AX)(BX*4), Z8, Z9)
-#define W6 W5; ROW32((R8), Z10, Z11)
-#define W7 W6; ROW32((R8)(BX*1), Z12, Z13)
-#define W8 W7; ROW32((R8)(BX*2), Z14, Z15)
-#define W9 W8; ROW32((R8)(CX*1), Z16, Z17)
-#define W10 W9; ROW32((R8)(BX*4), Z18, Z19)
-#define W11 W10; ROW32((R9), Z20, Z21)
-#define W12 W11; ROW32((R9)(BX*1), Z22, Z23)
-#define W13 W12; ROW32((R9)(BX*2), Z24, Z25)
-#define W14 W13; ROW32((R9)(CX*1), Z26, Z27)
+#define INSIDE32(address, lo, hi) \
+	VFMADD231PS.BCST address, Z28, lo; \
+	VFMADD231PS.BCST address, Z29, hi
+
+// W(n) is n rows of a at displacement d, U(n) the same of an upright a.
+#define W1(d) ROW32(d(AX), Z0, Z1)
+#define W2(d) W1(d); ROW32(d(AX)(BX*1), Z2, Z3)
+#define W3(d) W2(d); ROW32(d(AX)(BX*2), Z4, Z5)
+#define W4(d) W3(d); ROW32(d(AX)(CX*1), Z6, Z7)
+#define W5(d) W4(d); ROW32(d(AX)(BX*4), Z8, Z9)
+#define W6(d) W5(d); ROW32(d(R8), Z10, Z11)
+#define W7(d) W6(d); ROW32(d(R8)(BX*1), Z12, Z13)
+#define W8(d) W7(d); ROW32(d(R8)(BX*2), Z14, Z15)
+#define W9(d) W8(d); ROW32(d(R8)(CX*1), Z16, Z17)
+#define W10(d) W9(d); ROW32(d(R8)(BX*4), Z18, Z19)
+#define W11(d) W10(d); ROW32(d(R9), Z20, Z21)
+#define W12(d) W11(d); ROW32(d(R9)(BX*1), Z22, Z23)
+#define W13(d) W12(d); ROW32(d(R9)(BX*2), Z24, Z25)
+#define W14(d) W13(d); ROW32(d(R9)(CX*1), Z26, Z27)
+
+#define U1(d) INSIDE32((d+0)(AX), Z0, Z1)
+#define U2(d) U1(d); INSIDE32((d+4)(AX), Z2, Z3)
+#define U3(d) U2(d); INSIDE32((d+8)(AX), Z4, Z5)
+#define U4(d) U3(d); ROW32((d+12)(AX), Z6, Z7)
+#define U5(d) U4(d); INSIDE32((d+16)(AX), Z8, Z9)
+#define U6(d) U5(d); ROW32((d+20)(AX), Z10, Z11)
+#define U7(d) U6(d); INSIDE32((d+24)(AX), Z12, Z13)
+#define U8(d) U7(d); INSIDE32((d+28)(AX), Z14, Z15)
+#define U9(d) U8(d); INSIDE32((d+32)(AX), Z16, Z17)
+#define U10(d) U9(d); ROW32((d+36)(AX), Z18, Z19)
+#define U11(d) U10(d); INSIDE32((d+40)(AX), Z20, Z21)
+#define U12(d) U11(d); ROW32((d+44)(AX), Z22, Z23)
+#define U13(d) U12(d); INSIDE32((d+48)(AX), Z24, Z25)
+#define U14(d) U13(d); ROW32((d+52)(AX), Z26, Z27)
 
 // The same with one register per row, for at most 16 columns.
 #define ROW16(address, lo) \
 	VBROADCASTSS address, Z30; \
 	VFMADD231PS  Z28, Z30, lo
 
-#define N1 ROW16((AX), Z0)
-#define N2 N1; ROW16((AX)(BX*1), Z2)
-#define N3 N2; ROW16((AX)(BX*2), Z4)
-#define N4 N3; ROW16((AX)(CX*1), Z6)
-#define N5 N4; ROW16((AX)(BX*4), Z8)
-#define N6 N5; ROW16((R8), Z10)
-#define N7 N6; ROW16((R8)(BX*1), Z12)
-#define N8 N7; ROW16((R8)(BX*2), Z14)
-#define N9 N8; ROW16((R8)(CX*1), Z16)
-#define N10 N9; ROW16((R8)(BX*4), Z18)
-#define N11 N10; ROW16((R9), Z20)
-#define N12 N11; ROW16((R9)(BX*1), Z22)
-#define N13 N12; ROW16((R9)(BX*2), Z24)
-#define N14 N13; ROW16((R9)(CX*1), Z26)
+#define INSIDE16(address, lo) \
+	VFMADD231PS.BCST address, Z28, lo
 
-#define ADVANCE(loop) \
-	ADDQ DX, AX; \
-	ADDQ DX, R8; \
-	ADDQ DX, R9; \
+#define N1(d) ROW16(d(AX), Z0)
+#define N2(d) N1(d); ROW16(d(AX)(BX*1), Z2)
+#define N3(d) N2(d); ROW16(d(AX)(BX*2), Z4)
+#define N4(d) N3(d); ROW16(d(AX)(CX*1), Z6)
+#define N5(d) N4(d); ROW16(d(AX)(BX*4), Z8)
+#define N6(d) N5(d); ROW16(d(R8), Z10)
+#define N7(d) N6(d); ROW16(d(R8)(BX*1), Z12)
+#define N8(d) N7(d); ROW16(d(R8)(BX*2), Z14)
+#define N9(d) N8(d); ROW16(d(R8)(CX*1), Z16)
+#define N10(d) N9(d); ROW16(d(R8)(BX*4), Z18)
+#define N11(d) N10(d); ROW16(d(R9), Z20)
+#define N12(d) N11(d); ROW16(d(R9)(BX*1), Z22)
+#define N13(d) N12(d); ROW16(d(R9)(BX*2), Z24)
+#define N14(d) N13(d); ROW16(d(R9)(CX*1), Z26)
+
+#define V1(d) INSIDE16((d+0)(AX), Z0)
+#define V2(d) V1(d); INSIDE16((d+4)(AX), Z2)
+#define V3(d) V2(d); INSIDE16((d+8)(AX), Z4)
+#define V4(d) V3(d); INSIDE16((d+12)(AX), Z6)
+#define V5(d) V4(d); INSIDE16((d+16)(AX), Z8)
+#define V6(d) V5(d); INSIDE16((d+20)(AX), Z10)
+#define V7(d) V6(d); INSIDE16((d+24)(AX), Z12)
+#define V8(d) V7(d); INSIDE16((d+28)(AX), Z14)
+#define V9(d) V8(d); INSIDE16((d+32)(AX), Z16)
+#define V10(d) V9(d); INSIDE16((d+36)(AX), Z18)
+#define V11(d) V10(d); INSIDE16((d+40)(AX), Z20)
+#define V12(d) V11(d); INSIDE16((d+44)(AX), Z22)
+#define V13(d) V12(d); INSIDE16((d+48)(AX), Z24)
+#define V14(d) V13(d); INSIDE16((d+52)(AX), Z26)
+
+#define ADVANCE(bytes) \
+	ADDQ $bytes, AX; \
+	ADDQ $bytes, R8; \
+	ADDQ $bytes, R9
+
+#define CLIMB(bytes) \
+	ADDQ $bytes, AX
+
+#define LOAD32 \
+	VMOVUPS (R10), Z28; \
+	VMOVUPS 64(R10), Z29
+
+#define LOAD32NEXT \
+	VMOVUPS (R10)(R11*1), Z28; \
+	VMOVUPS 64(R10)(R11*1), Z29; \
+	PREFETCHT1 (R14); \
+	PREFETCHT1 64(R14); \
+	ADDQ R13, R14
+
+#define LOAD16 VMOVUPS (R10), Z28
+#define LOAD16NEXT VMOVUPS (R10)(R11*1), Z28
+
+// DEPTH is the loop over k, two at a time after an odd one. bytes lie between
+// the k's of a.
+#define DEPTH(first, pair, load, loadnext, rows, bytes, advance) \
+first: \
+	TESTQ $1, R12; \
+	JZ   pair; \
+	load; \
+	rows(0); \
+	advance(bytes); \
 	ADDQ R11, R10; \
 	DECQ R12; \
-	JNZ  loop; \
+	JZ   store; \
+	PCALIGN $64; \
+pair: \
+	load; \
+	rows(0); \
+	loadnext; \
+	rows(bytes); \
+	advance(2*bytes); \
+	LEAQ (R10)(R11*2), R10; \
+	SUBQ $2, R12; \
+	JNZ  pair; \
 	JMP  store
 
-// Sixteen rows of b ahead are prefetched: at few rows a product is a stream of
-// weights from memory, at many the first strip meets a panel in the outer cache.
-#define WIDE(loop, rows) \
-loop: \
-	VMOVUPS (R10), Z28; \
-	VMOVUPS 64(R10), Z29; \
-	PREFETCHT0 (R10)(R13*1); \
-	PREFETCHT0 64(R10)(R13*1); \
-	rows; \
-	ADVANCE(loop)
-
-#define NARROW(loop, rows) \
-loop: \
-	VMOVUPS (R10), Z28; \
-	rows; \
-	ADVANCE(loop)
+#define WIDE(first, pair, rows) DEPTH(first, pair, LOAD32, LOAD32NEXT, rows, 4, ADVANCE)
+#define WIDEUP(first, pair, rows) DEPTH(first, pair, LOAD32, LOAD32NEXT, rows, 64, CLIMB)
+#define NARROW(first, pair, rows) DEPTH(first, pair, LOAD16, LOAD16NEXT, rows, 4, ADVANCE)
+#define NARROWUP(first, pair, rows) DEPTH(first, pair, LOAD16, LOAD16NEXT, rows, 64, CLIMB)
 
 #define CHOOSE(n, wide) \
 	CMPQ R15, $n; \
@@ -111,20 +182,20 @@ loop: \
 	JEQ  done; \
 	ADDQ SI, R13
 
-// func tile512(c *float32, ldc int, a *float32, rs, ks int, b *float32, bs, k, rows int, next int, mask uint32, acc bool)
-// Distances are in bytes.
-TEXT ·tile512(SB), NOSPLIT, $0-85
+// func tile512(c *float32, ldc int, a *float32, rs int, upright bool, b *float32, bs, k, rows int, ahead *float32, step, next int, mask uint32, acc bool)
+// Distances are in bytes. Rows of a are rs apart and its k's 4; if it is
+// upright, 4 and 64.
+TEXT ·tile512(SB), NOSPLIT, $0-101
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
 	MOVQ a+16(FP), AX
 	MOVQ rs+24(FP), BX
-	MOVQ ks+32(FP), DX
 	MOVQ b+40(FP), R10
 	MOVQ bs+48(FP), R11
 	MOVQ k+56(FP), R12
 	MOVQ rows+64(FP), R15
-	MOVQ next+72(FP), R14
-	MOVL mask+80(FP), R13
+	MOVQ next+88(FP), R14
+	MOVL mask+96(FP), R13
 	KMOVW R13, K1
 	SHRL $16, R13
 	KMOVW R13, K2
@@ -135,7 +206,7 @@ TEXT ·tile512(SB), NOSPLIT, $0-85
 	ADDQ BX, R9
 	MOVQ DI, R13
 
-	CMPB acc+84(FP), $0
+	CMPB acc+100(FP), $0
 	JEQ  zero
 	LOADC(1, Z0, Z1)
 	LOADC(2, Z2, Z3)
@@ -173,8 +244,10 @@ ahead:
 depth:
 	TESTQ R12, R12
 	JZ    store
-	MOVQ  R11, R13
-	SHLQ  $4, R13
+	MOVQ  ahead+72(FP), R14
+	MOVQ  step+80(FP), R13
+	CMPB  upright+32(FP), $0
+	JNE   stands
 	KTESTW K2, K2
 	JZ    narrow
 	CHOOSE(14, wide14)
@@ -208,36 +281,103 @@ narrow:
 	CHOOSE(12, narrow12)
 	JMP narrow13
 
-	PCALIGN $64
-	WIDE(wide14, W14)
-	WIDE(wide13, W13)
-	WIDE(wide12, W12)
-	WIDE(wide11, W11)
-	WIDE(wide10, W10)
-	WIDE(wide9, W9)
-	WIDE(wide8, W8)
-	WIDE(wide7, W7)
-	WIDE(wide6, W6)
-	WIDE(wide5, W5)
-	WIDE(wide4, W4)
-	WIDE(wide3, W3)
-	WIDE(wide2, W2)
-	WIDE(wide1, W1)
+stands:
+	KTESTW K2, K2
+	JZ    narrowup
+	CHOOSE(14, wideup14)
+	CHOOSE(1, wideup1)
+	CHOOSE(2, wideup2)
+	CHOOSE(3, wideup3)
+	CHOOSE(4, wideup4)
+	CHOOSE(5, wideup5)
+	CHOOSE(6, wideup6)
+	CHOOSE(7, wideup7)
+	CHOOSE(8, wideup8)
+	CHOOSE(9, wideup9)
+	CHOOSE(10, wideup10)
+	CHOOSE(11, wideup11)
+	CHOOSE(12, wideup12)
+	JMP wideup13
 
-	NARROW(narrow14, N14)
-	NARROW(narrow13, N13)
-	NARROW(narrow12, N12)
-	NARROW(narrow11, N11)
-	NARROW(narrow10, N10)
-	NARROW(narrow9, N9)
-	NARROW(narrow8, N8)
-	NARROW(narrow7, N7)
-	NARROW(narrow6, N6)
-	NARROW(narrow5, N5)
-	NARROW(narrow4, N4)
-	NARROW(narrow3, N3)
-	NARROW(narrow2, N2)
-	NARROW(narrow1, N1)
+narrowup:
+	CHOOSE(14, narrowup14)
+	CHOOSE(1, narrowup1)
+	CHOOSE(2, narrowup2)
+	CHOOSE(3, narrowup3)
+	CHOOSE(4, narrowup4)
+	CHOOSE(5, narrowup5)
+	CHOOSE(6, narrowup6)
+	CHOOSE(7, narrowup7)
+	CHOOSE(8, narrowup8)
+	CHOOSE(9, narrowup9)
+	CHOOSE(10, narrowup10)
+	CHOOSE(11, narrowup11)
+	CHOOSE(12, narrowup12)
+	JMP narrowup13
+
+	PCALIGN $64
+	WIDE(wide14, widepair14, W14)
+	WIDE(wide13, widepair13, W13)
+	WIDE(wide12, widepair12, W12)
+	WIDE(wide11, widepair11, W11)
+	WIDE(wide10, widepair10, W10)
+	WIDE(wide9, widepair9, W9)
+	WIDE(wide8, widepair8, W8)
+	WIDE(wide7, widepair7, W7)
+	WIDE(wide6, widepair6, W6)
+	WIDE(wide5, widepair5, W5)
+	WIDE(wide4, widepair4, W4)
+	WIDE(wide3, widepair3, W3)
+	WIDE(wide2, widepair2, W2)
+	WIDE(wide1, widepair1, W1)
+
+	PCALIGN $64
+	WIDEUP(wideup14, wideuppair14, U14)
+	WIDEUP(wideup13, wideuppair13, U13)
+	WIDEUP(wideup12, wideuppair12, U12)
+	WIDEUP(wideup11, wideuppair11, U11)
+	WIDEUP(wideup10, wideuppair10, U10)
+	WIDEUP(wideup9, wideuppair9, U9)
+	WIDEUP(wideup8, wideuppair8, U8)
+	WIDEUP(wideup7, wideuppair7, U7)
+	WIDEUP(wideup6, wideuppair6, U6)
+	WIDEUP(wideup5, wideuppair5, U5)
+	WIDEUP(wideup4, wideuppair4, U4)
+	WIDEUP(wideup3, wideuppair3, U3)
+	WIDEUP(wideup2, wideuppair2, U2)
+	WIDEUP(wideup1, wideuppair1, U1)
+
+	PCALIGN $64
+	NARROW(narrow14, narrowpair14, N14)
+	NARROW(narrow13, narrowpair13, N13)
+	NARROW(narrow12, narrowpair12, N12)
+	NARROW(narrow11, narrowpair11, N11)
+	NARROW(narrow10, narrowpair10, N10)
+	NARROW(narrow9, narrowpair9, N9)
+	NARROW(narrow8, narrowpair8, N8)
+	NARROW(narrow7, narrowpair7, N7)
+	NARROW(narrow6, narrowpair6, N6)
+	NARROW(narrow5, narrowpair5, N5)
+	NARROW(narrow4, narrowpair4, N4)
+	NARROW(narrow3, narrowpair3, N3)
+	NARROW(narrow2, narrowpair2, N2)
+	NARROW(narrow1, narrowpair1, N1)
+
+	PCALIGN $64
+	NARROWUP(narrowup14, narrowuppair14, V14)
+	NARROWUP(narrowup13, narrowuppair13, V13)
+	NARROWUP(narrowup12, narrowuppair12, V12)
+	NARROWUP(narrowup11, narrowuppair11, V11)
+	NARROWUP(narrowup10, narrowuppair10, V10)
+	NARROWUP(narrowup9, narrowuppair9, V9)
+	NARROWUP(narrowup8, narrowuppair8, V8)
+	NARROWUP(narrowup7, narrowuppair7, V7)
+	NARROWUP(narrowup6, narrowuppair6, V6)
+	NARROWUP(narrowup5, narrowuppair5, V5)
+	NARROWUP(narrowup4, narrowuppair4, V4)
+	NARROWUP(narrowup3, narrowuppair3, V3)
+	NARROWUP(narrowup2, narrowuppair2, V2)
+	NARROWUP(narrowup1, narrowuppair1, V1)
 
 store:
 	MOVQ DI, R13

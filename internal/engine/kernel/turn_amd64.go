@@ -1,7 +1,7 @@
 package kernel
 
 //go:noescape
-func turn512(dst, src *float32, lds, rows, cols int, alpha float32)
+func turn512(dst, src *float32, ldd, lds, rows, cols int, alpha float32)
 
 //go:noescape
 func copy512(dst, src *float32, ldd, lds, rows int, mask uint32, alpha float32)
@@ -15,7 +15,7 @@ func copy256(dst, src *float32, ldd, lds, rows int, alpha float32)
 // turnAVX512 is turnGo in blocks of 16x16.
 func turnAVX512(dst, src []float32, lds, rows, cols int, alpha float32) {
 	for j := 0; j < rows; j += 16 {
-		turn512(&dst[j], &src[j*lds], lds*4, min(16, rows-j), cols, alpha)
+		turn512(&dst[j], &src[j*lds], Panel*4, lds*4, min(16, rows-j), cols, alpha)
 	}
 }
 
@@ -52,4 +52,9 @@ func gatherAVX2(dst []float32, src []float32, lds, rows, cols int, alpha float32
 // uprightAVX512 is uprightGo with one masked register per k.
 func uprightAVX512(dst, src []float32, lds, depth, rows int) {
 	copy512(&dst[0], &src[0], uprightStride*4, lds*4, depth, uint32(1<<rows-1), 1)
+}
+
+// standAVX512 is standGo in blocks of 16x16.
+func standAVX512(dst, src []float32, lds, depth, rows int) {
+	turn512(&dst[0], &src[0], uprightStride*4, lds*4, rows, depth, 1)
 }

@@ -23,9 +23,9 @@
 	VUNPCKLPD Z19, Z17, c; \
 	VUNPCKHPD Z19, Z17, d
 
-// LANES scales and stores columns n, n+4, n+8, n+12 (128 bytes apart each)
-// from the lanes of a, b, c, d. Scratch: Z16-Z23.
-#define LANES(n, a, b, c, d) \
+// LANES scales and stores columns n, n+4, n+8, n+12 from the lanes of a, b, c,
+// d: the first at R8, which goes on to the next. Scratch: Z16-Z23.
+#define LANES(a, b, c, d) \
 	VSHUFF32X4 $0x88, b, a, Z16; \
 	VSHUFF32X4 $0xdd, b, a, Z17; \
 	VSHUFF32X4 $0x88, d, c, Z18; \
@@ -38,22 +38,27 @@
 	VMULPS Z31, Z21, Z21; \
 	VMULPS Z31, Z22, Z22; \
 	VMULPS Z31, Z23, Z23; \
-	VMOVUPS Z20, (n*128)(DI); \
-	VMOVUPS Z21, (n*128+512)(DI); \
-	VMOVUPS Z22, (n*128+1024)(DI); \
-	VMOVUPS Z23, (n*128+1536)(DI)
+	VMOVUPS Z20, (R8); \
+	VMOVUPS Z21, (R8)(DX*4); \
+	VMOVUPS Z22, (R8)(DX*8); \
+	VMOVUPS Z23, (R8)(R9*1); \
+	ADDQ DX, R8
 
-// func turn512(dst, src *float32, lds, rows, cols int, alpha float32)
-// dst[i*Panel + j] = alpha * src[j*lds + i], j < rows <= 16, i < cols; lds in
+// func turn512(dst, src *float32, ldd, lds, rows, cols int, alpha float32)
+// dst[i*ldd + j] = alpha * src[j*lds + i], j < rows <= 16, i < cols; distances in
 // bytes. Writes whole blocks: 16 columns of dst, its rows up to a multiple of 16.
-//	DI dst, AX src, SI lds, R15 rows, R12 remaining columns, R13 walks the rows
-TEXT ·turn512(SB), NOSPLIT, $0-44
+//	DI, R8 dst, DX ldd, R9 12 ldd, AX src, SI lds, R15 rows, R12 remaining columns,
+//	R13 walks the rows
+TEXT ·turn512(SB), NOSPLIT, $0-52
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), AX
-	MOVQ lds+16(FP), SI
-	MOVQ rows+24(FP), R15
-	MOVQ cols+32(FP), R12
-	VBROADCASTSS alpha+40(FP), Z31
+	MOVQ ldd+16(FP), DX
+	MOVQ lds+24(FP), SI
+	MOVQ rows+32(FP), R15
+	MOVQ cols+40(FP), R12
+	VBROADCASTSS alpha+48(FP), Z31
+	LEAQ (DX)(DX*2), R9
+	SHLQ $2, R9
 
 block:
 	MOVL $0xffff, R13
@@ -104,12 +109,14 @@ loaded:
 	SQUARES(Z4, Z5, Z6, Z7)
 	SQUARES(Z8, Z9, Z10, Z11)
 	SQUARES(Z12, Z13, Z14, Z15)
-	LANES(0, Z0, Z4, Z8, Z12)
-	LANES(1, Z1, Z5, Z9, Z13)
-	LANES(2, Z2, Z6, Z10, Z14)
-	LANES(3, Z3, Z7, Z11, Z15)
+	MOVQ DI, R8
+	LANES(Z0, Z4, Z8, Z12)
+	LANES(Z1, Z5, Z9, Z13)
+	LANES(Z2, Z6, Z10, Z14)
+	LANES(Z3, Z7, Z11, Z15)
 	ADDQ $64, AX
-	ADDQ $2048, DI
+	LEAQ (DI)(DX*8), DI
+	LEAQ (DI)(DX*8), DI
 	SUBQ $16, R12
 	JG   block
 	VZEROUPPER
