@@ -127,7 +127,7 @@ func (c *Control) refuseStep(r *api.RlorTrainerJob) error {
 	case r.ServiceMode:
 		return rft.Errorf(rft.KindUnimplemented, "serviceMode: this server runs steps, one-shot or executed by a keepAlive trainer; it has no training protocol")
 	case r.Wandb != nil && r.Wandb.Enabled:
-		return rft.Errorf(rft.KindUnimplemented, "wandbConfig: this server sends nothing to other services; firekeep.metricsUrl puts metrics.jsonl into your bucket, from where you can send it on")
+		return rft.Errorf(rft.KindUnimplemented, "wandbConfig: this server sends nothing to other services; log from your own process with job.wait(on_metrics=firekeep.track(run)) of the Python SDK, or let firekeep.metricsUrl put metrics.jsonl into your bucket")
 	case storageAccess(r.StorageAccess) != "":
 		field := storageAccess(r.StorageAccess)
 		return rft.FieldErrorf(field, "%s: a job reads with the credentials of the account's connections; create one for the bucket with `firekeep connection create` and leave this out", field)

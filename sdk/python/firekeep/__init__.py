@@ -10,7 +10,8 @@ The client finds its server by FIREKEEP_BASE_URL (http://127.0.0.1:8080) and its
 key by FIREKEEP_API_KEY; arguments win over the environment.
 
 `firekeep.aio` has the same names for asyncio; `Client().models` and its neighbours
-are the other resources of the account; `firekeep.plot` draws curves in notebooks.
+are the other resources of the account; `firekeep.plot` draws curves in notebooks, `track` logs
+metrics into a run of Weights & Biases or another tracker of yours.
 """
 
 from . import aio, plot, rollouts
@@ -32,9 +33,10 @@ from .errors import (
 from .llm import LLM
 from .plot import Curve
 from .step import BatchJob, DPOJob, MergeJob, ReinforcementStep, SupervisedFineTuningJob
+from .tracking import track
 
 __all__ = [
-    "LLM", "Dataset", "ReinforcementStep", "SupervisedFineTuningJob", "DPOJob", "BatchJob", "MergeJob", "Client", "Curve", "aio", "plot", "rollouts", "FirekeepError", "APIError", "InvalidArgumentError",
+    "LLM", "Dataset", "ReinforcementStep", "SupervisedFineTuningJob", "DPOJob", "BatchJob", "MergeJob", "Client", "Curve", "aio", "plot", "rollouts", "track", "FirekeepError", "APIError", "InvalidArgumentError",
     "NotFoundError", "AlreadyExistsError", "AuthenticationError", "PermissionDeniedError", "RateLimitError",
     "UnavailableError", "JobFailedError", "NoSignalWarning",
 ]
