@@ -90,7 +90,11 @@ func (a *app) waitModel(c *api.Client, account, id string) (*api.Model, error) {
 		return "importing", fmt.Sprintf("importing %s, %.0f s", m.Name, time.Since(begin).Seconds()), m.State == "READY" || failed(m.Status, id) != nil
 	})
 	if err == nil && m.State != "READY" {
-		err = failed(m.Status, id)
+		ref := id
+		if account != a.account { // published to every account
+			ref = m.Name
+		}
+		err = failed(m.Status, ref)
 	}
 	return m, err
 }
