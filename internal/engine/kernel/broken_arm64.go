@@ -12,7 +12,7 @@ func illegal()
 func init() {
 	switch broken {
 	case "float32 dies":
-		neonTable.tile = func([]float32, int, []float32, int, int, []float32, int, int, int, int, int, bool) { illegal() }
+		neonTable.tile = func([]float32, int, []float32, int, int, []float32, int, int, int, int, soon, bool) { illegal() }
 	case "float32 is wrong":
 		neonTable.dot = func(a, b []float32) float32 { return 0 }
 	}
