@@ -229,7 +229,7 @@ func (a *app) hint(err error, command string) string {
 			return "`firekeep key list --user USER` shows the keys of a user; --user names whose it is"
 		case verb == "create" && slices.Contains(jobs, noun):
 			return "`firekeep dataset list` and `firekeep model list` show what there is"
-		case noun == "deployment" && verb == "create", noun == "chat", noun == "complete":
+		case noun == "deployment" && verb == "create", noun == "merge" && verb == "create", noun == "chat", noun == "complete":
 			return "`firekeep model list` shows what there is"
 		case noun == "deployment" && verb == "undelete":
 			return "`firekeep deployment list --show-deleted` shows what there is"
@@ -245,6 +245,8 @@ func (a *app) hint(err error, command string) string {
 			return "choose another --output, or --id; `firekeep dataset list` shows what there is"
 		case "step", "sft", "dpo":
 			return "choose another --output, or --id; `firekeep model list` shows what there is"
+		case "merge":
+			return "choose another --output; `firekeep model list` shows what there is"
 		case "key":
 			return "leave out --role for a user that is there"
 		}
@@ -262,7 +264,7 @@ func (a *app) hint(err error, command string) string {
 var jobs = []string{"step", "sft", "dpo", "batch"}
 
 // listed are the nouns whose list says what could have been meant.
-var listed = []string{"model", "dataset", "step", "sft", "dpo", "batch", "connection", "secret", "deployment", "deployed-model", "user", "role", "quota", "identity-provider"}
+var listed = []string{"model", "dataset", "step", "sft", "dpo", "batch", "merge", "connection", "secret", "deployment", "deployed-model", "user", "role", "quota", "identity-provider"}
 
 // notReady is the failure of what was made and keeps its name.
 type notReady struct {
