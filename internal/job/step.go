@@ -225,7 +225,7 @@ func (s *Service) startingPoint(ctx context.Context, r StepRequest) (base store.
 	if lora.Kind != store.KindAdapter {
 		return base, nil, rft.FieldErrorf("trainingConfig.warmStartFrom", "trainingConfig.warmStartFrom: %s is not a LoRA adapter; use baseModel", lora.Name())
 	}
-	base, err = s.db.ModelByUID(ctx, lora.BaseUID)
+	base, err = s.standing(ctx, r.Account, "trainingConfig.warmStartFrom", lora.BaseModel, lora.BaseUID)
 	return base, &lora, err
 }
 

@@ -64,7 +64,7 @@ func (s *Service) Execute(ctx context.Context, account, trainer, dataset, output
 	case outputModel == "":
 		return p, rft.FieldErrorf("outputModel", "outputModel: is required")
 	}
-	base, err := s.db.ModelByUID(ctx, spec.BaseUID)
+	base, err := s.standing(ctx, account, "", spec.BaseModel, spec.BaseUID)
 	if err != nil {
 		return p, err
 	}
@@ -94,7 +94,11 @@ func (s *Service) Resume(ctx context.Context, account string, kind store.JobKind
 	if err != nil {
 		return j, err
 	}
-	inputs := []string{spec.BaseUID}
+	base, err := s.standing(ctx, account, "", spec.BaseModel, spec.BaseUID)
+	if err != nil {
+		return j, err
+	}
+	inputs := []string{base.UID}
 	var out *store.Model
 	switch {
 	case j.KeepsAlive():
@@ -112,10 +116,6 @@ func (s *Service) Resume(ctx context.Context, account string, kind store.JobKind
 	default:
 		if spec.WarmUID != "" {
 			inputs = append(inputs, spec.WarmUID)
-		}
-		base, err := s.db.ModelByUID(ctx, spec.BaseUID)
-		if err != nil {
-			return j, err
 		}
 		made, err := outputModel(StepRequest{Account: account, OutputModel: spec.OutputModel, CreatedBy: j.CreatedBy}, j, base, spec.Train)
 		if err != nil {
