@@ -64,6 +64,9 @@ func (c *Control) CreateMergeJob(ctx context.Context, who Caller, account string
 	if q.Adapter, q.Base, err = c.mergeable(ctx, account, r.PeftModel); err != nil {
 		return nil, err
 	}
+	if err := c.authorize(ctx, who, merges.create, mergeOf(q, output.String())); err != nil {
+		return nil, err
+	}
 	if err := c.checkRoom(ctx, who, q.Base.Size); err != nil {
 		return nil, err
 	}
@@ -103,6 +106,12 @@ func mergeResource(account string, r *api.PeftMergeJob) authz.Resource {
 		res.Refs = append(res.Refs, ref)
 	}
 	return res
+}
+
+// mergeOf is what a merge really reads and makes, once that is known: the base, which
+// no request names, and the LoRA where a bare id found a published one.
+func mergeOf(q job.MergeRequest, output string) authz.Resource {
+	return authz.Resource{Account: q.Account, Name: rft.AccountName(q.Account), Refs: []string{q.Adapter.Name(), q.Base.Name(), output}}
 }
 
 func wireMerge(j store.Job) api.PeftMergeJob {

@@ -2,7 +2,9 @@ package server
 
 import (
 	"testing"
+	"time"
 
+	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/authz"
 	"github.com/firekeep/firekeep/internal/store"
 )
@@ -89,4 +91,45 @@ func TestMergeJobs(t *testing.T) {
 	quota(u.Bytes + 1000)
 	f.expect(t, "main/admin", "POST", a, ok, 200, "JOB_STATE_PENDING")
 	f.expect(t, "main/admin", "POST", a, `{"peftModel":"lora","mergedModel":"second"}`, 429, authz.QuotaStorage)
+}
+
+// TestMergeIsJudgedByTheBase: the result holds the base whole, so a key or a role that
+// does not reach the base makes none, though no request names it.
+func TestMergeIsJudgedByTheBase(t *testing.T) {
+	f := newFixture(t)
+	ctx := t.Context()
+	base, err := f.db.Model(ctx, "main", "base")
+	must(t, err)
+	lora := store.Model{ID: "lora", Kind: store.KindAdapter, State: store.StateReady, Status: store.OK(), BaseModel: base.Name(), BaseUID: base.UID}
+	add := func(m store.Model, account, id string) store.Model {
+		t.Helper()
+		m.Account, m.ID, m.Public = account, id, true
+		m, err := f.db.CreateModel(ctx, m, nil, store.Act{})
+		must(t, err)
+		return m
+	}
+	add(lora, "main", "lora")
+	add(lora, "fireworks", "open")
+	second := add(store.Model{Kind: store.KindBase, State: store.StateReady, Status: store.OK(), Digest: "sha256:second"}, "main", "second")
+	lora.BaseModel, lora.BaseUID = second.Name(), second.UID
+	add(lora, "main", "fine")
+	const m = "accounts/main/models/"
+	f.keys["narrow"] = f.scopedKey("main", "admin", `{"resources":["`+m+`lora","`+m+`open","`+m+`out*"]}`)
+	f.keys["wide"] = f.scopedKey("main", "admin", `{"resources":["`+m+`lora","`+m+`base","`+m+`open","`+m+`out*"]}`)
+	as[api.Role](t, f, "main/admin", "POST", "/v1/accounts/main/roles", `{"roleId":"merger","role":{"policy":"permit (principal, action, resource); forbid (principal, action, resource) when { resource.refs.contains(\"`+m+`base\") };"}}`)
+	as[api.User](t, f, "main/admin", "POST", "/v1/accounts/main/users?userId=mia", `{"role":"custom","permissionPreset":"merger"}`)
+	f.keys["main/mia"] = f.key("main", "mia", time.Now().Add(time.Hour))
+	for _, c := range []struct {
+		as, lora, output string
+		status           int
+	}{
+		{"narrow", "lora", "out1", 403},
+		{"main/mia", "lora", "out1", 403},
+		{"main/mia", "fine", "out3", 200},
+		{"wide", "open", "out1", 403}, // a bare id that finds the published LoRA, which the key does not reach
+		{"wide", "lora", "out1", 200},
+		{"main/admin", "open", "out2", 200},
+	} {
+		f.expect(t, c.as, "POST", "/v1/accounts/main/PeftMergeJobs", `{"peftModel":"`+c.lora+`","mergedModel":"`+c.output+`"}`, c.status, "")
+	}
 }
