@@ -204,11 +204,12 @@ type imported struct {
 	leaves, subjects []provenance.Resource
 	from             []provenance.Dependency
 	family           string
+	level            sandbox.Level // that held the child
 }
 
 // attestImport signs what an import made.
 func (a *attempt) attestImport(m *store.Model, in imported) (string, error) {
-	r := provenance.Record{BuildType: provenance.BuildImport, Subjects: in.subjects, Builder: provenance.Builder(string(sandbox.LevelProcess)), Versions: a.versions(),
+	r := provenance.Record{BuildType: provenance.BuildImport, Subjects: in.subjects, Builder: provenance.Builder(string(in.level)), Versions: a.versions(),
 		Invocation: a.job.Name(), Started: in.started, Ended: a.DB.Now(), SourceSignature: in.signer,
 		External: map[string]string{"source": in.source, "model": m.Name(), "baseModel": m.BaseModel}, Dependencies: in.from}
 	var err error

@@ -14,6 +14,7 @@ import (
 	"github.com/firekeep/firekeep/internal/objstore"
 	"github.com/firekeep/firekeep/internal/provenance"
 	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/sandbox"
 	"github.com/firekeep/firekeep/internal/store"
 	"github.com/firekeep/firekeep/internal/wire"
 )
@@ -98,7 +99,7 @@ func (a *attempt) importBase(m store.Model, spec catalog.ImportSpec, files []mod
 		return err
 	}
 	weights := catalog.WeightsSubject(m.Digest)
-	bundle, err := a.attestImport(&m, imported{spec.Source, signer, started, weights, weights, read.dependencies(signature), done.Config.Family})
+	bundle, err := a.attestImport(&m, imported{spec.Source, signer, started, weights, weights, read.dependencies(signature), done.Config.Family, child.Report().Level})
 	if err != nil {
 		return err
 	}
@@ -256,7 +257,8 @@ func (a *attempt) importAdapter(m store.Model, spec catalog.ImportSpec, list []m
 	if err != nil {
 		return err
 	}
-	if err := a.proveAdapter(base, config, tensors); err != nil {
+	level, err := a.proveAdapter(base, config, tensors)
+	if err != nil {
 		return err
 	}
 	m.ContextLength, m.HasChat, m.Parameters = base.ContextLength, base.HasChat, base.Parameters
@@ -271,7 +273,7 @@ func (a *attempt) importAdapter(m store.Model, spec catalog.ImportSpec, list []m
 	}
 	subjects := catalog.Subjects(files)
 	from := append(read.dependencies(signature), provenance.Dependency{Name: provenance.RoleBase, URI: base.Name(), SHA256: base.Digest})
-	bundle, err := a.attestImport(&m, imported{spec.Source, signer, started, subjects, subjects, from, ""})
+	bundle, err := a.attestImport(&m, imported{spec.Source, signer, started, subjects, subjects, from, "", level})
 	if err != nil {
 		return err
 	}
@@ -280,24 +282,24 @@ func (a *attempt) importAdapter(m store.Model, spec catalog.ImportSpec, list []m
 }
 
 // proveAdapter lets an engine child load the adapter: it checks every tensor's
-// name and shape against the base.
-func (a *attempt) proveAdapter(base store.Model, config, tensors []byte) error {
+// name and shape against the base. level is what held the child.
+func (a *attempt) proveAdapter(base store.Model, config, tensors []byte) (level sandbox.Level, err error) {
 	weights, err := a.Catalog.Weights(a.ctx, base)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer weights.Close()
 	child, err := a.Host.Start(a.ctx, a.options("import", weights))
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer child.Close()
 	s, err := child.StartSampling(a.ctx, wire.SampleTask{MaxSequences: 1, MaxContext: 16, CacheBytes: 64 << 20})
 	if err != nil {
-		return err
+		return "", err
 	}
 	_, err = s.Load(a.ctx, "import", config, tensors, 0)
-	return err
+	return child.Report().Level, err
 }
 
 // describeAdapter takes rank, alpha and targets from adapter_config.json.

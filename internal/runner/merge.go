@@ -19,6 +19,7 @@ import (
 type merging struct {
 	adapter, base, out store.Model
 	started            time.Time
+	level              sandbox.Level // that held the child
 }
 
 // merge makes a base of a LoRA and the base that it stands on: prepared weights
@@ -36,7 +37,7 @@ func (a *attempt) merge() error {
 		return err
 	}
 	defer weights.Abort()
-	done, err := a.mergeWeights(m, weights)
+	done, err := a.mergeWeights(&m, weights)
 	if err != nil {
 		return err
 	}
@@ -74,8 +75,8 @@ func (a *attempt) merging() (m merging, err error) {
 	return m, err
 }
 
-// mergeWeights has a child write the merged weights to out.
-func (a *attempt) mergeWeights(m merging, out *catalog.IncomingWeights) (done wire.ImportDone, err error) {
+// mergeWeights has a child write the merged weights to out, and notes what held it.
+func (a *attempt) mergeWeights(m *merging, out *catalog.IncomingWeights) (done wire.ImportDone, err error) {
 	config, tensors, err := a.Catalog.Adapter(a.ctx, m.adapter)
 	if err != nil {
 		return done, err
@@ -90,6 +91,7 @@ func (a *attempt) mergeWeights(m merging, out *catalog.IncomingWeights) (done wi
 		return done, err
 	}
 	defer child.Close()
+	m.level = child.Report().Level
 	return child.Merge(a.ctx, wire.MergeTask{Name: m.out.ID, BFloat16: a.roundsWeights()}, config, tensors, out)
 }
 
@@ -106,7 +108,7 @@ func (a *attempt) finishMerge(m merging, place func() error, family string) erro
 // attestMerge signs what a merge made: its record names base and adapter.
 func (a *attempt) attestMerge(m *merging, family string) (string, error) {
 	weights := catalog.WeightsSubject(m.out.Digest)
-	r := provenance.Record{BuildType: provenance.BuildMerge, Subjects: weights, Builder: provenance.Builder(string(sandbox.LevelProcess)), Versions: a.versions(),
+	r := provenance.Record{BuildType: provenance.BuildMerge, Subjects: weights, Builder: provenance.Builder(string(m.level)), Versions: a.versions(),
 		Invocation: a.job.Name(), Started: m.started, Ended: a.DB.Now(),
 		External: map[string]string{"peftModel": m.adapter.Name(), "baseModel": m.base.Name(), "mergedModel": m.out.Name()},
 		Dependencies: []provenance.Dependency{{Name: provenance.RoleBase, URI: m.base.Name(), SHA256: m.base.Digest},

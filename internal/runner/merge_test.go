@@ -2,6 +2,7 @@ package runner_test
 
 import (
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"github.com/firekeep/firekeep/internal/job"
 	"github.com/firekeep/firekeep/internal/provenance"
 	"github.com/firekeep/firekeep/internal/rft"
+	"github.com/firekeep/firekeep/internal/sandbox"
 	"github.com/firekeep/firekeep/internal/store"
 	"github.com/firekeep/firekeep/internal/wire"
 )
@@ -263,5 +265,36 @@ func TestMergeSurvivesKill(t *testing.T) {
 		if found := h.fsck(t, false); len(found) > 0 {
 			t.Errorf("fsck: %+v", found)
 		}
+	}
+}
+
+// TestRecordsNameTheSandbox: each record says what really held the child whose work it
+// signs.
+func TestRecordsNameTheSandbox(t *testing.T) {
+	runsc := os.Getenv("FIREKEEP_RUNSC")
+	if _, err := os.Stat(runsc); runsc == "" || err != nil && os.Getenv("FIREKEEP_WITHOUT_ORACLES") == "1" {
+		t.Skip("host lacks runsc: FIREKEEP_RUNSC names none")
+	}
+	for _, level := range []sandbox.Level{sandbox.LevelProcess, sandbox.LevelGVisor} {
+		t.Run(string(level), func(t *testing.T) {
+			h := newHome(t)
+			h.config.Host.Launcher, h.config.Isolation = sandbox.NewWith(sandbox.Options{GVisor: runsc}), level
+			h.run(t)
+			adapter, base := h.trained(t)
+			h.wait(t, h.merge(t, adapter, base, "whole").UID)
+			dir, _ := h.export(t, "m1", "out")
+			if j := h.importAdapter(t, "back", dir); j.State != rft.StateCompleted {
+				t.Fatalf("%+v", j.Status)
+			}
+			for _, id := range []string{"tiny", "m1", "whole", "back"} {
+				signed, err := h.catalog.Attestation(t.Context(), h.model(t, id))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := signed.Record.Builder; !strings.HasSuffix(got, "#sandbox="+string(level)) {
+					t.Errorf("%s: %s", id, got)
+				}
+			}
+		})
 	}
 }
