@@ -276,9 +276,12 @@ func (db *DB) DeleteDataset(ctx context.Context, account, id string, act Act) (d
 	return d, objects, err
 }
 
-// unused refuses when a live step, batch or export refers to name in column col.
+// readsInputs are live jobs that need what they name until they end.
+const readsInputs = "(kind IN ('export', 'batch', 'merge') OR kind IN " + trainingKinds + ") AND completed = 0"
+
+// unused refuses when a live job of the account refers to name in column col.
 func (t *tx) unused(ctx context.Context, account, col, name string) error {
-	j, ok, err := jobs.one(ctx, t, "account = ? AND "+col+" = ? AND (kind IN ('export', 'batch', 'merge') OR kind IN "+trainingKinds+") AND completed = 0", account, name)
+	j, ok, err := jobs.one(ctx, t, "account = ? AND "+col+" = ? AND "+readsInputs, account, name)
 	if err != nil || !ok {
 		return err
 	}

@@ -189,7 +189,23 @@ func (t *tx) unusedModel(ctx context.Context, m Model) error {
 	if err := t.unused(ctx, m.Account, "warm_start", m.Name()); err != nil {
 		return err
 	}
-	return t.unused(ctx, m.Account, "base_model", m.Name())
+	if err := t.unused(ctx, m.Account, "base_model", m.Name()); err != nil {
+		return err
+	}
+	return t.unusedAbroad(ctx, m)
+}
+
+// unusedAbroad refuses when live jobs of other accounts read a model of the
+// operator's. A model of anybody else is read by its own account alone.
+func (t *tx) unusedAbroad(ctx context.Context, m Model) error {
+	if m.Account != rft.OperatorAccount {
+		return nil
+	}
+	var n int
+	if err := t.row(ctx, "SELECT COUNT(*) FROM jobs WHERE account <> ? AND (warm_start = ? OR base_model = ?) AND "+readsInputs, m.Account, m.Name(), m.Name()).Scan(&n); err != nil || n == 0 {
+		return err
+	}
+	return rft.Errorf(rft.KindFailedPrecondition, "%s is in use by %d jobs of other accounts; take it back (\"public\": false), so that there are no more, and wait for them", m.Name(), n)
 }
 
 // UnsharedDigest runs remove when no model has this digest, and keeps imports
