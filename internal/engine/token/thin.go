@@ -37,9 +37,17 @@ func thinOut(b []byte) *thin {
 type cut struct {
 	s      string
 	at     int
-	copied int // up to where out.rest has it
+	copied int  // up to where out.rest has it
+	found  bool // the blob's tokeniser, or the model of a plain one
 	out    *thin
 }
+
+// aheadMerges and aheadVocab bound what is set aside before an entry is read: the
+// size of a document says nothing about how much of it they are.
+const (
+	aheadMerges = 1 << 12
+	aheadVocab  = 1 << 18
+)
 
 // space passes white space and returns the byte behind it, 0 at the end.
 func (c *cut) space() byte {
@@ -174,14 +182,17 @@ func (c *cut) only(key string, name string, seen *bool, enter func() bool) bool 
 	return c.pass()
 }
 
-// outer is a member of the document: the blob's, or the tokeniser's own.
+// outer is a member of the document: the blob's, or the tokeniser's own. One of them
+// is entered once. Of more, encoding/json takes one as a whole, so what was found in
+// another must not be kept, and a document of nothing else would be begun again at each.
 func (c *cut) outer(key string) bool {
-	if strings.EqualFold(key, "tokenizer") {
-		model := false
-		return key == "tokenizer" && c.out.vocab == nil && c.object(func(key string) bool { return c.only(key, "model", &model, c.model) })
+	if !strings.EqualFold(key, "tokenizer") {
+		return c.only(key, "model", &c.found, c.model)
 	}
-	seen := c.out.vocab != nil || c.out.merges != nil
-	return c.only(key, "model", &seen, c.model)
+	return c.only(key, "tokenizer", &c.found, func() bool {
+		model := false
+		return c.object(func(key string) bool { return c.only(key, "model", &model, c.model) })
+	})
 }
 
 func (c *cut) model() bool {
@@ -203,7 +214,7 @@ func (c *cut) take(read func() bool) bool {
 }
 
 func (c *cut) readVocab() bool {
-	c.out.vocab = make(map[string]int32, len(c.s)/24)
+	c.out.vocab = make(map[string]int32, min(aheadVocab, len(c.s)/24))
 	return c.object(func(token string) bool {
 		id, ok := c.id()
 		c.out.vocab[token] = id
@@ -213,7 +224,7 @@ func (c *cut) readVocab() bool {
 
 // readMerges reads what mergeList reads, of one kind.
 func (c *cut) readMerges() bool {
-	c.out.merges = make(mergeList, 0, len(c.s)/24)
+	c.out.merges = make(mergeList, 0, min(aheadMerges, len(c.s)/24))
 	const space = " \t\r\n"
 	begin := strings.TrimLeft(strings.TrimPrefix(strings.TrimLeft(c.s[c.at:], space), "["), space)
 	pairs := strings.HasPrefix(begin, "[")

@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 )
@@ -38,6 +39,42 @@ func same(t *testing.T, b []byte) (quick bool) {
 
 const plain = `{"added_tokens":[{"id":7,"content":"<|im_end|>","special":true}],"pre_tokenizer":{"type":"ByteLevel"},"decoder":{"type":"ByteLevel"},
  "model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2,"\u0120":3,"\u0120a":4,"\"":5,"\\":6},"merges":["a b","\u0120 a"],"dropout":null}}`
+
+// several are documents with more than one place for a vocabulary and merges.
+// encoding/json takes a tokeniser before a model beside it, and of two tokenisers the last.
+var several = []string{
+	`{"model":{"merges":["a b"]},"tokenizer":{"pre_tokenizer":{"type":"ByteLevel"},"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2}}}}`,
+	`{"tokenizer":{"model":{"merges":["a b"]}},"tokenizer":{"pre_tokenizer":{"type":"ByteLevel"},"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2}}}}`,
+	`{"tokenizer":{"model":{}},"pre_tokenizer":{"type":"ByteLevel"},"decoder":{"type":"ByteLevel"},"model":{"type":"BPE","vocab":{"a":0,"b":1,"ab":2},"merges":["a b"]}}`,
+	`{"tokenizer":` + plain + `,"tokenizer":` + plain + `}`,
+	`{"tokenizer":` + plain + `,"model":` + plain + `}`,
+}
+
+func TestThinSeveral(t *testing.T) {
+	for _, doc := range several {
+		if same(t, []byte(doc)) {
+			t.Errorf("not left to encoding/json: %s", doc)
+		}
+	}
+}
+
+// TestThinMemory: no document makes the quick way set memory aside again and again.
+func TestThinMemory(t *testing.T) {
+	for what, doc := range map[string]string{
+		"tokenisers": "{" + strings.Repeat(`"tokenizer":{"model":{"merges":[]}},`, 5000),
+		"models":     "{" + strings.Repeat(`"model":{"merges":[]},`, 5000),
+		"merges":     `{"model":{` + strings.Repeat(`"merges":[],`, 5000),
+		"vocabs":     `{"model":{` + strings.Repeat(`"vocab":{},`, 5000),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		thinOut([]byte(doc))
+		runtime.ReadMemStats(&after)
+		if taken := after.TotalAlloc - before.TotalAlloc; taken > 2<<20 {
+			t.Errorf("%s: %d bytes for a document of %d", what, taken, len(doc))
+		}
+	}
+}
 
 // TestThin: vocabulary and merges that were read on their own make the tokeniser
 // that encoding/json makes of the whole, escapes and both forms of merges included.
@@ -94,5 +131,8 @@ func FuzzThin(f *testing.F) {
 	f.Add([]byte(plain))
 	f.Add([]byte(`{"tokenizer":` + plain + `}`))
 	f.Add([]byte(strings.Replace(plain, `"a b"`, `"a b","b a"`, 1)))
+	for _, doc := range several {
+		f.Add([]byte(doc))
+	}
 	f.Fuzz(func(t *testing.T, b []byte) { same(t, b) })
 }
