@@ -23,30 +23,60 @@ type bundleFolder struct {
 	lock *os.File
 }
 
+// errForeign says that a folder of our name is not the one we made.
+var errForeign = errors.New("sandbox: the folder is another user's, or no longer there")
+
 // newBundleFolder makes a folder and locks it. A server that starts in between
-// takes it for one that was left, so it is made again when it is gone.
-func newBundleFolder() (*bundleFolder, error) {
-	for {
-		dir, err := os.MkdirTemp("", bundlePrefix)
-		if err != nil {
+// takes it for one that was left, so another is made when it is gone.
+func newBundleFolder() (folder *bundleFolder, err error) {
+	for range 100 {
+		var dir string
+		if dir, err = os.MkdirTemp("", bundlePrefix); err != nil {
 			return nil, err
 		}
-		lock, err := os.Open(dir)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
+		if folder, err = holdBundle(dir, unix.LOCK_EX); !errors.Is(err, errForeign) {
+			return folder, err
 		}
-		if err != nil {
-			return nil, err
-		}
-		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
-			lock.Close()
-			return nil, err
-		}
-		if _, err := os.Stat(dir); err == nil {
-			return &bundleFolder{dir: dir, lock: lock}, nil
-		}
-		lock.Close()
 	}
+	return nil, err
+}
+
+// holdBundle locks the folder dir, as how says (LOCK_EX, with LOCK_NB or without).
+// Anybody may write where it lies, the host's folder for temporary files: once it
+// is swept, another user can put a folder or a link of that name there, and lock
+// it. So nobody's but this user's is waited for, and afterwards the name must still
+// stand for what was locked; nobody but this user takes it away then.
+func holdBundle(dir string, how int) (*bundleFolder, error) {
+	lock, err := os.OpenFile(dir, unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	switch {
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, os.ErrPermission), errors.Is(err, unix.ELOOP), errors.Is(err, unix.ENOTDIR):
+		return nil, errForeign
+	case err != nil:
+		return nil, err
+	}
+	held, err := lock.Stat()
+	if err == nil && !ours(held) {
+		err = errForeign
+	}
+	if err == nil {
+		err = unix.Flock(int(lock.Fd()), how)
+	}
+	if err == nil {
+		if named, gone := os.Lstat(dir); gone != nil || !os.SameFile(held, named) {
+			err = errForeign
+		}
+	}
+	if err != nil {
+		lock.Close()
+		return nil, err
+	}
+	return &bundleFolder{dir: dir, lock: lock}, nil
+}
+
+// ours says whether a folder is this user's.
+func ours(info os.FileInfo) bool {
+	s, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.IsDir() && int(s.Uid) == os.Geteuid()
 }
 
 // remove deletes the folder after its child. Run by root, runsc pins the empty
@@ -71,21 +101,8 @@ func (f *bundleFolder) remove() {
 func sweepBundles() {
 	left, _ := filepath.Glob(filepath.Join(os.TempDir(), bundlePrefix+"*"))
 	for _, dir := range left {
-		info, err := os.Lstat(dir)
-		if err != nil || !info.IsDir() {
-			continue
+		if folder, err := holdBundle(dir, unix.LOCK_EX|unix.LOCK_NB); err == nil {
+			folder.remove()
 		}
-		if s, ok := info.Sys().(*syscall.Stat_t); !ok || int(s.Uid) != os.Geteuid() {
-			continue
-		}
-		lock, err := os.Open(dir)
-		if err != nil {
-			continue
-		}
-		if unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB) != nil {
-			lock.Close()
-			continue
-		}
-		(&bundleFolder{dir: dir, lock: lock}).remove()
 	}
 }
