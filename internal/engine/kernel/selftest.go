@@ -123,11 +123,12 @@ func (c *check) scalar(what string, got, want, tol float64) {
 }
 
 // productShapes cover every number of rows of a tile, full and partial panels,
-// one and several blocks of the depth.
+// one and several blocks of the depth, and more than copyPanels panels, from which
+// rows of the left operand are copied, with a last strip that is short.
 var productShapes = [][3]int{
 	{1, 1, 1}, {2, 33, 3}, {3, 31, 17}, {4, 32, 64}, {5, 64, 5}, {6, 16, 31}, {7, 15, 40}, {8, 17, 2},
 	{9, 47, 33}, {10, 48, 1}, {11, 1, 19}, {12, 65, 21}, {13, 40, 300}, {14, 96, 577}, {15, 8, 66},
-	{29, 36, 65}, {1, 70, 600}, {43, 4, 130},
+	{29, 36, 65}, {1, 70, 600}, {43, 4, 130}, {15, 130, 33},
 }
 
 func (c *check) products() {
