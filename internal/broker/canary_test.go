@@ -56,6 +56,12 @@ func TestCanary(t *testing.T) {
 	if lp, err := s.Load(t.Context(), "sha256:4", state.Config.Data, state.Adapter.Data, 0); err != nil || len(lp) != 0 {
 		t.Errorf("not asked for: %v, %v", lp, err)
 	}
+	if err := s.Unload(t.Context(), "sha256:4"); err != nil {
+		t.Error(err)
+	}
+	if err := s.Unload(t.Context(), "sha256:4"); rft.KindOf(err) != rft.KindInvalidArgument {
+		t.Errorf("unloaded twice: %v", err)
+	}
 	small := sampler(t, w, wire.SampleTask{MaxContext: 16, CacheBytes: 64 << 20})
 	if _, err := small.Load(t.Context(), "sha256:1", state.Config.Data, state.Adapter.Data, engine.CanaryTokens); rft.KindOf(err) != rft.KindInvalidArgument {
 		t.Errorf("a canary that does not fit: %v", err)

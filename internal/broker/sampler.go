@@ -79,7 +79,7 @@ func (s *Sampler) Close() error {
 	return err
 }
 
-// Load makes an adapter available to requests under id, the checkpoint's digest.
+// Load makes an adapter available to requests under id, which is the caller's choice.
 // It returns the log-probs of the first tokens of the canary under it, without
 // that of the very first: they are the engine's word, for the caller to compare.
 func (s *Sampler) Load(ctx context.Context, id string, config, tensors []byte, tokens int) ([]float64, error) {
@@ -100,7 +100,8 @@ func (s *Sampler) Load(ctx context.Context, id string, config, tensors []byte, t
 // Computes says on which kernel level and in which precision.
 func (s *Sampler) Computes() (level, precision string) { return s.child.Level(), s.child.precision() }
 
-// Unload drops an adapter; requests that use it still finish.
+// Unload drops an adapter; requests that use it still finish. It is an error when the
+// child has none of this id.
 func (s *Sampler) Unload(ctx context.Context, id string) error {
 	s.loading.Lock()
 	defer s.loading.Unlock()

@@ -165,7 +165,9 @@ func (s *sampling) change(j job) {
 	switch {
 	case err != nil:
 	case j.change.Unload:
-		s.sampler.RemoveAdapter(j.change.ID)
+		if !s.sampler.RemoveAdapter(j.change.ID) { // the broker means another one, which would stay
+			err = &engine.Problem{Rule: "adapter-id", Message: "no adapter of this id is loaded"}
+		}
 	default:
 		if err = s.sampler.AddAdapter(j.change.ID, j.adapter); err == nil && j.change.Canary > 0 {
 			err = s.try(j.change)

@@ -315,7 +315,7 @@ type SampleTask struct {
 // AdapterChange loads (its streams "adapter-config" and "adapter" precede it)
 // or unloads an adapter of a sampling child.
 type AdapterChange struct {
-	ID     string `json:"id"` // digest of the checkpoint
+	ID     string `json:"id"` // the broker's name for it: the checkpoint's digest, or another
 	Unload bool   `json:"unload,omitempty"`
 	// Canary is how many tokens of the canary the adapter is tried on before the
 	// Ack; 0 = none. Only for engines with the capability "canary".

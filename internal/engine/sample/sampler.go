@@ -83,13 +83,16 @@ func (s *Sampler) AddAdapter(id string, a *model.Adapter) error {
 	return nil
 }
 
-// RemoveAdapter forgets an adapter. Requests in work keep using it.
-func (s *Sampler) RemoveAdapter(id string) {
-	if a := s.adapters[id]; a != nil {
-		a.removed = true
-		s.cache.forget(a)
+// RemoveAdapter forgets an adapter, if it has it. Requests in work keep using it.
+func (s *Sampler) RemoveAdapter(id string) (had bool) {
+	a := s.adapters[id]
+	if a == nil {
+		return false
 	}
+	a.removed = true
+	s.cache.forget(a)
 	delete(s.adapters, id)
+	return true
 }
 
 // Submit takes a request on. emit is called from Step and Cancel with what the
