@@ -114,7 +114,10 @@ func (a *adapters) load(ctx context.Context, s loader, t Target, l *loaded) erro
 	ahead := a.claim(files)
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	if err := a.makeRoom(ctx, s); err != nil {
+	if err = a.yield(ctx, s); err == nil {
+		err = a.makeRoom(ctx, s, 0)
+	}
+	if err != nil {
 		_ = ahead.unload(ctx, s) // else it goes with the child
 		return err
 	}
@@ -127,10 +130,11 @@ func (a *adapters) load(ctx context.Context, s loader, t Target, l *loaded) erro
 	return err
 }
 
-// makeRoom unloads the least recently used adapters that nobody uses.
-func (a *adapters) makeRoom(ctx context.Context, s loader) error {
+// makeRoom unloads the least recently used adapters that nobody uses, until those
+// that are known and more fit.
+func (a *adapters) makeRoom(ctx context.Context, s loader, more int) error {
 	for {
-		id, full := a.evict()
+		id, full := a.evict(more)
 		switch {
 		case !full:
 			return nil
@@ -143,11 +147,11 @@ func (a *adapters) makeRoom(ctx context.Context, s loader) error {
 	}
 }
 
-// evict forgets one adapter when there are too many; id is "" when all are in use.
-func (a *adapters) evict() (id string, full bool) {
+// evict forgets one adapter when more would be too many; id is "" when all are in use.
+func (a *adapters) evict(more int) (id string, full bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if len(a.loaded) <= a.most {
+	if len(a.loaded)+more <= a.most {
 		return "", false
 	}
 	var oldest *loaded

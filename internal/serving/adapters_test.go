@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/wire"
 )
 
@@ -36,6 +37,9 @@ func (c *told) Unload(_ context.Context, id string) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if !slices.Contains(c.has, id) {
+		return rft.Errorf(rft.KindInvalidArgument, "%s is not there", id)
+	}
 	c.has = slices.DeleteFunc(c.has, func(have string) bool { return have == id })
 	return nil
 }

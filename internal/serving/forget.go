@@ -2,6 +2,7 @@ package serving
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 )
 
@@ -47,27 +48,31 @@ func (p *replica) forget(ctx context.Context, id string) error {
 	return s.adapters.forget(ctx, s.sampler, id)
 }
 
-// forget unloads one adapter. One that is just being loaded is unloaded behind it.
+// forget unloads one adapter, by what the child knows it by. One that is just being
+// loaded is unloaded behind it. What is ahead goes too: it may be the same one, which
+// no request has named yet, and is nothing but a head start if it is not.
 func (a *adapters) forget(ctx context.Context, s loader, id string) error {
 	a.mu.Lock()
 	l := a.loaded[id]
 	a.mu.Unlock()
-	if l == nil {
-		return nil
-	}
-	select {
-	case <-l.ready:
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if l != nil {
+		select {
+		case <-l.ready:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 	}
 	a.changing.Lock()
 	defer a.changing.Unlock()
+	err := a.vacate(nil).unload(ctx, s)
 	a.mu.Lock()
-	have := a.loaded[id] == l
-	delete(a.loaded, id)
+	have := l != nil && a.loaded[id] == l
+	if have {
+		delete(a.loaded, id)
+	}
 	a.mu.Unlock()
 	if !have {
-		return nil // evicted, or it never loaded
+		return err // evicted, or it never loaded
 	}
-	return s.Unload(ctx, id)
+	return errors.Join(err, s.Unload(ctx, l.id))
 }

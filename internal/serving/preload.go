@@ -1,8 +1,8 @@
 package serving
 
 import (
-	"bytes"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -15,15 +15,28 @@ const preloadIdle = time.Minute
 // preloaded is an adapter that a child got before its checkpoint was there. No
 // request can name it. It becomes a checkpoint's when that has been opened and
 // verified, holds the very same bytes, and records the canary that the child
-// computed; until then it is only memory.
+// computed; until then it is only memory, and only the child's: what stays here
+// says nothing about the weights, for the account's key may be gone by then.
 type preloaded struct {
 	id     string // what the child knows it by, until it ends
-	files  Adapter
+	bytes  digests
 	tokens int // of the canary
 
 	done   chan struct{} // closed when canary and err are set
 	canary []float64
 	err    error
+	idle   *time.Timer // gives it up; adapters.mu guards it
+}
+
+// digests are those of an adapter's config and tensors.
+type digests [2][sha256.Size]byte
+
+func digestsOf(f Adapter) digests {
+	return digests{sha256.Sum256(f.Config), sha256.Sum256(f.Tensors)}
+}
+
+func newPreloaded(id string, f Adapter, tokens int) *preloaded {
+	return &preloaded{id: id, bytes: digestsOf(f), tokens: tokens, done: make(chan struct{})}
 }
 
 // Preload gives the child of t's account and base an adapter whose checkpoint is being
@@ -41,19 +54,17 @@ func (r *Router) Preload(t Target, f Adapter, canary int) (drop func()) {
 	if s == nil {
 		return func() {}
 	}
-	ahead := &preloaded{id: fmt.Sprintf("ahead-%d", r.aheads.Add(1)), files: f, tokens: canary, done: make(chan struct{})}
-	drop = sync.OnceFunc(func() { go s.adapters.forgo(r.ctx, s.sampler, ahead) })
+	ahead := newPreloaded(fmt.Sprintf("ahead-%d", r.aheads.Add(1)), f, canary)
 	r.work.Go(func() {
-		defer p.leave()
-		defer p.working(s.sampler)() // its share of the cores, as for an answer
-		s.adapters.preload(r.ctx, s.sampler, ahead)
-		time.AfterFunc(preloadIdle, drop)
+		defer p.leaveUnasked()
+		defer p.computing(s.sampler)() // its share of the cores, as for an answer
+		s.adapters.preload(r.ctx, s.sampler, ahead, f)
 	})
-	return drop
+	return sync.OnceFunc(func() { go s.adapters.forgo(r.ctx, s.sampler, ahead) })
 }
 
 // running is the child that answers, nil where there is none now; else the caller
-// is counted in.
+// is counted in, until leaveUnasked.
 func (p *replica) running() *start {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -69,20 +80,27 @@ func (p *replica) running() *start {
 		return nil
 	}
 	p.users++
+	p.unasked.Add(1)
 	return p.now
 }
 
-// preload loads p, and takes back the one before it.
-func (a *adapters) preload(ctx context.Context, s loader, p *preloaded) {
+// preload loads p from f, and takes back the one before it. Where all adapters that
+// fit are in use it does not: requests come first.
+func (a *adapters) preload(ctx context.Context, s loader, p *preloaded, f Adapter) {
 	defer close(p.done)
 	a.changing.Lock()
 	defer a.changing.Unlock()
-	a.mu.Lock()
-	old := a.ahead
-	a.ahead = p
-	a.mu.Unlock()
-	if p.err = old.unload(ctx, s); p.err == nil {
-		p.canary, p.err = s.Load(ctx, p.id, p.files.Config, p.files.Tensors, p.tokens)
+	if p.err = a.vacate(nil).unload(ctx, s); p.err == nil {
+		p.err = a.makeRoom(ctx, s, 1)
+	}
+	if p.err == nil {
+		a.mu.Lock()
+		a.ahead = p
+		p.idle = time.AfterFunc(preloadIdle, func() { a.forgo(ctx, s, p) })
+		a.mu.Unlock()
+		if p.canary, p.err = s.Load(ctx, p.id, f.Config, f.Tensors, p.tokens); p.err != nil {
+			a.vacate(p)
+		}
 	}
 	a.log.Debug("adapter loaded ahead of its checkpoint", slog.String("adapter", p.id), slog.Any("error", p.err))
 }
@@ -92,15 +110,30 @@ func (a *adapters) forgo(ctx context.Context, s loader, p *preloaded) {
 	<-p.done
 	a.changing.Lock()
 	defer a.changing.Unlock()
+	_ = a.vacate(p).unload(ctx, s) // a child that does not do it is gone
+}
+
+// vacate empties the place ahead where p is in it, whatever is where p is nil, and
+// returns what was there. Only who got it decides what becomes of it.
+func (a *adapters) vacate(p *preloaded) *preloaded {
 	a.mu.Lock()
-	ours := a.ahead == p
-	if ours {
-		a.ahead = nil
+	defer a.mu.Unlock()
+	was := a.ahead
+	if was == nil || p != nil && p != was {
+		return nil
 	}
-	a.mu.Unlock()
-	if ours {
-		_ = p.unload(ctx, s) // a child that does not do it is gone
+	a.ahead = nil
+	was.idle.Stop()
+	return was
+}
+
+// yield takes what is ahead out of the child when an adapter that a request wants
+// needs its place.
+func (a *adapters) yield(ctx context.Context, s loader) error {
+	if a.count() < a.most {
+		return nil
 	}
+	return a.vacate(nil).unload(ctx, s)
 }
 
 // claim hands out what was loaded ahead when its bytes are those of the verified
@@ -108,14 +141,11 @@ func (a *adapters) forgo(ctx context.Context, s loader, p *preloaded) {
 func (a *adapters) claim(f Adapter) *preloaded {
 	a.mu.Lock()
 	p := a.ahead
-	if p == nil || !bytes.Equal(p.files.Config, f.Config) || !bytes.Equal(p.files.Tensors, f.Tensors) {
-		a.mu.Unlock()
+	a.mu.Unlock()
+	if p == nil || p.bytes != digestsOf(f) || a.vacate(p) == nil {
 		return nil
 	}
-	a.ahead = nil
-	a.mu.Unlock()
 	<-p.done
-	p.files = Adapter{} // it has served its purpose
 	return p
 }
 

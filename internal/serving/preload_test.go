@@ -2,9 +2,11 @@ package serving
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
+	"weak"
 
 	"github.com/firekeep/firekeep/internal/engine"
 )
@@ -23,8 +25,9 @@ func checkpoint(tensors string, lp ...float64) Adapter {
 
 func loadAhead(t *testing.T, a *adapters, child *told, tensors string) *preloaded {
 	t.Helper()
-	p := &preloaded{id: "ahead of " + tensors, files: Adapter{Config: []byte("{}"), Tensors: []byte(tensors)}, tokens: 3, done: make(chan struct{})}
-	a.preload(t.Context(), child, p)
+	f := Adapter{Config: []byte("{}"), Tensors: []byte(tensors)}
+	p := newPreloaded("ahead of "+tensors, f, 3)
+	a.preload(t.Context(), child, p, f)
 	return p
 }
 
@@ -66,13 +69,13 @@ func TestPreloadIsOne(t *testing.T) {
 	a, child := adaptersOf(making{files: checkpoint("z", -1, -2)}, 1), &told{says: []float64{-1, -2}}
 	first := loadAhead(t, a, child, "x")
 	second := loadAhead(t, a, child, "y")
-	if !slices.Equal(child.has, []string{"ahead of y"}) {
-		t.Errorf("after the second the child has %q", child.has)
+	if !slices.Equal(child.has, []string{"ahead of y"}) || first.idle.Stop() {
+		t.Errorf("after the second the child has %q, or the first's time runs on", child.has)
 	}
 	a.forgo(t.Context(), child, first)
 	a.forgo(t.Context(), child, second)
-	if len(child.has) != 0 || a.ahead != nil {
-		t.Errorf("given up, the child has %q", child.has)
+	if len(child.has) != 0 || a.ahead != nil || second.idle.Stop() {
+		t.Errorf("given up, the child has %q, or its time runs on", child.has)
 	}
 	third := loadAhead(t, a, child, "z")
 	var both sync.WaitGroup
@@ -87,11 +90,86 @@ func TestPreloadIsOne(t *testing.T) {
 	}
 	both.Wait()
 	a.forgo(t.Context(), child, third)
-	if !slices.Equal(child.has, []string{third.id}) {
-		t.Errorf("taken over and given up, the child has %q", child.has)
+	if !slices.Equal(child.has, []string{third.id}) || third.idle.Stop() {
+		t.Errorf("taken over and given up, the child has %q, or its time runs on", child.has)
 	}
 	a.source = making{files: checkpoint("w", -1, -2)}
 	if _, _, err := a.use(t.Context(), child, Target{Adapter: "other", AdapterID: "other"}); err != nil || !slices.Equal(child.has, []string{"other"}) {
 		t.Errorf("%v; with one place the child has %q", err, child.has)
+	}
+}
+
+// TestPreloadForgotten: a model that was deleted leaves the child, by what the child
+// knows it by: before its first request, after it, and when another was ahead.
+func TestPreloadForgotten(t *testing.T) {
+	for name, c := range map[string]struct {
+		ahead []string
+		asked bool
+	}{
+		"not asked yet":          {[]string{"x"}, false},
+		"taken over":             {[]string{"x"}, true},
+		"loaded, another ahead":  {[]string{"x", "y"}, true},
+		"loaded, nothing ahead":  {nil, true},
+		"neither of them is any": {nil, false},
+	} {
+		a, child := adaptersOf(making{files: checkpoint("x", -1, -2)}, 3), &told{says: []float64{-1, -2}}
+		for _, tensors := range c.ahead {
+			loadAhead(t, a, child, tensors)
+		}
+		if c.asked {
+			_, release, err := a.use(t.Context(), child, Target{Adapter: "name", AdapterID: "id"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			release()
+		}
+		if err := a.forget(t.Context(), child, "id"); err != nil || len(child.has) != 0 || a.count() != 0 || a.ahead != nil {
+			t.Errorf("%s: %v; the child has %q, %d are thought to be there", name, err, child.has, a.count())
+		}
+	}
+}
+
+// TestPreloadKeepsNoWeights: what waits for its checkpoint, or could not be loaded,
+// keeps none of the weights in memory here.
+func TestPreloadKeepsNoWeights(t *testing.T) {
+	a, child := adaptersOf(empty{}, 2), &told{says: []float64{-1, -2}}
+	load := func() (*preloaded, weak.Pointer[byte]) {
+		tensors := make([]byte, 1<<16)
+		f := Adapter{Tensors: tensors}
+		p := newPreloaded("ahead", f, 3)
+		a.preload(t.Context(), child, p, f)
+		return p, weak.Make(&tensors[0])
+	}
+	p, tensors := load()
+	runtime.GC()
+	if a.ahead != p || tensors.Value() != nil {
+		t.Error("the weights stay")
+	}
+	runtime.KeepAlive(p)
+}
+
+// TestPreloadTakesNoPlace: what is loaded ahead counts among the adapters that fit.
+// It takes no place of one in use, and gives its own to a request.
+func TestPreloadTakesNoPlace(t *testing.T) {
+	a, child := adaptersOf(making{files: checkpoint("x", -1, -2)}, 1), &told{says: []float64{-1, -2}}
+	use := func(id string) (release func()) {
+		t.Helper()
+		_, release, err := a.use(t.Context(), child, Target{Adapter: id, AdapterID: id})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return release
+	}
+	release := use("a")
+	if p := loadAhead(t, a, child, "y"); p.err == nil || a.ahead != nil || !slices.Equal(child.has, []string{"a"}) {
+		t.Errorf("all in use: %v; the child has %q", p.err, child.has)
+	}
+	release()
+	if p := loadAhead(t, a, child, "y"); p.err != nil || a.count() != 0 || !slices.Equal(child.has, []string{p.id}) {
+		t.Errorf("one not in use: %v; the child has %q", p.err, child.has)
+	}
+	use("b")()
+	if a.ahead != nil || !slices.Equal(child.has, []string{"b"}) {
+		t.Errorf("behind a request the child has %q", child.has)
 	}
 }

@@ -19,12 +19,13 @@ type replica struct {
 	mu      sync.Mutex
 	users   int
 	used    time.Time
-	busy    int    // requests that are being decoded
+	busy    int    // requests that are being decoded, adapters that are tried
 	release func() // of the cores, while busy
 	now     *start // the current child or the attempt to start it; nil = none
 	crashes int    // since the last answer
 	retry   time.Time
 	stopped bool
+	unasked sync.WaitGroup // adapters that are loaded ahead
 }
 
 // start is one life of the child.
@@ -50,6 +51,14 @@ func (p *replica) leave() {
 	defer p.mu.Unlock()
 	p.users--
 	p.used = time.Now()
+}
+
+// leaveUnasked counts out one that nobody asked for: it keeps no child from being idle.
+func (p *replica) leaveUnasked() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.users--
+	p.unasked.Done()
 }
 
 // idle reports that nobody has used the replica since before.
@@ -150,9 +159,25 @@ func (b Base) close() {
 	}
 }
 
-// working counts a request that is being decoded: the first takes the cores,
-// the last gives them back.
+// working counts a request that is being decoded; a child that outlives one has
+// not crashed in a row.
 func (p *replica) working(s *broker.Sampler) (done func()) {
+	rest := p.computing(s)
+	return func() {
+		rest()
+		select {
+		case <-s.Ended():
+		default:
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.crashes = 0
+		}
+	}
+}
+
+// computing counts what the child computes: the first takes the cores, the last
+// gives them back.
+func (p *replica) computing(s *broker.Sampler) (done func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.busy++; p.busy == 1 {
@@ -164,16 +189,12 @@ func (p *replica) working(s *broker.Sampler) (done func()) {
 		if p.busy--; p.busy == 0 {
 			p.release()
 		}
-		select {
-		case <-s.Ended():
-		default:
-			p.crashes = 0
-		}
 	}
 }
 
-// stop ends the child for good.
+// stop ends the child for good. What was being loaded ahead is out of memory too then.
 func (p *replica) stop() {
+	defer p.unasked.Wait()
 	p.mu.Lock()
 	p.stopped = true
 	s := p.now
