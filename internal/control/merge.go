@@ -67,10 +67,11 @@ func (c *Control) CreateMergeJob(ctx context.Context, who Caller, account string
 	if err := c.authorize(ctx, who, merges.create, mergeOf(q, output.String())); err != nil {
 		return nil, err
 	}
-	if err := c.checkRoom(ctx, who, q.Base.Size); err != nil {
-		return nil, err
-	}
+	q.Room = store.Room{Account: who.Account, Limit: who.Limits.StorageBytes}
 	j, err := c.Jobs.CreateMerge(ctx, q, who.act("CreatePeftMergeJob", merges.name(account, "-"), "peftModel", q.Adapter.Name(), "mergedModel", output.String()))
+	if rft.KindOf(err) == rft.KindResourceExhausted {
+		err = full(authz.QuotaStorage, q.Room.Limit)
+	}
 	return shown(wireMerge)(j, err)
 }
 

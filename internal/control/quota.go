@@ -30,6 +30,10 @@ func (c *Control) Room(who Caller) (limit, left int64, full time.Duration, ok bo
 // retryQuota is when to look again after a quota refused: jobs end in minutes.
 const retryQuota = 30 * time.Second
 
+func full(what string, limit int64) error {
+	return rft.Wrap(rft.KindResourceExhausted, &serving.Busy{After: retryQuota}, "the account's quota %s of %d is used up; `firekeep quota list` shows it", what, limit)
+}
+
 // checkQuotas refuses what would add to a full account. Two requests at the same
 // instant may both find the last place.
 func (c *Control) checkQuotas(ctx context.Context, who Caller) error {
@@ -40,9 +44,6 @@ func (c *Control) checkQuotas(ctx context.Context, who Caller) error {
 	u, err := c.DB.AccountUsage(ctx, who.Account)
 	if err != nil {
 		return err
-	}
-	full := func(what string, limit int64) error {
-		return rft.Wrap(rft.KindResourceExhausted, &serving.Busy{After: retryQuota}, "the account's quota %s of %d is used up; `firekeep quota list` shows it", what, limit)
 	}
 	switch {
 	case l.QueuedJobs > 0 && u.Queued >= l.QueuedJobs:
@@ -55,18 +56,13 @@ func (c *Control) checkQuotas(ctx context.Context, who Caller) error {
 
 // checkStorage refuses what would add to a full store.
 func (c *Control) checkStorage(ctx context.Context, who Caller) error {
-	return c.checkRoom(ctx, who, 1)
-}
-
-// checkRoom refuses what would make a store fuller than it may be.
-func (c *Control) checkRoom(ctx context.Context, who Caller, bytes int64) error {
 	limit := who.Limits.StorageBytes
 	if limit == 0 {
 		return nil
 	}
 	u, err := c.DB.AccountUsage(ctx, who.Account)
-	if err == nil && bytes > limit-u.Bytes {
-		err = rft.Wrap(rft.KindResourceExhausted, &serving.Busy{After: retryQuota}, "the account's quota %s of %d is used up; `firekeep quota list` shows it", authz.QuotaStorage, limit)
+	if err == nil && u.Bytes >= limit {
+		err = full(authz.QuotaStorage, limit)
 	}
 	return err
 }

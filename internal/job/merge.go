@@ -25,19 +25,21 @@ type MergeRequest struct {
 	Adapter, Base store.Model
 	Output        string // id of the model
 	CreatedBy     string
+	Room          store.Room
 }
 
 // CreateMerge reserves the name of the model and queues the job. The room that the
-// model will take is taken with its name.
+// model may take is taken with its name: that of the base, and half of it for weights
+// in bfloat16, which the base need not have.
 func (s *Service) CreateMerge(ctx context.Context, r MergeRequest, act store.Act) (store.Job, error) {
 	j := store.Job{UID: store.NewUID(), Account: r.Account, Kind: store.JobMerge, DisplayName: r.DisplayName, CreatedBy: r.CreatedBy,
 		BaseModel: r.Base.Name(), WarmStart: r.Adapter.Name()}
-	out := store.Model{UID: store.NewUID(), Account: r.Account, ID: r.Output, DisplayName: r.Output, Kind: store.KindBase, CreatedBy: r.CreatedBy, Size: r.Base.Size}
+	out := store.Model{UID: store.NewUID(), Account: r.Account, ID: r.Output, DisplayName: r.Output, Kind: store.KindBase, CreatedBy: r.CreatedBy, Size: r.Base.Size + r.Base.Size/2}
 	j.OutputModel = out.Name()
 	spec := MergeSpec{Adapter: r.Adapter.Name(), AdapterUID: r.Adapter.UID, Base: r.Base.Name(), BaseUID: r.Base.UID, Model: out.Name(), UID: out.UID}
 	var err error
 	if j.Spec, err = json.Marshal(spec); err != nil {
 		return j, rft.Wrap(rft.KindInternal, err, "the job cannot be described")
 	}
-	return s.db.CreateMerge(ctx, j, out, []string{r.Adapter.UID, r.Base.UID}, act)
+	return s.db.CreateMerge(ctx, j, out, []string{r.Adapter.UID, r.Base.UID}, r.Room, act)
 }

@@ -1,12 +1,14 @@
 package runner_test
 
 import (
+	"context"
 	"math"
 	"os"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/firekeep/firekeep/internal/broker"
 	"github.com/firekeep/firekeep/internal/catalog"
@@ -161,7 +163,7 @@ func TestMergeReserves(t *testing.T) {
 	}
 	before := used()
 	j := h.merge(t, adapter, base, "whole")
-	if used() != before+base.Size {
+	if used() != before+base.Size+base.Size/2 {
 		t.Errorf("%d bytes are used, then %d; the base has %d", before, used(), base.Size)
 	}
 	if _, err := h.db.Model(t.Context(), "main", "whole"); rft.KindOf(err) != rft.KindNotFound {
@@ -297,4 +299,34 @@ func TestRecordsNameTheSandbox(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestMergesLeaveALane: while merges take their time, the short jobs of others run.
+func TestMergesLeaveALane(t *testing.T) {
+	h := newHome(t)
+	h.config.Light = 2
+	h.run(t)
+	adapter, base := h.trained(t)
+	held, begun, free := sync.Once{}, make(chan struct{}), make(chan struct{})
+	hold := func(key string) {
+		if strings.Contains(key, "/models/") && strings.Contains(key, "weights") {
+			held.Do(func() { close(begun) })
+			<-free
+		}
+	}
+	h.bucket.before.Store(&hold)
+	first, second := h.merge(t, adapter, base, "one"), h.merge(t, adapter, base, "two")
+	<-begun
+	d, err := h.catalog.CreateDataset(t.Context(), catalog.NewDataset{Account: "main", ID: "rows2", ExternalURL: h.write(t, "rows2.jsonl", rows(8, 3, varied))}, act)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if j, err := h.jobs.Wait(ctx, h.validation(t, d).UID); err != nil || j.State != rft.StateCompleted {
+		t.Errorf("a validation beside two merges: %s %v", j.State, err)
+	}
+	close(free)
+	h.wait(t, first.UID)
+	h.wait(t, second.UID)
 }

@@ -43,7 +43,8 @@ type Config struct {
 	// ID names this runner; at most one process at a time may use it.
 	ID string
 	// Steps is how many steps run at once (default 1), Light how many
-	// validations, imports, merges and exports (default 2), Batches how many batch
+	// validations, imports, merges and exports (default 2), of which merges take all
+	// but one; Batches how many batch
 	// inference jobs (default 1).
 	Steps, Light, Batches int
 	// Router samples for batch inference jobs, and gets the adapters of steps ahead of
@@ -101,8 +102,12 @@ func (r *Runner) Run(ctx context.Context) error {
 	for range r.Steps {
 		lanes.Go(func() { r.lane(ctx, store.TrainingKinds...) })
 	}
-	for range r.Light {
-		lanes.Go(func() { r.lane(ctx, store.JobValidation, store.JobImport, store.JobExport, store.JobMerge) })
+	for i := range r.Light {
+		kinds := []store.JobKind{store.JobValidation, store.JobImport, store.JobExport}
+		if i < max(1, r.Light-1) { // merges of large bases do not make all the others wait
+			kinds = append(kinds, store.JobMerge)
+		}
+		lanes.Go(func() { r.lane(ctx, kinds...) })
 	}
 	for range r.Batches {
 		if r.Router != nil {

@@ -23,7 +23,7 @@ func TestPublishedModelsAreKept(t *testing.T) {
 		job := func(kind store.JobKind, base, warm store.Model) store.Job {
 			return store.Job{Account: "main", ID: "secret-" + string(kind), Kind: kind, BaseModel: base.Name(), WarmStart: warm.Name(), Spec: json.RawMessage(`{}`)}
 		}
-		must(db.CreateMerge(ctx, job(store.JobMerge, own, lora), store.Model{Account: "main", ID: "whole", Kind: store.KindBase}, []string{lora.UID, own.UID}, act))
+		must(db.CreateMerge(ctx, job(store.JobMerge, own, lora), store.Model{Account: "main", ID: "whole", Kind: store.KindBase}, []string{lora.UID, own.UID}, store.Room{}, act))
 		must(db.CreateTrainer(ctx, job(store.JobStep, own, started), nil, []string{own.UID, started.UID}, act))
 		must(db.CreateJob(ctx, job(store.JobBatch, open, store.Model{}), act))
 		for id, reader := range map[string]store.JobKind{"lora": store.JobMerge, "started": store.JobStep, "open": store.JobBatch} {

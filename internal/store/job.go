@@ -69,10 +69,13 @@ func (db *DB) CreateStep(ctx context.Context, j Job, output Model, datasetUID st
 }
 
 // CreateMerge queues a merge as CreateStep queues a step: the models that it reads
-// must be READY.
-func (db *DB) CreateMerge(ctx context.Context, j Job, output Model, modelUIDs []string, act Act) (Job, error) {
+// must be READY. Two at the same instant do not both get the last room.
+func (db *DB) CreateMerge(ctx context.Context, j Job, output Model, modelUIDs []string, room Room, act Act) (Job, error) {
 	err := db.write(ctx, func(t *tx) error {
 		if err := t.readyModels(ctx, modelUIDs); err != nil {
+			return err
+		}
+		if err := room.has(ctx, t, output.Size); err != nil {
 			return err
 		}
 		if err := t.queueMaker(ctx, &j, &output); err != nil {

@@ -91,23 +91,45 @@ func (db *DB) AccountUsage(ctx context.Context, account string) (u Usage, err er
 			account).Scan(&u.Queued, &u.Running); err != nil {
 			return err
 		}
-		if err := t.row(ctx, "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM models WHERE account = ?", account).Scan(&u.Bytes); err != nil {
-			return err
-		}
-		var rows int64
-		err := t.row(ctx, "SELECT CAST(COALESCE(SUM(o.size), 0) AS BIGINT) FROM dataset_objects o JOIN datasets d ON d.uid = o.dataset WHERE d.account = ? AND d.uploaded = 1",
-			account).Scan(&rows)
-		u.Bytes += rows
-		if err != nil {
-			return err
-		}
-		// Files that arrived for a model, or for a dataset that is not complete yet.
-		err = t.row(ctx, "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM upload_files WHERE account = ? AND object_key <> '' AND NOT EXISTS (SELECT 1 FROM dataset_objects o WHERE o.object_key = upload_files.object_key)",
-			account).Scan(&rows)
-		u.Bytes += rows
+		u.Bytes, err = t.bytes(ctx, account)
 		return err
 	})
 	return u, err
+}
+
+// bytes adds up the models of an account, its uploaded rows, and files that arrived
+// for a model or for a dataset that is not complete yet.
+func (t *tx) bytes(ctx context.Context, account string) (sum int64, err error) {
+	for _, query := range []string{
+		"SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM models WHERE account = ?",
+		"SELECT CAST(COALESCE(SUM(o.size), 0) AS BIGINT) FROM dataset_objects o JOIN datasets d ON d.uid = o.dataset WHERE d.account = ? AND d.uploaded = 1",
+		"SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM upload_files WHERE account = ? AND object_key <> '' AND NOT EXISTS (SELECT 1 FROM dataset_objects o WHERE o.object_key = upload_files.object_key)",
+	} {
+		var n int64
+		if err := t.row(ctx, query, account).Scan(&n); err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
+// Room is what an account may store: Limit bytes, 0 = no limit.
+type Room struct {
+	Account string
+	Limit   int64
+}
+
+// has refuses with RESOURCE_EXHAUSTED what does not fit.
+func (r Room) has(ctx context.Context, t *tx, size int64) error {
+	if r.Limit == 0 {
+		return nil
+	}
+	used, err := t.bytes(ctx, r.Account)
+	if err == nil && size > r.Limit-used {
+		err = rft.Errorf(rft.KindResourceExhausted, "%d bytes do not fit into the %d that the account may store", size, r.Limit)
+	}
+	return err
 }
 
 // DisbandAccount removes what lets anybody into an account: keys, sessions,
