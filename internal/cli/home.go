@@ -62,6 +62,10 @@ func openHome(dir string) (unlock func(), err error) {
 	return lockHome(dir)
 }
 
+// lockWait is how long a server waits for the one before it, which may have been
+// killed a moment ago: a busy host takes a while to be done with a process.
+const lockWait = 3 * time.Second
+
 // lockHome takes the lock of a home, or says that a server has it.
 func lockHome(dir string) (unlock func(), err error) {
 	path := filepath.Join(dir, lockFile)
@@ -70,7 +74,12 @@ func lockHome(dir string) (unlock func(), err error) {
 		return nil, rft.Wrap(rft.KindFailedPrecondition, err, "%s cannot be opened", path)
 	}
 	// The kernel drops the lock when the process ends, however it ends.
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	for begin := time.Now(); err == syscall.EWOULDBLOCK && time.Since(begin) < lockWait; {
+		time.Sleep(lockWait / 60)
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	}
+	if err != nil {
 		f.Close()
 		return nil, rft.Errorf(rft.KindFailedPrecondition, "another firekeep uses %s; stop it, or choose another --home", dir)
 	}

@@ -446,15 +446,24 @@ func (s *stepRun) mark(m wire.Mark, st broker.State) error {
 	return err
 }
 
+// namePoint bounds the transaction that names a resume point.
+const namePoint = 10 * time.Second
+
 // addPoint seals a resume point and names it in its job's rows, which keep the
 // newest. A job that was deleted meanwhile, or is another attempt's, takes it no
 // more: then no row ever names it, and it goes again.
 func (a *attempt) addPoint(p store.ResumePoint, manifest catalog.Manifest, content []catalog.File, keep int) (store.ResumePoint, error) {
 	var err error
 	if p.Digest, err = a.Catalog.Vault().Put(a.ctx, p.Artifact, manifest, content); err != nil {
+		if rft.KindOf(err) != rft.KindAlreadyExists { // what is there already may be named by a row
+			a.removePoints([]store.ResumePoint{p})
+		}
 		return p, err
 	}
-	dropped, err := a.DB.AddResumePoint(a.ctx, a.job.UID, a.lease.Fence(), p, keep)
+	// A job that ends in the middle of this must hear how the transaction ended.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(a.ctx), namePoint)
+	defer cancel()
+	dropped, err := a.DB.AddResumePoint(ctx, a.job.UID, a.lease.Fence(), p, keep)
 	if rft.KindOf(err) == rft.KindAborted { // an error of any other kind does not say how the transaction ended
 		dropped = []store.ResumePoint{p}
 	}

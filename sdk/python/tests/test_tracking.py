@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 import uuid
 
 import pytest
@@ -21,6 +22,8 @@ def records(path):
             at += left
             continue
         _, size, kind = struct.unpack_from("<IHB", data, at)
+        if at + 7 + size > len(data):  # not written yet
+            return
         record += data[at + 7 : at + 7 + size]
         at += 7 + size
         if kind in (1, 4):  # whole, or the last part
@@ -52,7 +55,10 @@ def test_steps_of_two_jobs_in_one_run_of_wandb(server, client, tmp_path, monkeyp
     want = [m for job in done for m in job.metrics()]
     assert len(want) > 3 and log.step == len(want)
     (path,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
-    have = [h for h in logged(path) if "train/loss" in h]
+    have, until = [], time.monotonic() + 60
+    while len(have) < len(want) and time.monotonic() < until:  # the file is written by a process of its own
+        time.sleep(0.2)
+        have = [h for h in logged(path) if "train/loss" in h]
     assert [h["_step"] for h in have] == list(range(1, len(want) + 1))
     for h, m in zip(have, want, strict=True):
         assert h["train/loss"] == pytest.approx(m["loss"]) and h["train/rewardMean"] == pytest.approx(m["rewardMean"]) and h["train/update"] == m["update"]
