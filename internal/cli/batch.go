@@ -2,7 +2,6 @@ package cli
 
 import (
 	"fmt"
-	"strings"
 
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/rft"
@@ -53,21 +52,9 @@ func (c *batchCreateCmd) Run(a *app) error {
 
 // waitBatch follows a job to its end and shows it.
 func (a *app) waitBatch(client *api.Client, account, id string) error {
-	j, err := watch(a, func() (*api.BatchInferenceJob, error) { return client.GetBatchJob(a.ctx, account, id) },
-		func(j *api.BatchInferenceJob) (string, string, bool) {
-			line := fmt.Sprintf("%-10s %s", strings.ToLower(jobState(j.State)), requests(j.JobProgress))
-			return line, line, rft.JobState(j.State).Terminal()
-		})
-	if err != nil {
-		if a.ctx.Err() != nil {
-			return rft.Errorf(rft.KindCancelled, "no longer waiting; the job goes on: `firekeep batch get %s`, `firekeep batch delete %s`", id, id)
-		}
-		return err
-	}
-	if err := a.ended(training{Name: j.Name, State: rft.JobState(j.State), Status: j.Status}); err != nil {
-		return err
-	}
-	return a.show(j)
+	return waitJob(a, "batch", "delete", id, func() (*api.BatchInferenceJob, error) { return client.GetBatchJob(a.ctx, account, id) }, func(j *api.BatchInferenceJob) training {
+		return training{Name: j.Name, State: rft.JobState(j.State), Status: j.Status, Said: requests(j.JobProgress)}
+	})
 }
 
 // requests says how many rows have an answer.

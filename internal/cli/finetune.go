@@ -65,8 +65,8 @@ func (c *sftCreateCmd) Run(a *app) error {
 
 // waitSFT follows a job to its end and shows it.
 func (a *app) waitSFT(client *api.Client, account, id string) error {
-	return waitJob(a, "sft", id, func() (*api.SupervisedFineTuningJob, error) { return client.GetSFTJob(a.ctx, account, id) }, func(j *api.SupervisedFineTuningJob) training {
-		return training{j.Name, rft.JobState(j.State), j.Status, j.JobProgress, j.Firekeep}
+	return waitJob(a, "sft", "cancel", id, func() (*api.SupervisedFineTuningJob, error) { return client.GetSFTJob(a.ctx, account, id) }, func(j *api.SupervisedFineTuningJob) training {
+		return training{j.Name, rft.JobState(j.State), j.Status, j.JobProgress, j.Firekeep, ""}
 	})
 }
 

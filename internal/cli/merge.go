@@ -1,9 +1,6 @@
 package cli
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/firekeep/firekeep/api"
 	"github.com/firekeep/firekeep/internal/rft"
 )
@@ -41,21 +38,9 @@ func (c *mergeCreateCmd) Run(a *app) error {
 
 // waitMerge follows a job to its end and shows it.
 func (a *app) waitMerge(client *api.Client, account, id string) error {
-	j, err := watch(a, func() (*api.PeftMergeJob, error) { return client.GetMergeJob(a.ctx, account, id) },
-		func(j *api.PeftMergeJob) (string, string, bool) {
-			line := fmt.Sprintf("%-10s %s", strings.ToLower(jobState(j.State)), j.MergedModel)
-			return line, line, rft.JobState(j.State).Terminal()
-		})
-	if err != nil {
-		if a.ctx.Err() != nil {
-			return rft.Errorf(rft.KindCancelled, "no longer waiting; the job goes on: `firekeep merge get %s`, `firekeep merge delete %s`", id, id)
-		}
-		return err
-	}
-	if err := a.ended(training{Name: j.Name, State: rft.JobState(j.State), Status: j.Status}); err != nil {
-		return err
-	}
-	return a.show(j)
+	return waitJob(a, "merge", "delete", id, func() (*api.PeftMergeJob, error) { return client.GetMergeJob(a.ctx, account, id) }, func(j *api.PeftMergeJob) training {
+		return training{Name: j.Name, State: rft.JobState(j.State), Status: j.Status, Said: j.MergedModel}
+	})
 }
 
 type mergeWaitCmd struct {

@@ -60,7 +60,7 @@ func (c *dpoCreateCmd) Run(a *app) error {
 
 // waitDPO follows a job to its end and shows it.
 func (a *app) waitDPO(client *api.Client, account, id string) error {
-	return waitJob(a, "dpo", id, func() (*api.DpoJob, error) { return client.GetDPOJob(a.ctx, account, id) }, func(j *api.DpoJob) training {
+	return waitJob(a, "dpo", "cancel", id, func() (*api.DpoJob, error) { return client.GetDPOJob(a.ctx, account, id) }, func(j *api.DpoJob) training {
 		return training{Name: j.Name, State: rft.JobState(j.State), Status: j.Status, More: j.Firekeep}
 	})
 }

@@ -147,7 +147,7 @@ func (a *app) waitStep(c *api.Client, account, id string) (*api.RlorTrainerJob, 
 			if again {
 				continue
 			}
-			return nil, a.leave(e, "step", id)
+			return nil, a.leave(e, "step", "cancel", id)
 		}
 		f.answered()
 		t := ofStep(j)
@@ -165,7 +165,7 @@ func (a *app) waitStep(c *api.Client, account, id string) (*api.RlorTrainerJob, 
 		}
 		f.show(fmt.Sprint(t.State, seen), t.line(last))
 		if err := a.pause(pollEvery); err != nil {
-			return nil, a.leave(err, "step", id)
+			return nil, a.leave(err, "step", "cancel", id)
 		}
 	}
 }

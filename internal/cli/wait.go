@@ -44,22 +44,26 @@ func failed(s api.Status, id string) error {
 	return &notReady{rft.Errorf(rft.Kind(s.Code), "%s", oneLine(s.Message)), id}
 }
 
-// training is what the jobs that train have in common on the wire.
+// training is what jobs have in common on the wire, those that train most of it.
 type training struct {
 	Name     string
 	State    rft.JobState
 	Status   api.Status
 	Progress *api.JobProgress
 	More     *api.StepExtension
+	Said     string // what else a line says of it
 }
 
 func ofStep(j *api.RlorTrainerJob) training {
-	return training{j.Name, rft.JobState(j.State), j.Status, j.JobProgress, j.Firekeep}
+	return training{j.Name, rft.JobState(j.State), j.Status, j.JobProgress, j.Firekeep, ""}
 }
 
 // line is how a job is, for a person; m is its newest metrics, if there are any.
 func (t training) line(m *api.StepMetrics) string {
 	line := fmt.Sprintf("%-10s", strings.ToLower(jobState(string(t.State))))
+	if t.Said != "" {
+		line += " " + t.Said
+	}
 	if t.Progress != nil {
 		line += fmt.Sprintf(" %3d%%", t.Progress.Percent)
 	}
@@ -89,7 +93,7 @@ func (t training) news() string {
 	if t.More != nil {
 		update = t.More.Update
 	}
-	return fmt.Sprint(t.State, percent, update)
+	return fmt.Sprint(t.State, percent, update, t.Said)
 }
 
 // ended turns the end of a job into the command's result.
@@ -107,14 +111,15 @@ func (a *app) ended(t training) error {
 	return nil
 }
 
-// waitJob follows a job without metrics to its end and shows it.
-func waitJob[T any](a *app, noun, id string, get func() (*T, error), as func(*T) training) error {
+// waitJob follows a job without metrics to its end and shows it. stop is the verb that
+// ends it.
+func waitJob[T any](a *app, noun, stop, id string, get func() (*T, error), as func(*T) training) error {
 	j, err := watch(a, get, func(j *T) (string, string, bool) {
 		t := as(j)
 		return t.news(), t.line(nil), t.State.Terminal()
 	})
 	if err != nil {
-		return a.leave(err, noun, id)
+		return a.leave(err, noun, stop, id)
 	}
 	if err := a.ended(as(j)); err != nil {
 		return err
@@ -123,9 +128,9 @@ func waitJob[T any](a *app, noun, id string, get func() (*T, error), as func(*T)
 }
 
 // leave says of a job that nobody waits for any more how to look after it.
-func (a *app) leave(err error, noun, id string) error {
+func (a *app) leave(err error, noun, stop, id string) error {
 	if a.ctx.Err() != nil {
-		return rft.Errorf(rft.KindCancelled, "no longer waiting; the job goes on: `firekeep %s get %s`, `firekeep %s cancel %s`", noun, id, noun, id)
+		return rft.Errorf(rft.KindCancelled, "no longer waiting; the job goes on: `firekeep %s get %s`, `firekeep %s %s %s`", noun, id, noun, stop, id)
 	}
 	return err
 }

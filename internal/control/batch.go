@@ -65,12 +65,9 @@ func (c *Control) CreateBatchJob(ctx context.Context, who Caller, account, id st
 		return nil, err
 	}
 	if r.OutputDatasetID != "" {
-		n, err := rft.ParseName("outputDatasetId", r.OutputDatasetID, account, rft.Datasets)
+		n, err := rft.ParseOwn("outputDatasetId", r.OutputDatasetID, account, rft.Datasets)
 		if err != nil {
 			return nil, err
-		}
-		if n.Account != account {
-			return nil, rft.Errorf(rft.KindPermissionDenied, "outputDatasetId: %s is not in account %s", n, account)
 		}
 		q.Output = n.ID
 	}
@@ -87,20 +84,7 @@ func (c *Control) CreateBatchJob(ctx context.Context, who Caller, account, id st
 // batchResource is what policies can look at: the account, and what the job reads
 // and makes.
 func batchResource(account string, r *api.BatchInferenceJob) authz.Resource {
-	res := authz.Resource{Account: account, Name: rft.AccountName(account)}
-	for _, x := range []struct {
-		ref  string
-		kind rft.Collection
-	}{{r.InputDatasetID, rft.Datasets}, {r.Model, rft.Models}, {r.OutputDatasetID, rft.Datasets}} {
-		if x.ref == "" {
-			continue
-		}
-		if n, err := rft.ParseName("", x.ref, account, x.kind); err == nil {
-			x.ref = n.String()
-		}
-		res.Refs = append(res.Refs, x.ref)
-	}
-	return res
+	return touching(account, reference{r.InputDatasetID, rft.Datasets}, reference{r.Model, rft.Models}, reference{r.OutputDatasetID, rft.Datasets})
 }
 
 // mayChat finds a model that the caller may chat with. The audit row of the

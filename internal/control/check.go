@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/authz"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
 )
@@ -42,6 +43,28 @@ func newID(field, id string) (string, error) {
 // published by the operator.
 func (c *Control) model(ctx context.Context, field, ref, account string) (store.Model, error) {
 	return c.Catalog.Model(ctx, account, field, ref)
+}
+
+// reference is what a request calls a resource; ref may be "".
+type reference struct {
+	ref  string
+	kind rft.Collection
+}
+
+// touching is what policies can look at: the account, and what the request names, in
+// full where that can be read.
+func touching(account string, refs ...reference) authz.Resource {
+	res := authz.Resource{Account: account, Name: rft.AccountName(account)}
+	for _, r := range refs {
+		if r.ref == "" {
+			continue
+		}
+		if n, err := rft.ParseName("", r.ref, account, r.kind); err == nil {
+			r.ref = n.String()
+		}
+		res.Refs = append(res.Refs, r.ref)
+	}
+	return res
 }
 
 // badPatch names the field of a request that cannot be applied.

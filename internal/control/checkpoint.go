@@ -147,12 +147,10 @@ func (c *Control) checkPromotion(ctx context.Context, account string, from store
 	if r.OutputModel == "" {
 		return rft.Name{}, rft.FieldErrorf("outputModel", "outputModel: is required")
 	}
-	output, err := rft.ParseName("outputModel", r.OutputModel, account, rft.Models)
+	output, err := rft.ParseOwn("outputModel", r.OutputModel, account, rft.Models)
 	switch {
 	case err != nil:
 		return output, err
-	case output.Account != account:
-		return output, rft.Errorf(rft.KindPermissionDenied, "outputModel: %s is not in account %s", output, account)
 	case r.BaseModel == "":
 		return output, rft.FieldErrorf("baseModel", "baseModel: is required")
 	}

@@ -53,12 +53,9 @@ func (c *Control) CreateMergeJob(ctx context.Context, who Caller, account string
 		return nil, err
 	}
 	q := job.MergeRequest{Account: account, DisplayName: r.DisplayName, CreatedBy: who.Name}
-	output, err := rft.ParseName("mergedModel", r.MergedModel, account, rft.Models)
+	output, err := rft.ParseOwn("mergedModel", r.MergedModel, account, rft.Models)
 	if err != nil {
 		return nil, err
-	}
-	if output.Account != account {
-		return nil, rft.Errorf(rft.KindPermissionDenied, "mergedModel: %s is not in account %s", output, account)
 	}
 	q.Output = output.ID
 	if q.Adapter, q.Base, err = c.mergeable(ctx, account, r.PeftModel); err != nil {
@@ -96,17 +93,7 @@ func (c *Control) mergeable(ctx context.Context, account, ref string) (adapter, 
 // mergeResource is what policies can look at: the account, and what the merge
 // reads and makes.
 func mergeResource(account string, r *api.PeftMergeJob) authz.Resource {
-	res := authz.Resource{Account: account, Name: rft.AccountName(account)}
-	for _, ref := range []string{r.PeftModel, r.MergedModel} {
-		if ref == "" {
-			continue
-		}
-		if n, err := rft.ParseName("", ref, account, rft.Models); err == nil {
-			ref = n.String()
-		}
-		res.Refs = append(res.Refs, ref)
-	}
-	return res
+	return touching(account, reference{r.PeftModel, rft.Models}, reference{r.MergedModel, rft.Models})
 }
 
 // mergeOf is what a merge really reads and makes, once that is known: the base, which

@@ -73,26 +73,13 @@ func (c *Control) stepRequest(ctx context.Context, account string, r *api.RlorTr
 // stepResource is what policies can look at: the account, and what the step reads
 // and makes.
 func stepResource(account string, r *api.RlorTrainerJob) authz.Resource {
-	res := authz.Resource{Account: account, Name: rft.AccountName(account)}
-	add := func(ref string, kind rft.Collection) {
-		if ref == "" {
-			return
-		}
-		if n, err := rft.ParseName("", ref, account, kind); err == nil {
-			ref = n.String()
-		}
-		res.Refs = append(res.Refs, ref)
-	}
-	add(r.Dataset, rft.Datasets)
-	add(r.EvalDataset, rft.Datasets)
+	refs := []reference{{r.Dataset, rft.Datasets}, {r.EvalDataset, rft.Datasets}}
 	output := r.OutputModel
 	if t := r.TrainingConfig; t != nil {
-		add(t.BaseModel, rft.Models)
-		add(t.WarmStartFrom, rft.Models)
+		refs = append(refs, reference{t.BaseModel, rft.Models}, reference{t.WarmStartFrom, rft.Models})
 		output = orElse(t.OutputModel, output)
 	}
-	add(output, rft.Models)
-	return res
+	return touching(account, append(refs, reference{output, rft.Models})...)
 }
 
 // clampContext lowers maxContextLength to what the model has positions for.

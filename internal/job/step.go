@@ -256,12 +256,9 @@ func outputModel(r StepRequest, j store.Job, base store.Model, train engine.Spec
 	if ref == "" {
 		ref = j.ID
 	}
-	n, err := rft.ParseName("outputModel", ref, r.Account, rft.Models)
+	n, err := rft.ParseOwn("outputModel", ref, r.Account, rft.Models)
 	if err != nil {
 		return store.Model{}, err
-	}
-	if n.Account != r.Account {
-		return store.Model{}, rft.Errorf(rft.KindPermissionDenied, "outputModel: %s is not in account %s", n, r.Account)
 	}
 	raw, err := json.Marshal(train)
 	if err != nil {

@@ -58,6 +58,15 @@ func CheckID(field, id string) error {
 	return FieldErrorf(field, "%s: %q is not a valid id: use 1 to 63 of a-z, 0-9, '-' and '.', not beginning or ending with '-' or '.'", field, clip(id, 80))
 }
 
+// ParseOwn is ParseName of what is made in account: it cannot be anywhere else.
+func ParseOwn(field, s, account string, c Collection) (Name, error) {
+	n, err := ParseName(field, s, account, c)
+	if err == nil && n.Account != account {
+		err = Errorf(KindPermissionDenied, "%s: %s is not in account %s", field, n, account)
+	}
+	return n, err
+}
+
 // ParseName reads a reference to a resource of collection c: a full name, or a
 // bare id, which then belongs to account.
 func ParseName(field, s, account string, c Collection) (Name, error) {

@@ -43,9 +43,8 @@ type Config struct {
 	// ID names this runner; at most one process at a time may use it.
 	ID string
 	// Steps is how many steps run at once (default 1), Light how many
-	// validations, imports, merges and exports (default 2), of which merges take all
-	// but one; Batches how many batch
-	// inference jobs (default 1).
+	// validations, imports, merges and exports (default 2; merges take all but one of
+	// them), Batches how many batch inference jobs (default 1).
 	Steps, Light, Batches int
 	// Router samples for batch inference jobs, and gets the adapters of steps ahead of
 	// their checkpoints; nil = this runner takes no batches.
