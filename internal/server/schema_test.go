@@ -2,6 +2,7 @@ package server
 
 import (
 	"encoding/json"
+	"math"
 	"maps"
 	"reflect"
 	"slices"
@@ -24,13 +25,13 @@ type schemas struct {
 func nullable(s object) object { return object{"anyOf": []any{s, object{"type": "null"}}} }
 
 var (
-	wholeString = object{"type": "string", "pattern": "^-?[0-9]{1,18}$"}
+	wholeString = object{"type": "string", "pattern": "^-?[0-9]{1,19}$"}
 	anyList     = func(of any) object { return object{"type": "array", "items": of} }
 )
 
 // own are the types that write and read themselves: what is sent, what is answered.
 var own = map[reflect.Type][2]object{
-	reflect.TypeFor[api.Int64]():    {{"anyOf": []any{object{"type": "integer", "format": "int64", "minimum": -1 << 53, "maximum": 1 << 53}, wholeString}}, wholeString},
+	reflect.TypeFor[api.Int64]():    {{"anyOf": []any{object{"type": "integer", "format": "int64", "minimum": math.MinInt64, "maximum": math.MaxInt64}, wholeString}}, wholeString},
 	reflect.TypeFor[api.Time]():     {orEmpty(object{"type": "string", "format": "date-time"}), orEmpty(object{"type": "string", "format": "date-time"})},
 	reflect.TypeFor[api.Duration](): {{"type": "string", "pattern": "^[0-9]{1,9}(\\.[0-9]{1,9})?s$"}, {"type": "string", "pattern": "^-?[0-9]+(\\.[0-9]+)?s$"}},
 	reflect.TypeFor[api.Content](): {{"anyOf": []any{stringSchema, anyList(object{"type": "object", "required": []string{"type", "text"},
@@ -54,7 +55,7 @@ var bounds = map[string]object{
 	"CompletionRequest.frequency_penalty": between(-2, 2), "CompletionRequest.presence_penalty": between(-2, 2),
 	"CompletionRequest.repetition_penalty": {"exclusiveMinimum": 0, "maximum": 2}, "CompletionRequest.top_logprobs": between(0, 5),
 	"CompletionRequest.max_tokens": between(0, 1<<24), "CompletionRequest.max_completion_tokens": between(0, 1<<24), "CompletionRequest.echo_last": between(0, 1<<24),
-	"CompletionRequest.prompt_truncate_len": between(1, 1<<24), "CompletionRequest.seed": between(-1<<53, 1<<53),
+	"CompletionRequest.prompt_truncate_len": between(1, 1<<24), "CompletionRequest.seed": between(math.MinInt64, math.MaxInt64),
 	"CompletionRequest.context_length_exceeded_behavior": oneOf("truncate", "error"),
 	"CompletionRequest.service_tier":                     oneOf("auto", "default", "flex", "priority"),
 	"CompletionRequest.mirostat_target":                  {"const": 0}, "CompletionRequest.safe_tokenization": {"const": false},
