@@ -50,7 +50,35 @@ func clientCall(o Operation) string {
 	return call + "("
 }
 
-var testFunction = regexp.MustCompile(`(?m)^(?:async )?def (test_\w+)`)
+// plainCall matches a call that a client makes of a path itself, because it has no
+// method for the operation.
+func plainCall(o Operation) *regexp.Regexp {
+	path := regexp.MustCompile(`\\\{[^/:]*\\\}`).ReplaceAllString(regexp.QuoteMeta(o.Path), `[^/:"]+`)
+	return regexp.MustCompile(`\.` + strings.ToLower(o.Method) + `\(f?"` + path + `"`)
+}
+
+var pyFunction = regexp.MustCompile(`(?m)^(?:async )?def (\w+)`)
+
+// testAround is the test that the text at a place belongs to, or that calls the
+// helper it belongs to; "" = none.
+func testAround(text string, at int) string {
+	for range 8 { // helpers of helpers
+		around := pyFunction.FindAllStringSubmatch(text[:at], -1)
+		if len(around) == 0 {
+			return ""
+		}
+		name := around[len(around)-1][1]
+		if strings.HasPrefix(name, "test_") {
+			return name
+		}
+		call := regexp.MustCompile(`(?m)^[ \t].*\b` + name + `\(`).FindStringIndex(text)
+		if call == nil {
+			return ""
+		}
+		at = call[0]
+	}
+	return ""
+}
 
 // shownBy names a test of a client that others wrote in which an operation is
 // called; "" = there is none, and TestRouteTable is what shows it.
@@ -59,17 +87,20 @@ func shownBy(t *testing.T, o Operation) string {
 	files, err := filepath.Glob("../../clients*/test_*.py")
 	must(t, err)
 	slices.Sort(files)
-	call := "." + clientCall(o)
+	call, plain := "."+clientCall(o), plainCall(o)
 	for _, file := range files {
 		b, err := os.ReadFile(file)
 		must(t, err)
 		text := string(b)
 		at := strings.Index(text, call)
+		if there := plain.FindStringIndex(text); at < 0 && there != nil {
+			at = there[0]
+		}
 		if at < 0 {
 			continue
 		}
-		if tests := testFunction.FindAllStringSubmatch(text[:at], -1); len(tests) > 0 {
-			return strings.TrimPrefix(file, "../../") + ": " + tests[len(tests)-1][1]
+		if test := testAround(text, at); test != "" {
+			return strings.TrimPrefix(file, "../../") + ": " + test
 		}
 	}
 	return ""
