@@ -88,7 +88,8 @@ func (c *Control) one(ctx context.Context, who Caller, t jobType, account, id st
 // submit checks what is common to the requests for jobs and queues one. wrong is
 // what else is wrong with the request; nobody hears of it who may not create jobs.
 func (c *Control) submit(ctx context.Context, who Caller, t jobType, account, id string, r *api.RlorTrainerJob, wrong error) (store.Job, error) {
-	if err := c.authorize(ctx, who, t.create, stepResource(account, r)); err != nil {
+	res := stepResource(account, r)
+	if err := c.authorize(ctx, who, t.create, res); err != nil {
 		return store.Job{}, err
 	}
 	if wrong != nil {
@@ -110,6 +111,10 @@ func (c *Control) submit(ctx context.Context, who Caller, t jobType, account, id
 		}
 	}
 	req.Kind, req.ID, req.CreatedBy = t.kind, id, who.Name
+	req.May = func(models []string) error {
+		res.Refs = append(res.Refs, models...)
+		return c.authorize(ctx, who, t.create, res)
+	}
 	return c.Jobs.CreateStep(ctx, req, who.act("Create"+t.noun, t.name(account, orElse(id, "-")), "dataset", r.Dataset, "outputModel", req.OutputModel))
 }
 

@@ -81,13 +81,8 @@ func (c *Control) mergeable(ctx context.Context, account, ref string) (adapter, 
 	if adapter.Kind != store.KindAdapter {
 		return adapter, base, rft.FieldErrorf("peftModel", "peftModel: %s is not a LoRA adapter; there is nothing to merge", adapter.Name())
 	}
-	if base, err = c.model(ctx, "peftModel", adapter.BaseModel, account); err != nil {
-		return adapter, base, err
-	}
-	if base.UID != adapter.BaseUID {
-		return adapter, base, rft.Errorf(rft.KindFailedPrecondition, "%s stands on another %s than the one that is there", adapter.Name(), base.Name())
-	}
-	return adapter, base, nil
+	base, err = c.Catalog.Standing(ctx, account, "peftModel", adapter.BaseModel, adapter.BaseUID)
+	return adapter, base, err
 }
 
 // mergeResource is what policies can look at: the account, and what the merge

@@ -95,6 +95,10 @@ type StepRequest struct {
 	MetricsURL           string // see StepSpec; somebody checked it
 	CreatedBy            string
 	Echo                 json.RawMessage
+	// May decides about the models that the job begins with, once they are known: no
+	// request names the base of a LoRA, and a bare id may find a published model. nil =
+	// whoever asks may use what the account may read.
+	May func(models []string) error
 }
 
 // leastMemory is below what the smallest step needs for its program alone.
@@ -126,6 +130,11 @@ func (s *Service) CreateStep(ctx context.Context, r StepRequest, act store.Act) 
 	base, warm, err := s.startingPoint(ctx, r)
 	if err != nil {
 		return j, err
+	}
+	if r.May != nil {
+		if err := r.May(startingNames(base, warm)); err != nil {
+			return j, err
+		}
 	}
 	spec.BaseModel, spec.BaseUID = base.Name(), base.UID
 	inputs := []string{base.UID}
@@ -225,8 +234,16 @@ func (s *Service) startingPoint(ctx context.Context, r StepRequest) (base store.
 	if lora.Kind != store.KindAdapter {
 		return base, nil, rft.FieldErrorf("trainingConfig.warmStartFrom", "trainingConfig.warmStartFrom: %s is not a LoRA adapter; use baseModel", lora.Name())
 	}
-	base, err = s.standing(ctx, r.Account, "trainingConfig.warmStartFrom", lora.BaseModel, lora.BaseUID)
+	base, err = s.catalog.Standing(ctx, r.Account, "trainingConfig.warmStartFrom", lora.BaseModel, lora.BaseUID)
 	return base, &lora, err
+}
+
+// startingNames are the models that a job begins with.
+func startingNames(base store.Model, warm *store.Model) []string {
+	if warm == nil {
+		return []string{base.Name()}
+	}
+	return []string{base.Name(), warm.Name()}
 }
 
 // recordedSpec is what trained a LoRA; nil for an imported one.

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 
@@ -64,7 +65,7 @@ func (s *Service) Execute(ctx context.Context, account, trainer, dataset, output
 	case outputModel == "":
 		return p, rft.FieldErrorf("outputModel", "outputModel: is required")
 	}
-	base, err := s.standing(ctx, account, "", spec.BaseModel, spec.BaseUID)
+	base, err := s.stillThere(ctx, p, spec)
 	if err != nil {
 		return p, err
 	}
@@ -74,6 +75,32 @@ func (s *Service) Execute(ctx context.Context, account, trainer, dataset, output
 		return p, err
 	}
 	return s.db.ExecuteStep(ctx, p.UID, n, act)
+}
+
+// stillThere finds the base of a job that goes on, and asks whether the account may
+// read it, and the LoRA that the job has yet to begin with, now.
+func (s *Service) stillThere(ctx context.Context, j store.Job, spec StepSpec) (base store.Model, err error) {
+	if base, err = s.catalog.Standing(ctx, j.Account, "", spec.BaseModel, spec.BaseUID); err != nil {
+		return base, err
+	}
+	warm, err := warmUID(j, spec)
+	if err == nil && warm != "" && warm == spec.WarmUID {
+		_, err = s.catalog.Standing(ctx, j.Account, "", spec.WarmStartFrom, spec.WarmUID)
+	}
+	return base, err
+}
+
+// warmUID is the LoRA that a job that goes on begins with, "" = none: a trainer's is
+// what its last step made.
+func warmUID(j store.Job, spec StepSpec) (string, error) {
+	if !j.KeepsAlive() {
+		return spec.WarmUID, nil
+	}
+	state, err := j.TrainerState()
+	if err != nil {
+		return "", rft.Wrap(rft.KindDataLoss, err, "the state of %s cannot be read", j.Name())
+	}
+	return cmp.Or(state.ModelUID, spec.WarmUID), nil
 }
 
 func readSpec(j store.Job) (spec StepSpec, err error) {
@@ -94,29 +121,24 @@ func (s *Service) Resume(ctx context.Context, account string, kind store.JobKind
 	if err != nil {
 		return j, err
 	}
-	base, err := s.standing(ctx, account, "", spec.BaseModel, spec.BaseUID)
+	base, err := s.stillThere(ctx, j, spec)
 	if err != nil {
 		return j, err
 	}
 	inputs := []string{base.UID}
+	warm, err := warmUID(j, spec)
+	if err != nil {
+		return j, err
+	}
+	if warm != "" {
+		inputs = append(inputs, warm)
+	}
 	var out *store.Model
 	switch {
 	case j.KeepsAlive():
-		state, err := j.TrainerState()
-		if err != nil {
-			return j, rft.Wrap(rft.KindDataLoss, err, "the state of %s cannot be read", j.Name())
-		}
-		if warm := state.ModelUID; warm != "" {
-			inputs = append(inputs, warm)
-		} else if spec.WarmUID != "" {
-			inputs = append(inputs, spec.WarmUID)
-		}
 	case discard:
 		return j, rft.FieldErrorf("discardSteps", "discardSteps: %s is no trainer that waits for steps", j.Name())
 	default:
-		if spec.WarmUID != "" {
-			inputs = append(inputs, spec.WarmUID)
-		}
 		made, err := outputModel(StepRequest{Account: account, OutputModel: spec.OutputModel, CreatedBy: j.CreatedBy}, j, base, spec.Train)
 		if err != nil {
 			return j, err
