@@ -2,8 +2,8 @@ package server
 
 import (
 	"encoding/json"
-	"math"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 	"strings"
