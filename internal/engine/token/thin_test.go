@@ -1,12 +1,15 @@
 package token
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
 	"runtime"
 	"strings"
 	"testing"
+
+	"github.com/firekeep/firekeep/internal/engine"
 )
 
 // same fails unless both ways of reading b agree, and says whether the quick one took it.
@@ -100,6 +103,16 @@ func TestThin(t *testing.T) {
 		}
 		same(t, []byte(changed))
 	}
+}
+
+// TestOneTokenAnID: of two tokens with one id, a text would be read as one or the other by chance.
+func TestOneTokenAnID(t *testing.T) {
+	changed := strings.Replace(plain, `"ab":2`, `"ab":1`, 1)
+	var p *engine.Problem
+	if _, err := New([]byte(changed)); !errors.As(err, &p) || !strings.Contains(p.Message, "id 1") {
+		t.Fatalf("%v for %s", err, changed)
+	}
+	same(t, []byte(changed))
 }
 
 // TestThinVocabularies: the tokenisers that people use are read the quick way.

@@ -116,8 +116,15 @@ func (t *Tokenizer) addTokens(vocab map[string]int32, added []addedToken) error 
 		return problem("bad-tokenizer", "model", "has the token id %d", top)
 	}
 	t.texts, t.present = make([]string, top+1), make([]bool, top+1)
+	twice := top + 1
 	for text, id := range vocab {
+		if t.present[id] {
+			twice = min(twice, id)
+		}
 		t.setText(id, text)
+	}
+	if twice <= top { // which of the two texts it stands for would be chance
+		return problem("bad-tokenizer", "model", "gives two tokens of its vocabulary the id %d", twice)
 	}
 	for i := range added {
 		a := &added[i]
