@@ -183,7 +183,11 @@ func (n *normaliser) object(t reflect.Type, path string, depth int) error {
 		quoted, _ := json.Marshal(f.name)
 		n.out.Write(quoted)
 		n.out.WriteByte(':')
-		if err := n.value(f.typ, join(path, f.name), depth+1); err != nil {
+		read := n.value
+		if known == nil {
+			read = n.member
+		}
+		if err := read(f.typ, join(path, f.name), depth+1); err != nil {
 			return err
 		}
 	}
@@ -219,7 +223,7 @@ func (n *normaliser) array(t reflect.Type, path string, depth int) error {
 		if i > 0 {
 			n.out.WriteByte(',')
 		}
-		if err := n.value(t.Elem(), fmt.Sprintf("%s[%d]", path, i), depth+1); err != nil {
+		if err := n.member(t.Elem(), fmt.Sprintf("%s[%d]", path, i), depth+1); err != nil {
 			return err
 		}
 	}
@@ -227,6 +231,20 @@ func (n *normaliser) array(t reflect.Type, path string, depth int) error {
 		return &JSONError{path, "not valid JSON"}
 	}
 	n.out.WriteByte(']')
+	return nil
+}
+
+// member reads a value of a list or a map. null leaves a field out; a member cannot
+// be left out.
+func (n *normaliser) member(t reflect.Type, path string, depth int) error {
+	at := n.out.Len()
+	if err := n.value(t, path, depth); err != nil {
+		return err
+	}
+	anything := t.Kind() == reflect.Interface || t.Kind() == reflect.Pointer || t == reflect.TypeFor[json.RawMessage]()
+	if !anything && string(n.out.Bytes()[at:]) == "null" {
+		return &JSONError{path, "want a value, not null"}
+	}
 	return nil
 }
 

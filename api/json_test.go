@@ -62,6 +62,8 @@ func TestUnmarshalErrors(t *testing.T) {
 		{`{"trainingConfig":[]}`, "trainingConfig: want an object"},
 		{`{"rewardWeights":"score"}`, "rewardWeights: want a list"},
 		{`{"rewardWeights":[1]}`, "rewardWeights[0]: want a string"},
+		{`{"rewardWeights":["a",null]}`, "rewardWeights[1]: want a value, not null"},
+		{`{"firekeep":{"annotations":{"a":null}}}`, "firekeep.annotations.a: want a value, not null"},
 		{`{"keepAlive":"yes"}`, "keepAlive: want a boolean"},
 		{`{"firekeep":{"seed":"9223372036854775808"}}`, "firekeep.seed: want a whole number of 64 bits"},
 		{`{"createTime":"yesterday"}`, "createTime: want a time as an RFC 3339 string"},
