@@ -75,7 +75,7 @@ const MaxUploadBytes = 150 << 20
 // Upload seals the rows of r into the home bucket, a part at a time, and queues
 // their validation. It returns the bytes read. Nothing of them is written in
 // the clear.
-func (c *Catalog) Upload(ctx context.Context, account, ref string, r io.Reader, act store.Act) (int64, error) {
+func (c *Catalog) Upload(ctx context.Context, account, ref string, r io.Reader, room store.Room, act store.Act) (int64, error) {
 	d, err := c.Dataset(ctx, account, "dataset", ref)
 	if err != nil {
 		return 0, err
@@ -96,7 +96,7 @@ func (c *Catalog) Upload(ctx context.Context, account, ref string, r io.Reader, 
 	}
 	job, err := validation(d, act.Actor)
 	if err == nil {
-		err = c.db.UploadedDataset(ctx, d.UID, []store.Object{o}, job, act)
+		err = c.db.UploadedDataset(ctx, d.UID, []store.Object{o}, job, room, act)
 	}
 	if err != nil {
 		c.vault.removeRows(context.WithoutCancel(ctx), o)
@@ -148,7 +148,7 @@ func rowsOf(files []store.UploadFile) []store.Object {
 // UploadRows seals one of the files that were announced for a dataset. With the
 // last of them the validation is queued, over all in the order of names. A file
 // that is there already, every byte of it, is no error, whenever it comes.
-func (c *Catalog) UploadRows(ctx context.Context, d store.Dataset, f store.UploadFile, r io.Reader, act store.Act) error {
+func (c *Catalog) UploadRows(ctx context.Context, d store.Dataset, f store.UploadFile, r io.Reader, room store.Room, act store.Act) error {
 	if d.State == store.StateReady || d.ExternalURL != "" {
 		return c.sameFile(ctx, d, f, r)
 	}
@@ -156,7 +156,7 @@ func (c *Catalog) UploadRows(ctx context.Context, d store.Dataset, f store.Uploa
 	if err != nil {
 		return err
 	}
-	if err := c.receive(ctx, datasetPrefix(a.UID, d.UID)+"rows/", f, r, act); err != nil {
+	if err := c.receive(ctx, datasetPrefix(a.UID, d.UID)+"rows/", f, r, room, act); err != nil {
 		return err
 	}
 	all, err := c.db.UploadFiles(ctx, d.UID)
@@ -168,18 +168,18 @@ func (c *Catalog) UploadRows(ctx context.Context, d store.Dataset, f store.Uploa
 		return err
 	}
 	act.Method = "UploadDataset"
-	return c.db.UploadedDataset(ctx, d.UID, rowsOf(all), job, act)
+	return c.db.UploadedDataset(ctx, d.UID, rowsOf(all), job, store.Room{}, act) // each file found room when it arrived
 }
 
 // receive seals an announced file and records that it arrived.
-func (c *Catalog) receive(ctx context.Context, prefix string, f store.UploadFile, r io.Reader, act store.Act) error {
+func (c *Catalog) receive(ctx context.Context, prefix string, f store.UploadFile, r io.Reader, room store.Room, act store.Act) error {
 	o, err := c.vault.putFile(ctx, prefix, r, f.Size)
 	if err != nil {
 		return err
 	}
 	f.Key, f.SHA256 = o.Key, o.SHA256
 	act.Method = "UploadFile"
-	old, err := c.db.FileArrived(ctx, f, act)
+	old, err := c.db.FileArrived(ctx, f, room, act)
 	if err != nil {
 		c.vault.removeRows(context.WithoutCancel(ctx), o)
 		return err

@@ -124,6 +124,25 @@ func (c *Catalog) DeleteModel(ctx context.Context, account, id string, act store
 	return nil
 }
 
+// Discard removes what was stored for m, and its signature below attestation, where
+// no row shows it; what a failure leaves is an orphan for fsck. Plain weights are put
+// in place by the transaction that shows them.
+func (c *Catalog) Discard(ctx context.Context, m store.Model, attestation string) {
+	now, err := c.db.ModelByUID(ctx, m.UID)
+	switch {
+	case rft.KindOf(err) == rft.KindNotFound:
+		now = store.Model{}
+	case err != nil:
+		return // whether a row shows it is not known
+	}
+	if m.Artifact != "" && now.Artifact != m.Artifact {
+		_ = c.vault.Remove(ctx, m.Artifact)
+	}
+	if now.Attestation != attestation {
+		_ = c.vault.Remove(ctx, attestation)
+	}
+}
+
 // Weights opens the prepared weights that m runs on: its own or its base's. The
 // caller closes them when the children that map them are gone.
 func (c *Catalog) Weights(ctx context.Context, m store.Model) (*Weights, error) {

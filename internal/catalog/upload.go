@@ -42,7 +42,7 @@ func (c *Catalog) ReserveModel(ctx context.Context, n NewImport, act store.Act) 
 }
 
 // UploadModelFile seals one of the files that were announced for a model.
-func (c *Catalog) UploadModelFile(ctx context.Context, m store.Model, f store.UploadFile, r io.Reader, act store.Act) error {
+func (c *Catalog) UploadModelFile(ctx context.Context, m store.Model, f store.UploadFile, r io.Reader, room store.Room, act store.Act) error {
 	if m.State != store.StateUploading {
 		return rft.Errorf(rft.KindFailedPrecondition, "%s cannot take an upload: it is %s", m.Name(), m.State)
 	}
@@ -50,7 +50,7 @@ func (c *Catalog) UploadModelFile(ctx context.Context, m store.Model, f store.Up
 	if err != nil {
 		return err
 	}
-	return c.receive(ctx, uploadPrefix(a.UID, m.UID), f, r, act)
+	return c.receive(ctx, uploadPrefix(a.UID, m.UID), f, r, room, act)
 }
 
 // ImportUploaded queues the import of the files of a model once all are there.

@@ -210,12 +210,12 @@ func (s *service) open(ctx context.Context, enginePath string, l *listeners) (wr
 	if err := s.mirrorAudit(s.broker); err != nil {
 		return "", err
 	}
-	s.runner = runner.New(s.runnerConfig(cat, kek, host, shares))
 	operator, err := operatorKey(s.home)
 	if err != nil {
 		return "", err
 	}
 	keys := &authz.Keys{DB: s.db, Operator: mainAccount, OperatorKeys: [][]byte{operator}, Defaults: s.config.Quotas.limits()}
+	s.runner = runner.New(s.runnerConfig(cat, keys, host, shares))
 	s.ops = &control.Control{DB: s.db, Audit: s.audit, Keys: keys, Tokens: &authz.Federation{AllowAddresses: s.config.AllowAddresses}, Shred: cat.Shred, Catalog: cat, Jobs: job.New(cat), Router: s.router, KEK: kek, Log: s.log,
 		Broker: s.broker, Objects: s.config.objstore(), Issuer: s.issuer,
 		Uploads: s.config.Uploads, StrictAccelerators: s.config.Accelerators == "strict",
@@ -258,13 +258,14 @@ func openCatalog(home string, db *store.DB, keys *custody.Keys) (*catalog.Catalo
 	return catalog.New(db, catalog.NewVault(bucket, keys), bases), nil
 }
 
-func (s *service) runnerConfig(cat *catalog.Catalog, kek seal.KEK, host *broker.Host, shares *serving.Shares) runner.Config {
+func (s *service) runnerConfig(cat *catalog.Catalog, keys *authz.Keys, host *broker.Host, shares *serving.Shares) runner.Config {
 	return runner.Config{
 		DB: s.db, Catalog: cat, Host: host, Log: s.log, Audit: s.audit, Objects: s.config.objstore(),
 		Identity: s.broker, Router: s.router,
 		// The lock on the home makes the name unique.
 		ID: "embedded", Steps: s.config.Steps, Threads: s.config.Cores, Shares: shares, MemoryBytes: s.config.StepMemoryBytes, Level: s.config.KernelLevel, Precision: s.config.precision(), HubURL: s.config.HubURL,
-		Registries: s.config.Registries,
+		Registries:   s.config.Registries,
+		StorageBytes: func(a store.Account) int64 { return keys.LimitsOf(a).StorageBytes },
 	}
 }
 

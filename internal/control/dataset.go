@@ -104,9 +104,9 @@ func (c *Control) UploadDataset(ctx context.Context, who Caller, account, id str
 	if c.Uploads == UploadsRefused {
 		return nil, 0, rft.Errorf(rft.KindFailedPrecondition, "this server takes no uploads; put the rows in a bucket and give its URL as dataset.externalUrl")
 	}
-	n, err := c.Catalog.Upload(ctx, account, id, in, who.act("UploadDataset", name))
+	n, err := c.Catalog.Upload(ctx, account, id, in, room(who), who.act("UploadDataset", name))
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, quoted(who, err)
 	}
 	d, err := c.validated(ctx, account, id)
 	if err != nil {

@@ -64,12 +64,9 @@ func (c *Control) CreateMergeJob(ctx context.Context, who Caller, account string
 	if err := c.authorize(ctx, who, merges.create, mergeOf(q, output.String())); err != nil {
 		return nil, err
 	}
-	q.Room = store.Room{Account: who.Account, Limit: who.Limits.StorageBytes}
+	q.Room = room(who)
 	j, err := c.Jobs.CreateMerge(ctx, q, who.act("CreatePeftMergeJob", merges.name(account, "-"), "peftModel", q.Adapter.Name(), "mergedModel", output.String()))
-	if rft.KindOf(err) == rft.KindResourceExhausted {
-		err = full(authz.QuotaStorage, q.Room.Limit)
-	}
-	return shown(wireMerge)(j, err)
+	return shown(wireMerge)(j, quoted(who, err))
 }
 
 // mergeable finds a LoRA and its base. The result holds the base whole, so the

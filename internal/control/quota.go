@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -34,7 +35,22 @@ func full(what string, limit int64) error {
 	return rft.Wrap(rft.KindResourceExhausted, &serving.Busy{After: retryQuota}, "the account's quota %s of %d is used up; `firekeep quota list` shows it", what, limit)
 }
 
-// checkQuotas refuses what would add to a full account. Two requests at the same
+// room is what the caller's account may store. The transaction that stores asks it,
+// so that two at the same instant do not both get the last of it.
+func room(who Caller) store.Room {
+	return store.Room{Account: who.Account, Limit: who.Limits.StorageBytes}
+}
+
+// quoted names the quota behind a refusal for want of room.
+func quoted(who Caller, err error) error {
+	if errors.Is(err, store.ErrNoRoom) {
+		return full(authz.QuotaStorage, who.Limits.StorageBytes)
+	}
+	return err
+}
+
+// checkQuotas refuses what would add to a full account, before any work. What stores
+// something asks for its room again as it does; two requests for jobs at the same
 // instant may both find the last place.
 func (c *Control) checkQuotas(ctx context.Context, who Caller) error {
 	l := who.Limits

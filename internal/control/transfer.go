@@ -281,9 +281,9 @@ func (x *Transfer) Put(ctx context.Context, in io.Reader) error {
 	f := store.UploadFile{Owner: t.UID, Account: t.Account, Name: t.File, Batch: t.Batch, Size: t.Size}
 	act := x.Caller.act("UploadFile", t.name())
 	if t.Model {
-		return c.Catalog.UploadModelFile(ctx, x.model, f, sized, act)
+		return quoted(x.Caller, c.Catalog.UploadModelFile(ctx, x.model, f, sized, room(x.Caller), act))
 	}
-	return c.Catalog.UploadRows(ctx, x.dataset, f, sized, act)
+	return quoted(x.Caller, c.Catalog.UploadRows(ctx, x.dataset, f, sized, room(x.Caller), act))
 }
 
 // Open returns a file, and how many bytes it has. That it leaves is in the audit

@@ -1,6 +1,7 @@
 package runner
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -205,6 +206,11 @@ type imported struct {
 	from             []provenance.Dependency
 	family           string
 	level            sandbox.Level // that held the child
+}
+
+// discard removes what this attempt stored of a model that it could not show.
+func (a *attempt) discard(m store.Model) {
+	a.Catalog.Discard(context.WithoutCancel(a.ctx), m, catalog.AttestationPrefix(a.account, m.UID, strconv.FormatInt(a.lease.Fence(), 10)))
 }
 
 // attestImport signs what an import made.

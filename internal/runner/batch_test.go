@@ -57,7 +57,7 @@ func (h *home) upload(t *testing.T, id, text string) store.Dataset {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.catalog.Upload(t.Context(), "main", id, strings.NewReader(text), act); err != nil {
+	if _, err := h.catalog.Upload(t.Context(), "main", id, strings.NewReader(text), store.Room{}, act); err != nil {
 		t.Fatal(err)
 	}
 	h.wait(t, h.validation(t, d).UID)
@@ -222,7 +222,7 @@ func TestBatchOutputReserved(t *testing.T) {
 	d := h.upload(t, "up", requests(2))
 	stop()
 	j := h.batch(t, "b", d, m, "")
-	if _, err := h.catalog.Upload(t.Context(), "main", "b-output", strings.NewReader(requests(1)), act); rft.KindOf(err) != rft.KindFailedPrecondition {
+	if _, err := h.catalog.Upload(t.Context(), "main", "b-output", strings.NewReader(requests(1)), store.Room{}, act); rft.KindOf(err) != rft.KindFailedPrecondition {
 		t.Errorf("an upload of answers: %v", err)
 	}
 	for _, id := range []string{"up", "b-output"} {

@@ -29,7 +29,7 @@ func full(t *testing.T) *home {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := h.catalog.Upload(t.Context(), "main", "up", strings.NewReader(rows(2, 2, varied)), act); err != nil {
+	if _, err := h.catalog.Upload(t.Context(), "main", "up", strings.NewReader(rows(2, 2, varied)), store.Room{}, act); err != nil {
 		t.Fatal(err)
 	}
 	h.wait(t, h.validation(t, up).UID)

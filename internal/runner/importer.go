@@ -99,12 +99,34 @@ func (a *attempt) importBase(m store.Model, spec catalog.ImportSpec, files []mod
 		return err
 	}
 	weights := catalog.WeightsSubject(m.Digest)
-	bundle, err := a.attestImport(&m, imported{spec.Source, signer, started, weights, weights, read.dependencies(signature), done.Config.Family, child.Report().Level})
+	made := imported{spec.Source, signer, started, weights, weights, read.dependencies(signature), done.Config.Family, child.Report().Level}
+	return a.finishImport(m, place, made, map[string]string{"source": done.Source})
+}
+
+// finishImport signs a model whose content is stored, and shows it if it fits into
+// what the account may store. A model that is not shown leaves nothing.
+func (a *attempt) finishImport(m store.Model, place func() error, made imported, detail map[string]string) error {
+	bundle, err := a.attestImport(&m, made)
+	if err == nil {
+		detail["model"], detail["digest"], detail["bundle"] = m.Name(), m.Digest, bundle
+		err = a.showImport(m, place, runnerAct(a.job, "FinishImport", detail))
+	}
+	if err != nil {
+		a.discard(m)
+	}
+	return err
+}
+
+func (a *attempt) showImport(m store.Model, place func() error, act store.Act) error {
+	account, err := a.DB.Account(a.ctx, a.job.Account) // its quota may be another than at the start
 	if err != nil {
 		return err
 	}
-	act := runnerAct(a.job, "FinishImport", map[string]string{"model": m.Name(), "digest": m.Digest, "source": done.Source, "bundle": bundle})
-	return a.DB.FinishImport(a.ctx, a.job.UID, a.lease.Fence(), m, place, nil, act)
+	room := store.Room{Account: account.ID}
+	if a.StorageBytes != nil {
+		room.Limit = a.StorageBytes(account)
+	}
+	return a.DB.FinishImport(a.ctx, a.job.UID, a.lease.Fence(), m, place, room, act)
 }
 
 // roundsWeights says whether this host's steps and chats multiply in bfloat16, as
@@ -273,12 +295,7 @@ func (a *attempt) importAdapter(m store.Model, spec catalog.ImportSpec, list []m
 	}
 	subjects := catalog.Subjects(files)
 	from := append(read.dependencies(signature), provenance.Dependency{Name: provenance.RoleBase, URI: base.Name(), SHA256: base.Digest})
-	bundle, err := a.attestImport(&m, imported{spec.Source, signer, started, subjects, subjects, from, "", level})
-	if err != nil {
-		return err
-	}
-	act := runnerAct(a.job, "FinishImport", map[string]string{"model": m.Name(), "digest": m.Digest, "bundle": bundle})
-	return a.DB.FinishImport(a.ctx, a.job.UID, a.lease.Fence(), m, nil, nil, act)
+	return a.finishImport(m, nil, imported{spec.Source, signer, started, subjects, subjects, from, "", level}, map[string]string{})
 }
 
 // proveAdapter lets an engine child load the adapter: it checks every tensor's

@@ -1,7 +1,6 @@
 package runner
 
 import (
-	"context"
 	"encoding/json"
 	"strconv"
 	"time"
@@ -53,7 +52,7 @@ func (a *attempt) merge() error {
 		return err
 	}
 	if err = a.finishMerge(m, place, done.Config.Family); err != nil {
-		a.dropMerged(m.out)
+		a.discard(m.out)
 	}
 	return err
 }
@@ -119,18 +118,4 @@ func (a *attempt) attestMerge(m *merging, family string) (string, error) {
 	}
 	return a.Catalog.Attest(a.ctx, &m.out, catalog.Signing{AccountUID: a.account, Version: strconv.FormatInt(a.lease.Fence(), 10), Job: a.job.UID,
 		Leaves: weights, Record: r, BOM: provenance.BOM{Family: family}})
-}
-
-// dropMerged removes what this attempt wrote, where no row shows it; what a failure
-// leaves is an orphan for fsck.
-func (a *attempt) dropMerged(m store.Model) {
-	ctx := context.WithoutCancel(a.ctx)
-	now, err := a.DB.ModelByUID(ctx, m.UID)
-	if rft.KindOf(err) != rft.KindNotFound && (err != nil || now.State == store.StateReady) {
-		return
-	}
-	if m.Artifact != "" {
-		_ = a.Catalog.Vault().Remove(ctx, m.Artifact)
-	}
-	_ = a.Catalog.Vault().Remove(ctx, catalog.AttestationPrefix(a.account, m.UID, strconv.FormatInt(a.lease.Fence(), 10)))
 }

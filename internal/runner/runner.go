@@ -65,6 +65,8 @@ type Config struct {
 	Require   []string
 	// Registries are the OCI registries that models may be pushed to, by host.
 	Registries map[string]Registry
+	// StorageBytes is what an account may store, 0 = without limit; nil = all of them.
+	StorageBytes func(store.Account) int64
 	// HubURL is where hf:// sources are read from, "" = refused.
 	HubURL string
 }

@@ -231,7 +231,7 @@ func TestUploadedRows(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if n, err := h.catalog.Upload(t.Context(), "main", "up", strings.NewReader(text), act); err != nil || n != int64(len(text)) {
+	if n, err := h.catalog.Upload(t.Context(), "main", "up", strings.NewReader(text), store.Room{}, act); err != nil || n != int64(len(text)) {
 		t.Fatalf("%d, %v", n, err)
 	}
 	h.wait(t, h.validation(t, d).UID)

@@ -9,9 +9,13 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/firekeep/firekeep/api"
+	"github.com/firekeep/firekeep/internal/authz"
 	"github.com/firekeep/firekeep/internal/seal"
 	"github.com/firekeep/firekeep/internal/store"
 )
@@ -288,5 +292,39 @@ func TestImportFromABucket(t *testing.T) {
 	}
 	if strings.Contains(f.logs.String(), "planted") {
 		t.Error("a credential is in the log")
+	}
+}
+
+// TestUploadsShareTheRoom: of files that come at the same instant, and each of which
+// would fit, as many are stored as the account has room for.
+func TestUploadsShareTheRoom(t *testing.T) {
+	f := newFixture(t)
+	u, err := f.db.AccountUsage(t.Context(), "main")
+	must(t, err)
+	const a, n = "/v1/accounts/main", 8
+	text := strings.Repeat("x", 1000)
+	var urls []string
+	for i := range n {
+		id := fmt.Sprintf("d%d", i)
+		as[api.Dataset](t, f, "main/admin", "POST", a+"/datasets", fmt.Sprintf(`{"datasetId":%q}`, id))
+		urls = append(urls, f.signedURL("main/admin", "POST", a+"/datasets/"+id+":getUploadEndpoint", `{"filenameToSize":{"f":"1000"}}`, "f"))
+	}
+	_, err = f.db.SetQuota(t.Context(), "main", authz.QuotaStorage, func(q store.Quota) store.Quota { q.Value = u.Bytes + 2500; return q }, store.Act{})
+	must(t, err)
+	var stored atomic.Int64
+	var all sync.WaitGroup
+	for _, url := range urls {
+		all.Go(func() {
+			switch status, answer := raw(t, "PUT", url, text); {
+			case status == 200:
+				stored.Add(1)
+			case status != 429 || !strings.Contains(answer, authz.QuotaStorage):
+				t.Errorf("%d %s", status, answer)
+			}
+		})
+	}
+	all.Wait()
+	if stored.Load() != 2 {
+		t.Errorf("%d files have the room of two", stored.Load())
 	}
 }

@@ -206,7 +206,7 @@ func (db *DB) UpdateDataset(ctx context.Context, account, id, displayName string
 // A dataset that is READY, or was made from a URL, is refused. Validations of
 // an earlier upload end: a late one must not bring back the rows that this upload
 // replaced, nor change a dataset that is READY by then.
-func (db *DB) UploadedDataset(ctx context.Context, uid string, objects []Object, job *Job, act Act) error {
+func (db *DB) UploadedDataset(ctx context.Context, uid string, objects []Object, job *Job, room Room, act Act) error {
 	return db.write(ctx, func(t *tx) error {
 		d, ok, err := datasets.one(ctx, t, "uid = ?", uid)
 		if err := found(ok, err, "dataset"); err != nil {
@@ -223,6 +223,9 @@ func (db *DB) UploadedDataset(ctx context.Context, uid string, objects []Object,
 			return err
 		}
 		if err := putObjects(ctx, t, uid, objects); err != nil {
+			return err
+		}
+		if err := room.has(ctx, t, 0); err != nil { // with these rows, without those before
 			return err
 		}
 		if err := t.queueJob(ctx, job); err != nil {

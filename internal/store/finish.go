@@ -48,11 +48,19 @@ func (t *tx) makeReady(ctx context.Context, j *Job, made *Model) error {
 
 // FinishImport makes an imported model READY and the job COMPLETED. place puts
 // the content under its final name within the transaction, so that no deletion
-// of a model with the same content comes between; nil when it is there.
-func (db *DB) FinishImport(ctx context.Context, uid string, fence int64, made Model, place func() error, result json.RawMessage, act Act) error {
-	return db.finish(ctx, uid, fence, OK(), result, act, func(t *tx, j *Job) error {
+// of a model with the same content comes between; nil when it is there. Files that
+// were sent for the model go when it is there, so their room is the model's.
+func (db *DB) FinishImport(ctx context.Context, uid string, fence int64, made Model, place func() error, room Room, act Act) error {
+	return db.finish(ctx, uid, fence, OK(), nil, act, func(t *tx, j *Job) error {
 		m, ok, err := models.one(ctx, t, "uid = ? AND state = ?", made.UID, StateUploading)
 		if err := found(ok, err, made.Name()); err != nil {
+			return err
+		}
+		sent, err := t.arrived(ctx, made.UID)
+		if err != nil {
+			return err
+		}
+		if err := room.has(ctx, t, made.Size-sent); err != nil {
 			return err
 		}
 		if place != nil {

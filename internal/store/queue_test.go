@@ -431,7 +431,7 @@ func TestSecondUploadEndsTheFirstValidation(t *testing.T) {
 		upload := func(key string) store.Job {
 			t.Helper()
 			v := &store.Job{Account: "main", Kind: store.JobValidation, Dataset: d.Name(), Spec: json.RawMessage(`{"uid":"` + d.UID + `"}`)}
-			if err := db.UploadedDataset(ctx, d.UID, []store.Object{{Key: key, Pin: objstore.Pin{Size: 1}}}, v, act); err != nil {
+			if err := db.UploadedDataset(ctx, d.UID, []store.Object{{Key: key, Pin: objstore.Pin{Size: 1}}}, v, store.Room{}, act); err != nil {
 				t.Fatal(err)
 			}
 			j := lease(t, db, store.JobValidation)

@@ -247,7 +247,7 @@ func TestDatasetsAndConnections(t *testing.T) {
 		if !slices.Equal(objects, want) {
 			t.Errorf("objects %+v", objects)
 		}
-		wantKind(t, db.UploadedDataset(ctx, d.UID, nil, &store.Job{Account: "main", Kind: store.JobValidation}, act), rft.KindFailedPrecondition)
+		wantKind(t, db.UploadedDataset(ctx, d.UID, nil, &store.Job{Account: "main", Kind: store.JobValidation}, store.Room{}, act), rft.KindFailedPrecondition)
 		if got := must(db.UpdateDataset(ctx, "main", "d", "New", act)); got.DisplayName != "New" {
 			t.Errorf("%+v", got)
 		}

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/firekeep/firekeep/internal/rft"
@@ -114,6 +115,9 @@ func (t *tx) bytes(ctx context.Context, account string) (sum int64, err error) {
 	return sum, nil
 }
 
+// ErrNoRoom is the cause of a refusal for want of room.
+var ErrNoRoom = errors.New("no room")
+
 // Room is what an account may store: Limit bytes, 0 = no limit.
 type Room struct {
 	Account string
@@ -127,7 +131,7 @@ func (r Room) has(ctx context.Context, t *tx, size int64) error {
 	}
 	used, err := t.bytes(ctx, r.Account)
 	if err == nil && size > r.Limit-used {
-		err = rft.Errorf(rft.KindResourceExhausted, "%d bytes do not fit into the %d that the account may store", size, r.Limit)
+		err = rft.Wrap(rft.KindResourceExhausted, ErrNoRoom, "%d more bytes do not fit into the %d that the account may store; `firekeep quota list` shows what is used", size, r.Limit)
 	}
 	return err
 }

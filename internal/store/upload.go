@@ -96,6 +96,12 @@ func (t *tx) forgetFiles(ctx context.Context, owner string) ([]UploadFile, error
 	return all, err
 }
 
+// arrived adds up the files of an owner that are there.
+func (t *tx) arrived(ctx context.Context, owner string) (sum int64, err error) {
+	err = t.row(ctx, "SELECT CAST(COALESCE(SUM(size), 0) AS BIGINT) FROM upload_files WHERE owner = ? AND object_key <> ''", owner).Scan(&sum)
+	return sum, err
+}
+
 // UploadFiles returns the files of an owner in the order of names.
 func (db *DB) UploadFiles(ctx context.Context, owner string) (all []UploadFile, err error) {
 	err = db.read(ctx, func(t *tx) error {
@@ -116,7 +122,7 @@ func (db *DB) AllUploadFiles(ctx context.Context) (all []UploadFile, err error) 
 
 // FileArrived records where an announced file lies, and returns the object that
 // it replaces, "" = none. An announcement that was replaced meanwhile takes none.
-func (db *DB) FileArrived(ctx context.Context, f UploadFile, act Act) (replaced string, err error) {
+func (db *DB) FileArrived(ctx context.Context, f UploadFile, room Room, act Act) (replaced string, err error) {
 	err = db.write(ctx, func(t *tx) error {
 		old, ok, err := uploadFiles.one(ctx, t, "owner = ? AND name = ? AND batch = ?", f.Owner, f.Name, f.Batch)
 		if err != nil {
@@ -127,6 +133,9 @@ func (db *DB) FileArrived(ctx context.Context, f UploadFile, act Act) (replaced 
 		}
 		replaced = old.Key
 		if _, err := t.exec(ctx, "UPDATE upload_files SET object_key = ?, sha256 = ? WHERE owner = ? AND name = ?", f.Key, f.SHA256, f.Owner, f.Name); err != nil {
+			return err
+		}
+		if err := room.has(ctx, t, 0); err != nil { // with this file
 			return err
 		}
 		return t.audit(ctx, act, "OK")
