@@ -152,6 +152,15 @@ func (v *Vault) Open(ctx context.Context, prefix, digest string) (*Artifact, err
 	return a, nil
 }
 
+// SHA256 is the hex digest of a file, which Read holds its bytes against; "" where
+// there is none.
+func (a *Artifact) SHA256(name string) string {
+	if f := a.file(name); f != nil {
+		return f.SHA256
+	}
+	return ""
+}
+
 // Has reports whether the artefact has a file.
 func (a *Artifact) Has(name string) bool { return a.file(name) != nil }
 

@@ -164,17 +164,18 @@ func (s *step) finish(tokens int) (*engine.Canary, error) {
 	return canary, errors.Join(<-sent, err)
 }
 
-// sendState sends adapter and optimiser state as three streams.
+// sendState sends adapter and optimiser state as three streams, those first that an
+// engine for serving waits for.
 func (s *step) sendState() error {
 	var config bytes.Buffer
 	err := s.stream("adapter", func(out io.Writer) error { return s.trainer.WriteAdapter(&config, out) })
 	if err != nil {
 		return err
 	}
-	if err := s.stream("optimizer", s.trainer.WriteOptimizer); err != nil {
+	if err := s.w.send(s.w.ctx, "adapter-config", config.Bytes()); err != nil {
 		return err
 	}
-	return s.w.send(s.w.ctx, "adapter-config", config.Bytes())
+	return s.stream("optimizer", s.trainer.WriteOptimizer)
 }
 
 // stream sends what write writes; nothing is held in memory.

@@ -67,7 +67,8 @@ func (m Models) OpenAdapter(ctx context.Context, t serving.Target) (serving.Adap
 	if err != nil {
 		return serving.Adapter{}, err
 	}
-	out := serving.Adapter{Canary: a.Manifest.Canary, Level: a.Manifest.Level, Precision: a.Manifest.Precision}
+	out := serving.Adapter{Canary: a.Manifest.Canary, Level: a.Manifest.Level, Precision: a.Manifest.Precision,
+		ConfigSHA256: a.SHA256(catalog.FileConfig), TensorsSHA256: a.SHA256(catalog.FileAdapter)}
 	out.Config, out.Tensors, err = a.Adapter(ctx)
 	return out, err
 }

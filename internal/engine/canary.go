@@ -16,8 +16,13 @@ type Canary struct {
 // CanarySequence names the tokens of CanaryIDs.
 const CanarySequence = "splitmix64-1"
 
-// CanaryTokens is the length of a canary where the context has room for it.
-const CanaryTokens = 32
+// CanaryTokens is the length of a canary where the context has room for it: as many
+// rows as one pass over the weights takes at the price of one row.
+const CanaryTokens = 14
+
+// MaxCanaryTokens is the longest that a checkpoint may record: so many were computed
+// before.
+const MaxCanaryTokens = 32
 
 // canarySeed begins the sequence: the letters "canary".
 const canarySeed = 0x63616e617279

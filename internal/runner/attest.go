@@ -27,15 +27,6 @@ type incoming struct {
 	adapter string // hex digest of its tensors
 }
 
-func fileDigest(a *catalog.Artifact, name string) string {
-	for _, f := range a.Manifest.Files {
-		if f.Name == name {
-			return f.SHA256
-		}
-	}
-	return ""
-}
-
 // stepParameters is what the user asked for, as the provenance shows it.
 type stepParameters struct {
 	Trainer       string      `json:"trainer,omitempty"` // the keep-alive trainer whose step it was

@@ -197,7 +197,7 @@ func (s *stepRun) startingState() error {
 		if original, err = s.Catalog.Checkpoint(s.ctx, m); err != nil {
 			return err
 		}
-		s.incoming = &incoming{model: m, adapter: fileDigest(original, catalog.FileAdapter)}
+		s.incoming = &incoming{model: m, adapter: original.SHA256(catalog.FileAdapter)}
 	}
 	resumed, err := s.resume(original)
 	if err != nil || resumed || original == nil {
@@ -523,17 +523,22 @@ func (s *stepRun) part(st broker.State) error {
 			s.written.Add(f)
 		}
 	}
+	if s.spec.EvalUID == "" { // else the checkpoint may come much later
+		s.preload(st)
+	}
 	return nil
 }
 
-// preload lets the child that serves the base try the adapter while its checkpoint is
-// made durable and signed. It answers for nobody before that is done.
-func (s *stepRun) preload(done wire.TrainDone, st broker.State) {
-	if s.Router == nil || done.Canary == nil {
+// preload lets the child that serves the base try the adapter, once it is here, while
+// the rest of its checkpoint comes and is made durable and signed. It answers for
+// nobody before that is done.
+func (s *stepRun) preload(st broker.State) {
+	if s.Router == nil || s.forgo != nil || st.Config.SHA256 == "" || st.Adapter.SHA256 == "" {
 		return
 	}
 	to := serving.Target{Account: s.job.Account, Base: s.base.Name(), BaseDigest: s.base.Digest, Adapter: s.out.Name()}
-	s.forgo = s.Router.Preload(to, serving.Adapter{Config: st.Config.Data, Tensors: st.Adapter.Data}, done.Canary.Tokens())
+	s.forgo = s.Router.Preload(to, serving.Adapter{Config: st.Config.Data, Tensors: st.Adapter.Data,
+		ConfigSHA256: st.Config.SHA256, TensorsSHA256: st.Adapter.SHA256}, engine.CanaryTokens)
 }
 
 // abandon removes what was written of a checkpoint that is not one.
@@ -558,7 +563,7 @@ func (s *stepRun) commit(done wire.TrainDone, st broker.State) error {
 	if err != nil {
 		return err
 	}
-	s.preload(done, st)
+	s.preload(st)
 	out := s.out
 	manifest := catalog.Manifest{Kind: "adapter", Subject: out.UID, Job: s.job.UID, Base: s.base.Digest, Level: done.Level, Precision: done.Precision, Canary: done.Canary}
 	if out.Digest, err = s.written.Commit(manifest, files(st)); err != nil {

@@ -103,6 +103,7 @@ func TestProof(t *testing.T) {
 	record := func(lp ...float64) *engine.Canary {
 		return &engine.Canary{Sequence: engine.CanarySequence, Logprobs: lp}
 	}
+	older, longer := make([]float64, engine.MaxCanaryTokens-1), make([]float64, engine.MaxCanaryTokens)
 	for name, c := range map[string]struct {
 		recorded *engine.Canary
 		says     []float64
@@ -116,6 +117,8 @@ func TestProof(t *testing.T) {
 		"nothing":          {record(-1, -2), nil, ""},
 		"another sequence": {&engine.Canary{Sequence: "of tomorrow", Logprobs: []float64{-1}}, []float64{-1}, ""},
 		"an empty record":  {record(), nil, ""},
+		"of before":        {record(older...), older, Proven},
+		"beyond any":       {record(longer...), longer, ""},
 		"no record":        {nil, nil, Unrecorded},
 	} {
 		a, child := adaptersOf(recording{canary: c.recorded}, 2), &told{says: c.says}

@@ -68,7 +68,7 @@ func (a *adapters) prove(ctx context.Context, s loader, t Target, f Adapter) (Pr
 
 // known says whether this program can compute the canary that a checkpoint records.
 func known(c *engine.Canary) bool {
-	return c != nil && c.Sequence == engine.CanarySequence && len(c.Logprobs) > 0 && c.Tokens() <= engine.CanaryTokens
+	return c != nil && c.Sequence == engine.CanarySequence && len(c.Logprobs) > 0 && c.Tokens() <= engine.MaxCanaryTokens
 }
 
 // distance is how far the log-probs that the child computed are from those that f

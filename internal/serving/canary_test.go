@@ -20,7 +20,7 @@ import (
 
 // canaryOf is what a trainer would record of an adapter: computed here, by the
 // code of training and on the scalar kernels, not by the child that serves.
-func canaryOf(t *testing.T, id string) *engine.Canary {
+func canaryOf(t *testing.T, id string, tokens int) *engine.Canary {
 	t.Helper()
 	data, err := os.ReadFile(weights)
 	if err != nil {
@@ -40,13 +40,13 @@ func canaryOf(t *testing.T, id string) *engine.Canary {
 	}
 	pool := kernel.NewPool(1)
 	defer pool.Close()
-	ids := engine.CanaryIDs(m.Config.Vocab, engine.CanaryTokens)
+	ids := engine.CanaryIDs(m.Config.Vocab, tokens)
 	branch := model.Branch{Tokens: ids[1:], Scored: make([]bool, len(ids)-1)}
 	for i := range branch.Scored {
 		branch.Scored[i] = true
 	}
 	c := &engine.Canary{Sequence: engine.CanarySequence}
-	err = model.NewWorkspace(pool, m, engine.CanaryTokens).LogProbs(t.Context(), []*model.Tree{{Prompt: ids[:1], Branches: []model.Branch{branch}}}, a,
+	err = model.NewWorkspace(pool, m, tokens).LogProbs(t.Context(), []*model.Tree{{Prompt: ids[:1], Branches: []model.Branch{branch}}}, a,
 		func(_, _ int, lp []float64) { c.Logprobs = append(c.Logprobs, lp...) })
 	if err != nil {
 		t.Fatal(err)
@@ -59,7 +59,9 @@ func canaryOf(t *testing.T, id string) *engine.Canary {
 // what served before goes on.
 func TestCanary(t *testing.T) {
 	right, other := target(1), target(2)
-	s := &source{canaries: map[string]*engine.Canary{right.AdapterID: canaryOf(t, right.AdapterID), other.AdapterID: canaryOf(t, right.AdapterID)}}
+	older := target(5)
+	s := &source{canaries: map[string]*engine.Canary{right.AdapterID: canaryOf(t, right.AdapterID, engine.CanaryTokens), other.AdapterID: canaryOf(t, right.AdapterID, engine.CanaryTokens),
+		older.AdapterID: canaryOf(t, older.AdapterID, engine.MaxCanaryTokens)}}
 	r := router(t, s, serving.Options{})
 	proof, err := r.Warm(t.Context(), right)
 	if err != nil || proof != serving.Proven {
@@ -83,7 +85,10 @@ func TestCanary(t *testing.T) {
 	if proof, err := r.Warm(t.Context(), target(3)); err != nil || proof != serving.Unrecorded {
 		t.Errorf("without a record: %q, %v", proof, err)
 	}
-	if got := r.Loads(); got != (serving.Loads{Proven: 1, Unrecorded: 1, Refused: 1}) {
+	if proof, err := r.Warm(t.Context(), older); err != nil || proof != serving.Proven {
+		t.Errorf("with the canary of older checkpoints: %q, %v", proof, err)
+	}
+	if got := r.Loads(); got != (serving.Loads{Proven: 2, Unrecorded: 1, Refused: 1}) {
 		t.Errorf("%+v", got)
 	}
 }
@@ -95,7 +100,7 @@ func TestReloadUnderLoad(t *testing.T) {
 	one, two, bad := target(1), target(2), target(4)
 	s := &source{canaries: map[string]*engine.Canary{}}
 	for _, to := range []serving.Target{one, two} {
-		s.canaries[to.AdapterID] = canaryOf(t, to.AdapterID)
+		s.canaries[to.AdapterID] = canaryOf(t, to.AdapterID, engine.CanaryTokens)
 	}
 	s.canaries[bad.AdapterID] = s.canaries[one.AdapterID]
 	alone := map[string]string{}

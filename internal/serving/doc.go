@@ -54,6 +54,9 @@ type Base struct {
 type Adapter struct {
 	Config  []byte // adapter_config.json
 	Tensors []byte // adapter_model.safetensors
+	// ConfigSHA256 and TensorsSHA256 are hex digests, as who received or unsealed the
+	// bytes computed them on this side; "" = not yet.
+	ConfigSHA256, TensorsSHA256 string
 	// Canary is what its trainer recorded, computed on Level in Precision; nil =
 	// nothing, and then the adapter is served as it is.
 	Canary           *engine.Canary

@@ -3,6 +3,7 @@ package serving
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -28,11 +29,19 @@ type preloaded struct {
 	idle   *time.Timer // gives it up; adapters.mu guards it
 }
 
-// digests are those of an adapter's config and tensors.
-type digests [2][sha256.Size]byte
+// digests are those of an adapter's config and tensors, in hex.
+type digests [2]string
 
 func digestsOf(f Adapter) digests {
-	return digests{sha256.Sum256(f.Config), sha256.Sum256(f.Tensors)}
+	return digests{digestOf(f.Config, f.ConfigSHA256), digestOf(f.Tensors, f.TensorsSHA256)}
+}
+
+func digestOf(b []byte, known string) string {
+	if known != "" {
+		return known
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
 }
 
 func newPreloaded(id string, f Adapter, tokens int) *preloaded {

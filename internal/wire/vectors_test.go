@@ -237,7 +237,7 @@ func currentVectors() vectors {
 		v.Broken = append(v.Broken, brokenVector{b.name, hex.EncodeToString(b.b), b.rule})
 	}
 	for _, vocab := range []int{259, 49152, 262144} {
-		v.Canaries = append(v.Canaries, canaryVector{engine.CanarySequence, vocab, engine.CanaryIDs(vocab, engine.CanaryTokens)})
+		v.Canaries = append(v.Canaries, canaryVector{engine.CanarySequence, vocab, engine.CanaryIDs(vocab, engine.MaxCanaryTokens)})
 	}
 	for _, c := range conversations() {
 		for i, f := range c.frames { // a megabyte of one letter does not belong into a file

@@ -9,11 +9,16 @@ import (
 
 // Canary computes the canary under the adapter as it is now, on n tokens or as
 // many as the job's context holds. It returns nil where that is less than two.
+// One thread stays free for whoever sends the state meanwhile: threads that meet at
+// every product would wait for the one that shares its core.
 func (t *Trainer) Canary(ctx context.Context, n int) (*engine.Canary, error) {
 	n = min(n, t.positions)
 	if n < 2 {
 		return nil, nil
 	}
+	t.spared = 1
+	defer func() { t.spared = 0 }()
+	t.applyThreads()
 	ids := engine.CanaryIDs(t.vocab, n)
 	behind := model.Branch{Tokens: ids[1:], Scored: make([]bool, n-1)}
 	for i := range behind.Scored {

@@ -44,6 +44,7 @@ type Trainer struct {
 	at      cursor
 	epoch   int
 	threads atomic.Int32 // wanted; 0 = as it is
+	spared  int          // how many of them others need now
 
 	groupsPerEpoch int64
 	began          time.Time
@@ -96,7 +97,11 @@ func orDefault[N int | int64](n, otherwise N) N {
 func (t *Trainer) SetThreads(n int) { t.threads.Store(int32(n)) }
 
 func (t *Trainer) applyThreads() {
-	if n := int(t.threads.Load()); n > 0 && n != t.pool.Threads() {
+	n := int(t.threads.Load())
+	if n <= 0 {
+		return
+	}
+	if n = max(n-t.spared, 1); n != t.pool.Threads() {
 		t.pool.SetThreads(n)
 	}
 }
