@@ -63,7 +63,7 @@ func TestCanary(t *testing.T) {
 		t.Errorf("unloaded twice: %v", err)
 	}
 	small := sampler(t, w, wire.SampleTask{MaxContext: 16, CacheBytes: 64 << 20})
-	if _, err := small.Load(t.Context(), "sha256:1", state.Config.Data, state.Adapter.Data, engine.CanaryTokens); rft.KindOf(err) != rft.KindInvalidArgument {
+	if _, err := small.Load(t.Context(), "sha256:1", state.Config.Data, state.Adapter.Data, engine.MaxCanaryTokens); rft.KindOf(err) != rft.KindInvalidArgument {
 		t.Errorf("a canary that does not fit: %v", err)
 	}
 	if err := small.Generate(t.Context(), wire.SampleRequest{Prompt: &hello, Adapter: "sha256:1", MaxTokens: 1, TopP: 1}, nil); rft.KindOf(err) != rft.KindInvalidArgument {

@@ -132,13 +132,12 @@ func (c *countedReader) Read(p []byte) (int, error) {
 
 // copyOut copies a stream of the child to out while it stays within limit.
 func copyOut(out io.Writer, in *wire.Inbound, limit func() int64) (int64, error) {
-	buf := make([]byte, 1<<20)
 	for total := int64(0); ; {
-		n, err := in.Read(buf)
-		if total += int64(n); total > limit() {
+		piece, err := in.Next()
+		if total += int64(len(piece)); total > limit() {
 			return total, tooMuch(in, limit())
 		}
-		if _, err := out.Write(buf[:n]); err != nil {
+		if _, err := out.Write(piece); err != nil {
 			return total, taking(err)
 		}
 		if err == io.EOF {

@@ -69,6 +69,10 @@ type TrainSink struct {
 	// Mark gets each resume point. The step goes on meanwhile; the next report
 	// waits until Mark returns.
 	Mark func(wire.Mark, State) error
+	// Coming gets each blob of the result by its name in the protocol when it begins.
+	// Its content can be written elsewhere while it comes, and fails when the rest
+	// does not come.
+	Coming func(name string, content io.WriterTo) error
 	// Part gets what of the result is here, so that it can be stored while the rest
 	// comes and is tried: nothing when training is over, then with one blob more each
 	// time. Train returns all of it. It is not called for engines that do not
@@ -203,21 +207,28 @@ func (t *training) readBlob(in *wire.Inbound) error {
 	if _, again := t.blobs[in.Name]; !known || again {
 		return unexpected(in)
 	}
-	var buf bytes.Buffer
-	if size := in.Size; size <= limit { // unknown sizes are about their limit, and untouched memory costs nothing
-		if size < 0 {
-			size = limit
-		}
-		buf.Grow(int(size) + bytes.MinRead)
+	size := in.Size
+	switch {
+	case size > limit:
+		return tooMuch(in, limit)
+	case size < 0: // about its limit, and untouched memory costs nothing
+		size = limit
 	}
-	digest := sha256.New()
-	if _, err := copyOut(io.MultiWriter(&buf, digest), in, func() int64 { return limit }); err != nil {
+	blob, digest := newArriving(size), sha256.New()
+	if t.final && t.sink.Coming != nil {
+		if err := taking(t.sink.Coming(in.Name, blob)); err != nil {
+			return err
+		}
+	}
+	_, err := copyOut(io.MultiWriter(blob, digest), in, func() int64 { return limit })
+	blob.end(err)
+	if err != nil {
 		return err
 	}
 	if t.blobs == nil {
 		t.blobs = map[string]Blob{}
 	}
-	t.blobs[in.Name] = Blob{Data: buf.Bytes(), SHA256: hex.EncodeToString(digest.Sum(nil))}
+	t.blobs[in.Name] = Blob{Data: blob.data, SHA256: hex.EncodeToString(digest.Sum(nil))}
 	if !t.final {
 		return nil
 	}

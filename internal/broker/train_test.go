@@ -5,9 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -103,12 +106,24 @@ type recorded struct {
 	marks   []wire.Mark
 	states  []broker.State
 	parts   []broker.State // of the result
+	coming  sync.WaitGroup
+	came    [3]bytes.Buffer // config, adapter, optimiser state of the result
+	cut     atomic.Int32    // those that did not come whole
 }
 
 func (r *recorded) sink() broker.TrainSink {
 	return broker.TrainSink{
 		Metrics: func(m wire.Metrics) error { r.metrics = append(r.metrics, m); return nil },
 		Part:    func(s broker.State) error { r.parts = append(r.parts, s); return nil },
+		Coming: func(name string, content io.WriterTo) error {
+			to := &r.came[slices.Index([]string{"adapter-config", "adapter", "optimizer"}, name)]
+			r.coming.Go(func() {
+				if _, err := content.WriteTo(to); err != nil {
+					r.cut.Add(1)
+				}
+			})
+			return nil
+		},
 		Mark: func(m wire.Mark, s broker.State) error {
 			r.marks, r.states = append(r.marks, m), append(r.states, s)
 			return nil
@@ -149,6 +164,10 @@ func TestTrain(t *testing.T) {
 	}
 	if len(r.parts) != 4 || r.parts[0].Adapter.SHA256+r.parts[0].Optimizer.SHA256+r.parts[0].Config.SHA256 != "" || !same(r.parts[3], want) {
 		t.Errorf("the result came in %d parts", len(r.parts))
+	}
+	r.coming.Wait()
+	if r.cut.Load() > 0 || !same(broker.State{Config: broker.Blob{Data: r.came[0].Bytes()}, Adapter: broker.Blob{Data: r.came[1].Bytes()}, Optimizer: broker.Blob{Data: r.came[2].Bytes()}}, want) {
+		t.Error("what came in pieces is not the result")
 	}
 	r.marks, r.states = append(r.marks, *done.Mark), append(r.states, want)
 	if len(want.Adapter.SHA256) != 64 || want.Adapter.SHA256 == r.states[0].Adapter.SHA256 {

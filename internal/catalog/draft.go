@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"io"
 	"slices"
 	"sync"
 
@@ -26,16 +27,20 @@ type Draft struct {
 	key    *seal.DataKey // once ready is closed
 	ready  chan struct{}
 	files  []ManifestFile
+	coming map[string]*coming // by name
 	writes sync.WaitGroup
 
 	mu  sync.Mutex
 	err error // the first of a write
 }
 
+// coming is a file that is written while its content comes.
+type coming struct{ size int64 }
+
 // Begin draws the key of a new artefact under prefix and begins to put its
 // envelope in place. ctx bounds all of its writes.
 func (v *Vault) Begin(ctx context.Context, prefix string) *Draft {
-	d := &Draft{vault: v, ctx: ctx, prefix: prefix, ready: make(chan struct{})}
+	d := &Draft{vault: v, ctx: ctx, prefix: prefix, ready: make(chan struct{}), coming: map[string]*coming{}}
 	d.writes.Go(func() {
 		key, envelope, err := v.keys.Seal(ctx, accountOf(prefix), prefix)
 		d.key = key
@@ -49,6 +54,21 @@ func (v *Vault) Begin(ctx context.Context, prefix string) *Draft {
 	return d
 }
 
+// Stream begins to write a file whose content comes, once. Add says what it was when
+// all of it is there.
+func (d *Draft) Stream(name string, content io.WriterTo) {
+	c := &coming{}
+	d.coming[name] = c
+	d.writes.Go(func() {
+		if <-d.ready; d.key != nil {
+			d.failed(d.vault.sealFile(d.ctx, d.key, d.prefix+name+sealedSuffix, func(w io.Writer) (err error) {
+				c.size, err = content.WriteTo(w)
+				return err
+			}))
+		}
+	})
+}
+
 // Add begins to write a file, once. Its data must not change until Commit.
 func (d *Draft) Add(f File) {
 	if slices.ContainsFunc(d.files, func(have ManifestFile) bool { return have.Name == f.Name }) {
@@ -59,6 +79,9 @@ func (d *Draft) Add(f File) {
 		f.SHA256 = hex.EncodeToString(sum[:])
 	}
 	d.files = append(d.files, ManifestFile{Name: f.Name, Size: int64(len(f.Data)), SHA256: f.SHA256})
+	if d.coming[f.Name] != nil {
+		return
+	}
 	d.writes.Go(func() {
 		if <-d.ready; d.key != nil {
 			d.failed(d.vault.putSealed(d.ctx, d.key, d.prefix+f.Name+sealedSuffix, f.Data))
@@ -97,10 +120,24 @@ func (d *Draft) Commit(m Manifest, list []File) (digest string, err error) {
 	case len(d.files) != len(list):
 		return "", rft.Errorf(rft.KindInternal, "%s was given %d files of %d", d.prefix, len(d.files), len(list))
 	}
+	if err := d.came(); err != nil {
+		return "", err
+	}
 	if _, err := d.vault.home.Create(d.ctx, d.prefix+FileManifest, bytes.NewReader(raw), objstore.PutOptions{Size: int64(len(raw)), ContentType: "application/json"}); err != nil {
 		return "", err
 	}
 	return Digest(raw), nil
+}
+
+// came holds what came in pieces against what it was said to be.
+func (d *Draft) came() error {
+	for name, c := range d.coming {
+		i := slices.IndexFunc(d.files, func(f ManifestFile) bool { return f.Name == name })
+		if i < 0 || d.files[i].Size != c.size {
+			return rft.Errorf(rft.KindInternal, "%s came with %d bytes, which are not those of the artefact", d.prefix+name, c.size)
+		}
+	}
+	return nil
 }
 
 // added is the manifest's entry of f, which is added where it was not.

@@ -88,3 +88,68 @@ func TestDraftRefusals(t *testing.T) {
 		}
 	}
 }
+
+// piecewise is content that comes: what is sent, until the channel is closed.
+type piecewise struct {
+	pieces chan string
+	err    error // behind the last
+}
+
+func (p piecewise) WriteTo(w io.Writer) (total int64, err error) {
+	for s := range p.pieces {
+		n, err := io.WriteString(w, s)
+		if total += int64(n); err != nil {
+			return total, err
+		}
+	}
+	return total, p.err
+}
+
+// TestDraftStream: a file that comes in pieces is an artefact's when all of it came
+// and is what it was said to be; the manifest waits for it.
+func TestDraftStream(t *testing.T) {
+	c, a, _ := place(t)
+	v := c.vault
+	whole := File{Name: "x", Data: []byte("content")}
+	for name, test := range map[string]struct {
+		pieces []string
+		err    error
+		list   []File
+		ok     bool
+	}{
+		"whole":      {[]string{"con", "tent"}, nil, []File{whole}, true},
+		"broken off": {[]string{"con", "tent"}, io.ErrUnexpectedEOF, []File{whole}, false},
+		"too short":  {[]string{"con"}, nil, []File{whole}, false},
+		"too long":   {[]string{"con", "tent", "!"}, nil, []File{whole}, false},
+		"not named":  {[]string{"con", "tent"}, nil, []File{{Name: "y", Data: []byte("y")}}, false},
+	} {
+		prefix := ModelPrefix(a.UID, strings.ReplaceAll(name, " ", "-"), 1)
+		d := v.Begin(t.Context(), prefix)
+		content := piecewise{make(chan string), test.err}
+		d.Stream("x", content)
+		go func() {
+			defer close(content.pieces)
+			for _, p := range test.pieces {
+				content.pieces <- p
+				if _, err := v.home.Stat(t.Context(), prefix+FileManifest); rft.KindOf(err) != rft.KindNotFound {
+					t.Errorf("%s: the manifest is there before its file: %v", name, err)
+				}
+			}
+		}()
+		digest, err := d.Commit(Manifest{Kind: "adapter"}, test.list)
+		if (err == nil) != test.ok {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil {
+			d.Abandon()
+			continue
+		}
+		got, err := v.Open(t.Context(), prefix, digest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := got.Read(t.Context(), "x"); err != nil || string(b) != "content" {
+			t.Errorf("%s: %q, %v", name, b, err)
+		}
+	}
+}

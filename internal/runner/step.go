@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"regexp"
 	"strconv"
 	"sync"
@@ -314,6 +315,7 @@ func (s *stepRun) train(src *source) (wire.TrainDone, broker.State, error) {
 		Progress: s.sign,
 		Warning:  s.warning,
 		Mark:     func(m wire.Mark, st broker.State) error { return s.mark(m, st) },
+		Coming:   s.coming,
 		Part:     s.part,
 	})
 	s.spent.end("state")
@@ -510,6 +512,18 @@ func (s *stepRun) begin() error {
 	s.out.Artifact = catalog.ModelPrefix(s.account, s.out.UID, s.lease.Fence())
 	s.written = s.Catalog.Vault().Begin(s.ctx, s.out.Artifact)
 	s.statements = s.Catalog.BeginAttestation(s.ctx, s.account, s.out.UID, strconv.FormatInt(s.lease.Fence(), 10))
+	return nil
+}
+
+// fileOf is the file of a checkpoint that a blob of the protocol becomes.
+var fileOf = map[string]string{"adapter-config": catalog.FileConfig, "adapter": catalog.FileAdapter, "optimizer": catalog.FileOptimizer}
+
+// coming begins to write a part of the result while it comes.
+func (s *stepRun) coming(blob string, content io.WriterTo) error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	s.written.Stream(fileOf[blob], content)
 	return nil
 }
 

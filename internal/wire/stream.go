@@ -177,10 +177,23 @@ func (c *Conn) takeData(f Frame) error {
 }
 
 // Read reads the stream and returns credit as it goes.
-func (in *Inbound) Read(p []byte) (int, error) {
+func (in *Inbound) Read(p []byte) (n int, err error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	err = in.take(func(piece []byte) int { n = copy(p, piece); return n })
+	return n, err
+}
+
+// Next is Read without a copy: it returns what of the stream came together, for the
+// caller to keep.
+func (in *Inbound) Next() (piece []byte, err error) {
+	err = in.take(func(p []byte) int { piece = p; return len(p) })
+	return piece, err
+}
+
+// take hands the next bytes to use, which says how many it took.
+func (in *Inbound) take(use func([]byte) int) error {
 	c := in.c
 	c.mu.Lock()
 	for len(in.queue) == 0 && !in.ended && !c.ended && c.err == nil {
@@ -188,21 +201,23 @@ func (in *Inbound) Read(p []byte) (int, error) {
 	}
 	if c.err != nil && !errors.Is(c.err, ErrClosed) {
 		defer c.mu.Unlock()
-		return 0, c.err
+		return c.err
 	}
 	if len(in.queue) == 0 {
 		err := in.finish()
 		grant := in.grant()
 		c.mu.Unlock()
 		in.sendCredit(grant)
-		return 0, err
+		return err
 	}
-	n := copy(p, in.queue[0])
-	if in.queue[0] = in.queue[0][n:]; len(in.queue[0]) == 0 {
+	piece := in.queue[0]
+	n := use(piece)
+	if in.queue[0] = piece[n:]; n == len(piece) {
+		in.queue[0] = nil
 		in.queue = in.queue[1:]
 	}
 	if in.hash != nil {
-		in.hash.Write(p[:n])
+		in.hash.Write(piece[:n])
 	}
 	in.buffered -= int64(n)
 	in.owed += int64(n)
@@ -215,7 +230,7 @@ func (in *Inbound) Read(p []byte) (int, error) {
 	}
 	c.mu.Unlock()
 	in.sendCredit(grant)
-	return n, nil
+	return nil
 }
 
 // grant is the credit to return now. c.mu is held.
