@@ -62,7 +62,20 @@ func TestChains(t *testing.T) {
 				"NT":       {0.3, func(y []float32, acc bool) { GemmNT(y, n, a, k, b, k, m, n, k, 0.3, acc) }},
 				"NN":       {0.7, func(y []float32, acc bool) { GemmNN(y, n, a, k, turned, n, m, n, k, 0.7, acc) }},
 				"TN":       {1, func(y []float32, acc bool) { GemmTN(y, n, tall, m, turned, n, m, n, k, 1, acc) }},
-				"Panels":   {1, func(y []float32, acc bool) { weights.Panels(y, n, a, k, m, 0, (n+Panel-1)/Panel, acc) }},
+				"of rows": {0.3, func(y []float32, acc bool) {
+					deep := (k + 15) &^ 15
+					panels := make([]float32, PackedLen(n, deep))
+					for j := 0; j < n; j += Panel {
+						PanelsOfRows(panels[j*deep:], b[j*k:], k, min(Panel, n-j), k, 0.3)
+					}
+					GemmPanels(y, n, a, k, panels, deep, m, n, k, acc)
+				}},
+				"of depth": {0.7, func(y []float32, acc bool) {
+					panels := make([]float32, PackedLen(n, k+5))
+					PanelsOfDepth(panels[2*Panel:], k+5, turned, n, k, n, 0.7)
+					GemmPanels(y, n, a, k, panels[2*Panel:], k+5, m, n, k, acc)
+				}},
+				"Panels": {1, func(y []float32, acc bool) { weights.Panels(y, n, a, k, m, 0, (n+Panel-1)/Panel, acc) }},
 			} {
 				for _, acc := range []bool{false, true} {
 					got := old.clone()
@@ -151,6 +164,11 @@ var recorded = []struct {
 			d.add64(t.expSub(y, y, 0.3))
 			d.add(y...)
 		}
+	}},
+	{"softmaxBack", 0xc20cfde4cce015e2, 0, func(t *table, d *digest, x func() []float32) {
+		p, dp := wide(x()), x()
+		t.softmaxBack(p, dp, 0.3, 0.21)
+		d.add(slices.Concat(p, dp)...)
 	}},
 	{"siluMul", 0x735fb57cb496b3be, 0, func(t *table, d *digest, x func() []float32) {
 		y := x()

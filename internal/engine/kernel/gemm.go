@@ -87,6 +87,28 @@ func (p *Pool) TN(c []float32, ldc int, a []float32, lda int, b []float32, ldb, 
 	p.multiply(product{active, c, ldc, a, 1, lda, b, ldb, rowsAreDepth, m, n, k, alpha, acc})
 }
 
+// GemmPanels computes c[m, n] (+)= a[m, k] * B on the caller, B in the panels of
+// PanelsOfRows or PanelsOfDepth that begin in b, apart k's from each other: who
+// multiplies with a matrix more than once arranges it once.
+func GemmPanels(c []float32, ldc int, a []float32, lda int, b []float32, apart, m, n, k int, acc bool) {
+	g := product{active, c, ldc, a, lda, 1, b, apart, weights, m, n, k, 1, acc}
+	g.serial()
+}
+
+// PanelsOfRows arranges alpha * b[n, k]^T, n <= Panel, as one panel for GemmPanels. It
+// writes whole blocks of 16: as many k's and columns of dst must be there.
+func PanelsOfRows(dst, b []float32, ldb, n, k int, alpha float32) {
+	active.turn(dst, b, ldb, n, k, alpha)
+}
+
+// PanelsOfDepth arranges k rows of alpha * b[k, n] in panels that are apart k's from each
+// other: any k rows are those of every panel from there on.
+func PanelsOfDepth(dst []float32, apart int, b []float32, ldb, k, n int, alpha float32) {
+	for j := 0; j < n; j += Panel {
+		active.gather(dst[j*apart:], b[j:], ldb, k, min(Panel, n-j), alpha)
+	}
+}
+
 func (g *product) serial() {
 	g.check()
 	g.run(0, g.m, 0, (g.n+Panel-1)/Panel)

@@ -190,6 +190,13 @@ func TestSelfTestCatchesBrokenKernels(t *testing.T) {
 		"exp sums wrongly": func(b *table, good table) {
 			b.expSub = func(y, x []float32, c float32) float64 { return good.expSub(y, x, c) + 0.1 }
 		},
+		"softmaxBack keeps scores": func(b *table, good table) {
+			b.softmaxBack = func(p, dp []float32, lse, d float32) {
+				old := slices.Clone(p)
+				good.softmaxBack(p, dp, lse, d)
+				copy(p, old)
+			}
+		},
 		"max starts at zero": func(b *table, good table) {
 			b.max = func(x []float32) float32 { return max(0, good.max(x)) }
 		},

@@ -85,6 +85,7 @@ type table struct {
 	rotateBack  func(lo, hi, cos, sin []float32)
 	expSub      func(y, x []float32, c float32) float64
 	max         func(x []float32) float32
+	softmaxBack func(p, dp []float32, lse, d float32)
 
 	// few is tile for decoding.
 	few fewFunc
@@ -110,7 +111,7 @@ var goTable = table{
 	dot: dotGo, axpy: axpyGo, add: addGo, scale: scaleGo, sumSquares: sumSquaresGo,
 	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
 	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
-	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo,
+	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo, softmaxBack: softmaxBackBy(expSubGo),
 	few: fewGo, few8: few8Go,
 	bf16: &goBF16,
 }

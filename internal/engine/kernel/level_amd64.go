@@ -5,7 +5,7 @@ var avx512Table = table{
 	dot: dot512, axpy: axpy512, add: add512, scale: scale512, sumSquares: sumSquares512,
 	normApply: normApply512, normBack: normBack512, dot3: dot3x512,
 	siluMul: siluMul512, siluMulBack: siluMulBack512,
-	rotate: rotate512, rotateBack: rotateBack512, expSub: expSub512, max: max512,
+	rotate: rotate512, rotateBack: rotateBack512, expSub: expSub512, max: max512, softmaxBack: softmaxBack512,
 	few: fewAVX512, few8: few8AVX512, fastInt8: true,
 }
 
@@ -14,6 +14,6 @@ var avx2Table = table{
 	dot: dot256, axpy: axpy256, add: add256, scale: scale256, sumSquares: sumSquares256,
 	normApply: normApply256, normBack: normBack256, dot3: dot3x256,
 	siluMul: siluMul256, siluMulBack: siluMulBack256,
-	rotate: rotate256, rotateBack: rotateBack256, expSub: expSub256, max: max256,
+	rotate: rotate256, rotateBack: rotateBack256, expSub: expSub256, max: max256, softmaxBack: softmaxBackBy(expSub256),
 	few: fewAVX2, few8: few8Go,
 }

@@ -21,7 +21,7 @@ type soon struct {
 type operand int
 
 const (
-	weights           operand = iota // b is Packed.Data, depth K: used in place
+	weights           operand = iota // b is panels like Packed.Data's: used in place
 	weightsTransposed                // b is Packed.Data, depth N: 32x32 tiles are turned
 	rowsAreColumns                   // b [n, k]: turned
 	rowsAreDepth                     // b [k, n]
@@ -55,7 +55,7 @@ type product struct {
 	a       []float32
 	rs, ks  int // a[i, k] = a[i*rs + k*ks]
 	b       []float32
-	ldb     int // of row-major b; K of packed weights
+	ldb     int // of row-major b; K of packed weights; depth between other panels
 	kind    operand
 	m, n, k int
 	alpha   float32
@@ -78,7 +78,7 @@ func (g *product) check() {
 	_ = g.a[(g.m-1)*g.rs+(g.k-1)*g.ks]
 	switch g.kind {
 	case weights:
-		_ = g.b[PackedLen(g.n, g.k)-1]
+		_ = g.b[((g.n-1)/Panel*g.ldb+g.k)*Panel-1]
 	case weightsTransposed:
 		_ = g.b[PackedLen(g.k, g.n)-1]
 	case rowsAreColumns:
@@ -190,7 +190,7 @@ func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int, c upcoming
 // of packed weights from depth k on, and how much of it for every two k's.
 func (g *product) nextPanel(q, k, kn, strip, strips int) ([]float32, int) {
 	step := (2*Panel + strips - 1) / strips
-	at := (q*g.k+k)*Panel + strip*step*(kn/2)
+	at := (q*g.ldb+k)*Panel + strip*step*(kn/2)
 	if k >= g.k || at >= len(g.b) {
 		return nil, 0
 	}
@@ -221,7 +221,7 @@ func (g *product) panel(s *scratch, p, p0, k0, kn int) ([]float32, int) {
 	case kn == 0:
 		return nil, 0
 	case g.kind == weights:
-		return g.b[(p*g.k+k0)*Panel:], Panel
+		return g.b[(p*g.ldb+k0)*Panel:], Panel
 	case g.inPlace(p):
 		return g.b[k0*g.ldb+p*Panel:], g.ldb
 	}

@@ -271,6 +271,9 @@ func (c *check) fused(n int) {
 	c.pair("SiLUMulBackward", 3e-5,
 		func(v []guarded) { c.t.siluMulBack(v[0].x, v[1].x, v[2].x, v[3].x, v[4].x) },
 		func(v []guarded) { siluMulBackGo(v[0].x, v[1].x, v[2].x, v[3].x, v[4].x) }, x(), x(), x(), wide, x())
+	c.pair("SoftmaxBackward", 3e-6,
+		func(v []guarded) { c.t.softmaxBack(v[0].x, v[1].x, 0.3, inv) },
+		func(v []guarded) { goTable.softmaxBack(v[0].x, v[1].x, 0.3, inv) }, x(), x())
 	var got, want float64
 	c.pair("ExpSub", 1e-6,
 		func(v []guarded) { got = c.t.expSub(v[0].x, v[1].x, 0.3) },

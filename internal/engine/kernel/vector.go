@@ -24,6 +24,10 @@ func Max(x []float32) float32 { return active.max(x) }
 // float64; y may be x. Results below the normal float32 range become zero.
 func ExpSub(y, x []float32, c float32) float64 { return active.expSub(y[:len(x)], x, c) }
 
+// SoftmaxBackward replaces scores p by probabilities exp(p[i]-lse), and the gradients
+// dp of these by those of the scores, p[i] * (dp[i] - d); len(dp) >= len(p).
+func SoftmaxBackward(p, dp []float32, lse, d float32) { active.softmaxBack(p, dp[:len(p)], lse, d) }
+
 // Softmax replaces x by exp(x) / sum(exp(x)). x[i] = -Inf gives an exact zero.
 func Softmax(x []float32) {
 	if len(x) > 0 {

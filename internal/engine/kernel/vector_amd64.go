@@ -40,6 +40,9 @@ func max512(x []float32) float32
 func expSub512(y, x []float32, c float32) float64
 
 //go:noescape
+func softmaxBack512(p, dp []float32, lse, d float32)
+
+//go:noescape
 func siluMul512(out, gate, up []float32)
 
 //go:noescape

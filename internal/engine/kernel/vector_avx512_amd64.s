@@ -338,6 +338,27 @@ TEXT ·expSub512(SB), NOSPLIT, $0-64
 	VZEROUPPER
 	RET
 
+// func softmaxBack512(p, dp []float32, lse, d float32)
+TEXT ·softmaxBack512(SB), NOSPLIT, $0-56
+	MOVQ p_base+0(FP), DI
+	MOVQ dp_base+24(FP), SI
+	VBROADCASTSS lse+48(FP), Z15
+	VBROADCASTSS d+52(FP), Z14
+	EXPCONSTANTS
+	BEGIN(p_len+8(FP))
+	GROUP
+	VMOVUPS.Z (DI)(DX*1), K1, Z0
+	VMOVUPS.Z (SI)(DX*1), K1, Z4
+	VSUBPS Z15, Z0, Z0
+	EXP
+	VSUBPS Z14, Z4, Z4
+	VMULPS Z4, Z0, Z4
+	VMOVUPS Z0, K1, (DI)(DX*1)
+	VMOVUPS Z4, K1, (SI)(DX*1)
+	NEXT
+	VZEROUPPER
+	RET
+
 // SIGMOID replaces Z0 by 1/(1+exp(-Z0)). Z12 is the sign bit.
 #define SIGMOID \
 	VPXORQ Z12, Z0, Z0; \

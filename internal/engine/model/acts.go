@@ -55,6 +55,8 @@ type Workspace struct {
 	scratch // of one block
 	head    headBuffers
 	workers [maxWorkers]attnScratch
+	panels  keyPanels
+	units   units
 
 	op      op
 	opFunc  opFunc

@@ -9,8 +9,9 @@ import (
 // Causal attention over trees. A query of the prompt sees the prompt up to
 // itself; a query of a branch sees the whole prompt and its branch up to
 // itself; in a windowed layer only the last of these keys. The unit of work is
-// one query head of one prompt or branch (backward: of one tree): units write
-// disjoint memory, so the result is the same for any number of threads.
+// one query head of a piece of a prompt or branch (attention_units.go): units write
+// disjoint memory or wait for each other, so the result is the same for any number
+// of threads.
 //
 // Scores of a block of queries are products against the prompt's keys and
 // against the branch's own, side by side in one row per query, and exist for
@@ -42,29 +43,32 @@ func (b *queries) step() int {
 	return diagonal
 }
 
-// scores returns worker's memory for n scores in each buffer.
-func (w *Workspace) scores(worker, n int) *attnScratch {
-	s := &w.workers[worker]
-	if len(s.probs) < n {
-		s.probs, s.grads = make([]float32, n), make([]float32, n)
-	}
-	return s
-}
-
 // keys is a run of keys and values: rows [row, row+n) of k and v [., V], with
-// their gradients per query head in dk and dv [., Q].
+// their gradients per query head in dk and dv [., Q], and where its panels are.
 type keys struct {
 	row, n       int
+	slot         int // of the first row's key in the panels
+	skip         int // keys of the run that lie before row
 	k, v, dk, dv []float32
 }
 
-// own returns the keys of a segment of the stage.
-func (w *Workspace) own(s *acts, g segment) keys {
-	k := keys{row: g.row, n: g.n, k: s.k, v: s.v, dk: w.dkq, dv: w.dvq}
-	if s.dkq != nil {
-		k.dk, k.dv = s.dkq, s.dvq
+// own returns the keys of the index-th segment of the stage.
+func (w *Workspace) own(s *acts, index int) keys {
+	g := w.forest.segments[index]
+	k := keys{row: g.row, n: g.n, slot: slot(g.row, index), k: s.k, v: s.v}
+	if w.seesTrunk() {
+		k.slot += panelsOf(len(w.trunk.forest.tokens)) * kernel.Panel
 	}
+	k.dk, k.dv = w.keyGradients(s)
 	return k
+}
+
+// keyGradients returns the gradients of the stage's keys and values per query head.
+func (w *Workspace) keyGradients(s *acts) (dk, dv []float32) {
+	if s.dkq != nil {
+		return s.dkq, s.dvq
+	}
+	return w.dkq, w.dvq
 }
 
 // prefix returns the keys that a segment sees besides its own in layer l.
@@ -76,36 +80,37 @@ func (w *Workspace) prefix(l int, s *acts, prompt int) keys {
 		t := &w.trunk.layers[l]
 		return keys{n: len(w.trunk.forest.tokens), k: t.k, v: t.v, dk: t.dkq, dv: t.dvq}
 	}
-	return w.own(s, w.forest.segments[prompt])
+	return w.own(s, prompt)
 }
 
 // attend sets s.o and s.lse of layer l from s.q, s.k and s.v.
 func (w *Workspace) attend(l int, s *acts) {
 	w.window = w.model.Config.Kind(l).Window
-	w.each(w.pool.Threads(), 1, attendLanes, op{s: s, l: l, n: w.pool.Threads()})
+	w.arrange(l, s, false)
+	w.begin(w.piecesOf(0, len(w.forest.segments)) * w.model.Config.Heads)
+	w.each(w.pool.Threads(), 1, attendUnits, op{s: s, l: l})
 }
 
-// attendLanes gives every thread each o.n-th unit: heads cost alike, segments do
-// not.
-func attendLanes(w *Workspace, o *op, worker, lo, hi int) {
-	heads := w.model.Config.Heads
-	for lane := lo; lane < hi; lane++ {
-		for unit := lane; unit < len(w.forest.segments)*heads; unit += o.n {
-			own := w.forest.segments[unit/heads]
-			w.attendSegment(o.s, worker, unit%heads, w.prefix(o.l, o.s, own.prompt), w.own(o.s, own))
+// attendUnits computes units as long as there are any.
+func attendUnits(w *Workspace, o *op, worker, _, _ int) {
+	for {
+		n, ok := w.units.take()
+		if !ok {
+			return
 		}
+		head, p := w.unit(n)
+		w.attendPiece(o.s, worker, head, w.prefix(o.l, o.s, w.forest.segments[p.segment].prompt), w.own(o.s, p.segment), p)
 	}
 }
 
-// attendSegment computes one head of the queries of own, which see all keys of
-// prompt and own's up to themselves.
-func (w *Workspace) attendSegment(s *acts, worker, head int, prompt, own keys) {
-	block := queryBlock(prompt.n + own.n)
-	scratch := w.scores(worker, block*(prompt.n+own.n))
-	for first := 0; first < own.n; first += block {
-		b := w.block(head, prompt, own, first, min(block, own.n-first))
+// attendPiece computes one head of a piece of the queries of own, which see all keys
+// of prompt and own's up to themselves.
+func (w *Workspace) attendPiece(s *acts, worker, head int, prompt, own keys, p piece) {
+	block, scratch := queryBlock(prompt.n+own.n), &w.workers[worker]
+	for first := p.first; first < p.end; first += block {
+		b := w.block(head, prompt, own, first, min(block, p.end-first), false)
 		q := s.q[b.row*b.ldq+b.q:]
-		b.against(scratch.probs, q, b.prompt.k, b.own.k, b.scale, false)
+		b.against(scratch.probs, q, turnedKeys)
 		for i := range b.n {
 			row := scratch.probs[i*b.keys : (i+1)*b.keys]
 			lo, hi := b.seen(i)
@@ -117,7 +122,7 @@ func (w *Workspace) attendSegment(s *acts, worker, head int, prompt, own keys) {
 			clear(row[hi:b.reach(i)])
 			s.lse[(b.row+i)*w.model.Config.Heads+head] = top + float32(math.Log(sum))
 		}
-		b.weighted(s.o[b.row*b.ldq+b.q:], scratch.probs, b.prompt.v, b.own.v, 1)
+		b.weighted(s.o[b.row*b.ldq+b.q:], scratch.probs, valuePanels)
 	}
 }
 
@@ -127,32 +132,38 @@ type queries struct {
 	first       int // of own, that the block's first query is
 	prompt, own keys
 	keys        int // prompt.n + first + n: width of a row of scores
-	skip        int // keys at the beginning of the sequence that none of them sees
 	window      int
 	dim         int
 	scale       float32
 	half        bool // products in bfloat16
-	q, kv       int  // column of the head in a row of q, and of k and v
+	panels      *keyPanels
+	head        int // of keys
+	q, kv       int // column of the head in a row of q, and of k and v
 	ldq, ldk    int
 }
 
-func (w *Workspace) block(head int, prompt, own keys, first, n int) queries {
-	c := &w.model.Config
-	b := queries{row: own.row + first, n: n, first: first, prompt: prompt, own: own, window: w.window,
+func (w *Workspace) block(head int, prompt, own keys, first, n int, half bool) queries {
+	c, kv := &w.model.Config, head/(w.model.Config.Heads/w.model.Config.KVHeads)
+	b := queries{half: half, panels: &w.panels, head: kv, row: own.row + first, n: n, first: first, prompt: prompt, own: own, window: w.window,
 		dim: c.HeadDim, scale: c.ScoreScale(),
-		q: head * c.HeadDim, kv: head / (c.Heads / c.KVHeads) * c.HeadDim, ldq: c.Heads * c.HeadDim, ldk: c.KVHeads * c.HeadDim}
+		q: head * c.HeadDim, kv: kv * c.HeadDim, ldq: c.Heads * c.HeadDim, ldk: c.KVHeads * c.HeadDim}
 	if w.window > 0 { // keys before the first query's window are not computed
-		b.skip = max(0, prompt.n+first+1-w.window)
-		ofPrompt := min(b.skip, prompt.n)
-		b.prompt.row += ofPrompt
-		b.prompt.n -= ofPrompt
-		ofOwn := b.skip - ofPrompt
-		b.own.row += ofOwn
-		b.own.n -= ofOwn
-		b.first -= ofOwn
+		skip := max(0, prompt.n+first+1-w.window)
+		ofPrompt := min(skip, prompt.n)
+		b.prompt.drop(ofPrompt, half)
+		b.own.drop(skip-ofPrompt, half)
+		b.first -= b.own.skip
 	}
 	b.keys = b.prompt.n + b.first + n
 	return b
+}
+
+// drop takes the first n keys from a run, as many of them as fill panels.
+func (k *keys) drop(n int, half bool) {
+	if !half && n < k.n {
+		n -= n % kernel.Panel
+	}
+	k.row, k.n, k.skip = k.row+n, k.n-n, k.skip+n
 }
 
 // seen is the range of keys that query i sees.
@@ -169,41 +180,39 @@ func (b *queries) reach(i int) int {
 	return b.prompt.n + b.first + min(b.n, i/b.step()*b.step()+b.step())
 }
 
-// against sets dst [n, keys], up to the reach of each query, to alpha x (keys'
-// rows of prompt and own)ᵀ, x [n, dim] being rows of width ldq.
-func (b *queries) against(dst, x, prompt, own []float32, alpha float32, fine bool) {
+// against sets dst [n, keys], up to the reach of each query, to x (rows of prompt and
+// own in a part of the panels)ᵀ, x [n, dim] being rows of width ldq.
+func (b *queries) against(dst, x []float32, part int) {
 	if b.prompt.n > 0 {
-		b.nt(dst, x, prompt[b.prompt.row*b.ldk+b.kv:], b.n, b.prompt.n, alpha, fine)
+		b.scores(dst, x, &b.prompt, part, b.n, b.prompt.n)
 	}
-	step := b.step()
-	for i := 0; i < b.n; i += step {
-		m := min(step, b.n-i)
-		b.nt(dst[i*b.keys+b.prompt.n:], x[i*b.ldq:], own[b.own.row*b.ldk+b.kv:], m, b.first+i+m, alpha, fine)
+	for i := 0; i < b.n; i += diagonal {
+		m := min(diagonal, b.n-i)
+		b.scores(dst[i*b.keys+b.prompt.n:], x[i*b.ldq:], &b.own, part, m, b.first+i+m)
 	}
 }
 
-// nt sets dst [m, n] of width keys to alpha x yᵀ, y being rows of width ldk.
-func (b *queries) nt(dst, x, y []float32, m, n int, alpha float32, fine bool) {
-	if b.half {
-		kernel.HalfNT(dst, b.keys, x, b.ldq, y, b.ldk, m, n, b.dim, alpha, false, fine)
-	} else {
-		kernel.GemmNT(dst, b.keys, x, b.ldq, y, b.ldk, m, n, b.dim, alpha, false)
+// scores sets dst [m, n] of width keys to x yᵀ, y being the first n keys of k.
+func (b *queries) scores(dst, x []float32, k *keys, part, m, n int) {
+	y := b.panels.turned(part, b.head, k.slot+k.skip, b.dim)
+	kernel.GemmPanels(dst, b.keys, x, b.ldq, y, turnedDepth(b.dim), m, n, b.dim, false)
+}
+
+// weighted sets dst [n, dim] (rows of width ldq) to p [n, keys] times the rows of
+// prompt and own in a part of the panels.
+func (b *queries) weighted(dst, p []float32, part int) {
+	if b.prompt.n > 0 {
+		b.sums(dst, p, &b.prompt, part, b.n, b.prompt.n, false)
+	}
+	for i := 0; i < b.n; i += diagonal {
+		m := min(diagonal, b.n-i)
+		b.sums(dst[i*b.ldq:], p[i*b.keys+b.prompt.n:], &b.own, part, m, b.first+i+m, b.prompt.n > 0)
 	}
 }
 
-// weighted sets dst [n, dim] (rows of width ldq) to p [n, keys] times the keys'
-// rows of prompt and own, times alpha.
-func (b *queries) weighted(dst, p, prompt, own []float32, alpha float32) {
-	product, acc, step := kernel.GemmNN, false, b.step()
-	if b.half {
-		product = kernel.HalfNN
-	}
-	if b.prompt.n > 0 {
-		product(dst, b.ldq, p, b.keys, prompt[b.prompt.row*b.ldk+b.kv:], b.ldk, b.n, b.dim, b.prompt.n, alpha, false)
-		acc = true
-	}
-	for i := 0; i < b.n; i += step {
-		m := min(step, b.n-i)
-		product(dst[i*b.ldq:], b.ldq, p[i*b.keys+b.prompt.n:], b.keys, own[b.own.row*b.ldk+b.kv:], b.ldk, m, b.dim, b.first+i+m, alpha, acc)
-	}
+// sums sets dst [m, dim] to p [m, n] of width keys times the first n keys of k; acc:
+// adds.
+func (b *queries) sums(dst, p []float32, k *keys, part, m, n int, acc bool) {
+	y := b.panels.upright(part, b.head, k.slot, b.dim)[k.skip*kernel.Panel:]
+	kernel.GemmPanels(dst, b.ldq, p, b.keys, y, k.skip+k.n, m, b.dim, n, acc)
 }

@@ -12,29 +12,47 @@ import "github.com/firekeep/firekeep/internal/engine/kernel"
 //	dv = pᵀ do    dp = do vᵀ    ds = p (dp - D)    dq = scale ds k    dk = scale dsᵀ q
 func (w *Workspace) attendBackward(l int, s *acts) {
 	w.window = w.model.Config.Kind(l).Window
-	w.each(len(w.forest.trees)*w.model.Config.Heads, 1, attendTreesBackward, op{s: s, l: l})
-	all := w.own(s, segment{})
-	w.each(len(w.forest.tokens), 1, sumHeads, op{y: w.dk, x: all.dk})
-	w.each(len(w.forest.tokens), 1, sumHeads, op{y: w.dv, x: all.dv})
+	if !w.half {
+		w.arrange(l, s, true)
+	}
+	w.beginBackward()
+	w.each(w.pool.Threads(), 1, attendUnitsBackward, op{s: s, l: l})
+	dk, dv := w.keyGradients(s)
+	w.each(len(w.forest.tokens), 1, sumHeads, op{y: w.dk, x: dk})
+	w.each(len(w.forest.tokens), 1, sumHeads, op{y: w.dv, x: dv})
 }
 
-func attendTreesBackward(w *Workspace, o *op, worker, lo, hi int) {
-	heads := w.model.Config.Heads
-	for unit := lo; unit < hi; unit++ {
-		tree, head := w.forest.trees[unit/heads], unit%heads
-		prompt := w.prefix(o.l, o.s, tree.prompt)
-		if tree.prompt >= 0 && o.s.dkq == nil { // a trunk's hold what its branches added
-			w.clearKeyGradients(head, prompt)
+// attendUnitsBackward computes units as long as there are any.
+func attendUnitsBackward(w *Workspace, o *op, worker, _, _ int) {
+	for {
+		n, ok := w.units.take()
+		if !ok {
+			return
 		}
-		for _, g := range w.forest.segments[tree.first:tree.end] {
-			branch := w.own(o.s, g)
-			w.clearKeyGradients(head, branch)
-			w.attendSegmentBackward(o.s, worker, head, prompt, branch)
-		}
-		if tree.prompt >= 0 {
-			w.attendSegmentBackward(o.s, worker, head, keys{}, prompt)
+		chain, first, end := w.unitBackward(n)
+		for ; first < end; first++ {
+			w.units.await(chain, first)
+			w.attendStepBackward(o, worker, chain, first)
 		}
 	}
+}
+
+// attendStepBackward computes the n-th piece of a chain.
+func (w *Workspace) attendStepBackward(o *op, worker, chain, n int) {
+	defer w.units.done[chain].Add(1) // whoever waits must not wait for a part that panicked
+	tree, head := chain/w.model.Config.Heads, chain%w.model.Config.Heads
+	t := w.forest.trees[tree]
+	p := w.piece(t.first, n)
+	prompt, own := w.prefix(o.l, o.s, t.prompt), w.own(o.s, p.segment)
+	if n == 0 && t.prompt >= 0 && o.s.dkq == nil { // a trunk's hold what its branches added
+		w.clearKeyGradients(head, prompt)
+	}
+	if p.segment == t.prompt {
+		prompt = keys{}
+	} else if p.first == 0 {
+		w.clearKeyGradients(head, own)
+	}
+	w.attendPieceBackward(o.s, worker, head, prompt, own, p)
 }
 
 // clearKeyGradients zeroes one head of dK and dV.
@@ -48,41 +66,64 @@ func (w *Workspace) clearKeyGradients(head int, k keys) {
 	}
 }
 
-// attendSegmentBackward is the backward of attendSegment.
-func (w *Workspace) attendSegmentBackward(s *acts, worker, head int, prompt, own keys) {
-	block := queryBlock(prompt.n + own.n)
-	scratch := w.scores(worker, block*(prompt.n+own.n))
+// attendPieceBackward is the backward of attendPiece.
+func (w *Workspace) attendPieceBackward(s *acts, worker, head int, prompt, own keys, p piece) {
+	block, scratch := queryBlock(prompt.n+own.n), &w.workers[worker]
 	heads := w.model.Config.Heads
-	for first := 0; first < own.n; first += block {
-		b := w.block(head, prompt, own, first, min(block, own.n-first))
-		b.half = w.half
+	for first := p.first; first < p.end; first += block {
+		b := w.block(head, prompt, own, first, min(block, p.end-first), w.half)
 		at := b.row*b.ldq + b.q
 		do, o := w.do[at:], s.o[at:]
-		p, dp := scratch.probs, scratch.grads
-		b.against(p, s.q[at:], b.prompt.k, b.own.k, b.scale, true)
-		b.against(dp, do, b.prompt.v, b.own.v, 1, true)
+		probs, dp := scratch.probs, scratch.grads
+		if b.half {
+			b.againstHalf(probs, s.q[at:], b.prompt.k, b.own.k, b.scale)
+			b.againstHalf(dp, do, b.prompt.v, b.own.v, 1)
+		} else {
+			b.against(probs, s.q[at:], turnedKeys)
+			b.against(dp, do, valuePanels)
+		}
 		for i := range b.n {
 			lo, hi := b.seen(i)
-			row, drow := p[i*b.keys:i*b.keys+b.reach(i)], dp[i*b.keys:i*b.keys+b.reach(i)]
-			kernel.ExpSub(row[lo:hi], row[lo:hi], s.lse[(b.row+i)*heads+head])
+			row, drow := probs[i*b.keys:i*b.keys+b.reach(i)], dp[i*b.keys:i*b.keys+b.reach(i)]
 			clear(row[:lo])
 			clear(row[hi:])
 			clear(drow[:lo])
 			clear(drow[hi:])
 			d := kernel.Dot(do[i*b.ldq:i*b.ldq+b.dim], o[i*b.ldq:i*b.ldq+b.dim])
-			softmaxBackward(drow[lo:hi], row[lo:hi], d)
+			kernel.SoftmaxBackward(row[lo:hi], drow[lo:hi], s.lse[(b.row+i)*heads+head], d)
 		}
-		b.toKeys(b.prompt.dv, b.own.dv, p, do, 1)
+		b.toKeys(b.prompt.dv, b.own.dv, probs, do, 1)
 		b.toKeys(b.prompt.dk, b.own.dk, dp, s.q[at:], b.scale)
-		b.weighted(w.dq[at:], dp, b.prompt.k, b.own.k, b.scale)
+		if b.half {
+			b.weightedHalf(w.dq[at:], dp, b.prompt.k, b.own.k, b.scale)
+		} else {
+			b.weighted(w.dq[at:], dp, uprightKeys)
+		}
 	}
 }
 
-// softmaxBackward sets dp = p (dp - d).
-func softmaxBackward(dp, p []float32, d float32) {
-	p = p[:len(dp)]
-	for i, v := range dp {
-		dp[i] = p[i] * (v - d)
+// againstHalf sets dst [n, keys], up to the reach of each query, to alpha x (keys'
+// rows of prompt and own)ᵀ in bfloat16, x [n, dim] being rows of width ldq.
+func (b *queries) againstHalf(dst, x, prompt, own []float32, alpha float32) {
+	if b.prompt.n > 0 {
+		kernel.HalfNT(dst, b.keys, x, b.ldq, prompt[b.prompt.row*b.ldk+b.kv:], b.ldk, b.n, b.prompt.n, b.dim, alpha, false, true)
+	}
+	for i := 0; i < b.n; i += diagonalHalf {
+		m := min(diagonalHalf, b.n-i)
+		kernel.HalfNT(dst[i*b.keys+b.prompt.n:], b.keys, x[i*b.ldq:], b.ldq, own[b.own.row*b.ldk+b.kv:], b.ldk, m, b.first+i+m, b.dim, alpha, false, true)
+	}
+}
+
+// weightedHalf sets dst [n, dim] (rows of width ldq) to p [n, keys] times the keys'
+// rows of prompt and own, times alpha, in bfloat16.
+func (b *queries) weightedHalf(dst, p, prompt, own []float32, alpha float32) {
+	acc := b.prompt.n > 0
+	if acc {
+		kernel.HalfNN(dst, b.ldq, p, b.keys, prompt[b.prompt.row*b.ldk+b.kv:], b.ldk, b.n, b.dim, b.prompt.n, alpha, false)
+	}
+	for i := 0; i < b.n; i += diagonalHalf {
+		m := min(diagonalHalf, b.n-i)
+		kernel.HalfNN(dst[i*b.ldq:], b.ldq, p[i*b.keys+b.prompt.n:], b.keys, own[b.own.row*b.ldk+b.kv:], b.ldk, m, b.dim, b.first+i+m, alpha, acc)
 	}
 }
 
