@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // Pool runs parts of a computation on a fixed set of goroutines. The goroutine
@@ -14,6 +15,8 @@ import (
 // caller. SetThreads and Close must not overlap with Do.
 type Pool struct {
 	busy    atomic.Bool
+	crammed bool // there are more threads than processors: nobody looks, everybody sleeps
+	crowd   crowd
 	workers []*worker // workers 1..threads-1
 
 	running atomic.Int32  // workers that have not ended their part
@@ -64,22 +67,28 @@ const (
 	allEnded
 )
 
-// watches is how often a thread looks before it sleeps, with a pause of about
-// 50 ns between looks: 0.2 ms.
-const watches = 4096
+// looks is how often a thread looks between two glances at the clock.
+const looks = 16
 
 // watch waits until v is no longer was, and gives up after a while.
-func watch(v *atomic.Uint32, was uint32, threads int) bool {
-	if threads > runtime.GOMAXPROCS(0) {
+func (p *Pool) watch(v *atomic.Uint32, was uint32) bool {
+	if p.crammed {
 		return v.Load() != was
 	}
-	for range watches {
-		if v.Load() != was {
-			return true
+	var since time.Time
+	for {
+		for range looks {
+			if v.Load() != was {
+				return true
+			}
+			pause()
 		}
-		pause()
+		if since.IsZero() {
+			since = time.Now()
+		} else if time.Since(since) > time.Duration(p.crowd.patience.Load()) {
+			return false
+		}
 	}
-	return false
 }
 
 // NewPool returns a Pool of threads threads (at least one).
@@ -96,6 +105,8 @@ func (p *Pool) Threads() int { return len(p.workers) + 1 }
 // SetThreads changes the number of threads; values below one mean one.
 func (p *Pool) SetThreads(n int) {
 	n = max(n, 1) - 1
+	p.crammed = n+1 > runtime.GOMAXPROCS(0)
+	p.crowd.patience.CompareAndSwap(0, int64(patient))
 	for len(p.workers) > n {
 		last := len(p.workers) - 1
 		p.workers[last].call(dismissed)
@@ -104,7 +115,7 @@ func (p *Pool) SetThreads(n int) {
 	for len(p.workers) < n {
 		w := &worker{wake: make(chan struct{}, 1)}
 		p.workers = append(p.workers, w)
-		go p.serve(w, len(p.workers), n+1)
+		go p.serve(w, len(p.workers))
 	}
 }
 
@@ -142,6 +153,7 @@ func (p *Pool) end() {
 
 // parts runs every part. The caller has set busy and calls end afterwards.
 func (p *Pool) parts(n, align int, f func(worker, lo, hi int)) {
+	p.crowd.glance()
 	p.n, p.align, p.part = n, align, f
 	p.running.Store(int32(len(p.workers)))
 	p.ended.Store(underWay)
@@ -149,7 +161,7 @@ func (p *Pool) parts(n, align int, f func(worker, lo, hi int)) {
 		w.call(called)
 	}
 	p.runPart(0)
-	if !watch(&p.ended, underWay, p.Threads()) && p.ended.CompareAndSwap(underWay, callerAsleep) {
+	if !p.watch(&p.ended, underWay) && p.ended.CompareAndSwap(underWay, callerAsleep) {
 		<-p.done
 	}
 }
@@ -161,9 +173,9 @@ func (w *worker) call(state uint32) {
 	}
 }
 
-func (p *Pool) serve(w *worker, index, threads int) {
+func (p *Pool) serve(w *worker, index int) {
 	for {
-		if !watch(&w.state, watching, threads) && w.state.CompareAndSwap(watching, asleep) {
+		if !p.watch(&w.state, watching) && w.state.CompareAndSwap(watching, asleep) {
 			<-w.wake
 		}
 		if w.state.Load() == dismissed {

@@ -10,6 +10,7 @@ import (
 // hand-over of the pool and a barrier per stage, which is far less than a
 // hand-over per product where a product takes microseconds.
 type Team struct {
+	pool    *Pool
 	size    int
 	arrived atomic.Int32
 	stage   atomic.Uint32
@@ -35,7 +36,7 @@ func NewTeam(program func(t *Team, member int)) *Team {
 // caller alone where the pool is busy. It returns when all members have; a panic
 // of one is raised in the caller.
 func (p *Pool) Together(t *Team) {
-	t.size = p.Threads()
+	t.pool, t.size = p, p.Threads()
 	t.arrived.Store(0)
 	t.broken.Store(false)
 	p.Do(t.size, 1, t.part)
@@ -77,7 +78,7 @@ func (t *Team) Wait() {
 	if int(t.arrived.Add(1)) == t.size {
 		t.arrived.Store(0)
 		t.release()
-	} else if !watch(&t.stage, stage, t.size) {
+	} else if !t.pool.watch(&t.stage, stage) {
 		t.sleep(stage)
 	}
 	if t.broken.Load() {

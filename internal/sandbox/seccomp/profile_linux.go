@@ -62,6 +62,8 @@ func Engine(program int) Filter {
 		Rule{Nr: unix.SYS_TGKILL, Any: oneOf(0, 1), Then: Allow, Else: KillProcess},
 		// It may read its limits and set none.
 		Rule{Nr: unix.SYS_PRLIMIT64, Any: [][]Cond{{{Arg: 0, Mask: low, Value: 0}, Is(2, 0)}}, Then: Allow, Else: denied},
+		// It may read what it used itself: how often it was put off a processor says when not to wait in a loop.
+		Rule{Nr: unix.SYS_GETRUSAGE, Any: oneOf(0, unix.RUSAGE_SELF), Then: Allow, Else: denied},
 		Rule{Nr: unix.SYS_FCNTL, Any: oneOf(1, unix.F_DUPFD_CLOEXEC, unix.F_GETFD, unix.F_SETFD, unix.F_GETFL, unix.F_SETFL), Then: Allow, Else: denied},
 		Rule{Nr: unix.SYS_PRCTL, Any: append(oneOf(0, unix.PR_SET_VMA, unix.PR_SET_NO_NEW_PRIVS, unix.PR_GET_DUMPABLE),
 			[]Cond{{Arg: 0, Mask: low, Value: unix.PR_SET_DUMPABLE}, Is(1, 0)}), Then: Allow, Else: denied},
