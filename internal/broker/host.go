@@ -27,6 +27,10 @@ type Host struct {
 	Require   []string
 	CPUs      int
 
+	// Speedup is what "auto" takes for how much faster than float32 a level of
+	// bfloat16 is that was measured as so much faster now; nil = that.
+	Speedup func(level string, measured float64) float64
+
 	// Silence is how long a child may send nothing at all before it is taken
 	// for hung; 0 = DefaultSilence.
 	Silence time.Duration

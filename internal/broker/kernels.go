@@ -182,6 +182,9 @@ func (h *Host) Choose(ctx context.Context, level, precision string) (Choice, err
 	if err != nil {
 		return Choice{}, err
 	}
+	if k.BFloat16 != "" && h.Speedup != nil {
+		k.Speedup = h.Speedup(k.BFloat16, k.Speedup)
+	}
 	return k.choose(precision)
 }
 

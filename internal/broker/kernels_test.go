@@ -143,6 +143,13 @@ func TestKernelsOfThisHost(t *testing.T) {
 			t.Errorf("%q in %q gives %+v, %v", ask.level, ask.precision, c, err)
 		}
 	}
+	for kept, want := range map[float64]string{1.1: broker.Float32, 1.2: broker.BFloat16} { // whatever was measured now
+		h.Speedup = func(string, float64) float64 { return kept }
+		c, err := h.Choose(t.Context(), "", broker.PrecisionAuto)
+		if k.BFloat16 != "" && (err != nil || c.Precision != want) {
+			t.Errorf("auto, with a kept speed of %v, gives %+v, %v", kept, c, err)
+		}
+	}
 	if _, err := h.Choose(t.Context(), "amx", broker.Float32); rft.KindOf(err) != rft.KindFailedPrecondition {
 		t.Errorf("tiles in float32: %v", err)
 	}

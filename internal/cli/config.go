@@ -98,8 +98,8 @@ type Config struct {
 	// KernelLevel forces a kernel level; default the best that works.
 	KernelLevel string `json:"kernelLevel"`
 	// Precision of the products with base weights, in training and sampling:
-	// "float32" (default), "bfloat16", or "auto": bfloat16 where this host was
-	// measured to be faster in it.
+	// "auto" (default), bfloat16 where this host was measured to be faster in it,
+	// "float32" or "bfloat16".
 	Precision string `json:"precision"`
 	// StepMemoryBytes limits a step child; 0 = the sandbox's default.
 	StepMemoryBytes int64 `json:"stepMemoryBytes"`
@@ -213,7 +213,7 @@ func (c Config) check(path string) error {
 // precision is the one in force.
 func (c Config) precision() string {
 	if c.Precision == "" {
-		return broker.Float32
+		return broker.PrecisionAuto
 	}
 	return c.Precision
 }

@@ -82,7 +82,7 @@ func (c *doctorCmd) Run(a *app) error {
 		d.Sandbox = append(d.Sandbox, layerReport{l, l.Advice()})
 	}
 	if err = policy.unmet(layers); err == nil {
-		d.Engine, err = probeEngine(ctx, c.Engine, a.Version, config)
+		d.Engine, err = probeEngine(ctx, c.Engine, a.Version, config, openSpeedups(a.home, nil))
 	}
 	if err != nil {
 		d.Problem = rft.PublicMessage(err)
@@ -113,14 +113,14 @@ func lacks(arch string) string {
 	return fmt.Sprintf("%s: no products in bfloat16; %s; no test of the sandbox has run on this architecture", arch, kernels)
 }
 
-func probeEngine(ctx context.Context, path, version string, config Config) (*engineReport, error) {
+func probeEngine(ctx context.Context, path, version string, config Config, known *speedups) (*engineReport, error) {
 	policy := config.Sandbox
 	program, launcher, free, err := policy.programs(path)
 	if err != nil {
 		return nil, err
 	}
 	defer free()
-	host := &broker.Host{Launcher: launcher, Engine: program, Build: version, Isolation: policy.level(), Require: policy.RequireLayers}
+	host := &broker.Host{Launcher: launcher, Engine: program, Build: version, Isolation: policy.level(), Require: policy.RequireLayers, Speedup: known.keep}
 	child, err := host.Start(ctx, broker.Options{Name: "import", Threads: 1})
 	if err != nil {
 		return nil, err
@@ -135,10 +135,14 @@ func probeEngine(ctx context.Context, path, version string, config Config) (*eng
 	if err != nil {
 		return nil, err
 	}
+	speedup := 1.
+	if choice.Precision == broker.BFloat16 {
+		speedup = max(k.Speedup, 1)
+	}
 	return &engineReport{Build: h.Build, SHA256: program.SHA256(), Capabilities: h.Capabilities, Levels: h.Levels, Level: k.Level, GFLOPS: k.GFLOPS,
 		BFloat16Levels: slices.DeleteFunc(h.BFloat16Levels, func(l string) bool { return l == "go" }), BFloat16: k.BFloat16, Speedup: k.Speedup,
 		Precision: choice.Precision, Uses: choice.Level, Reason: choice.Reason, Notes: k.Notes,
-		Threads: config.threads(), Expect: expect(k.GFLOPS, config.threads())}, nil
+		Threads: config.threads(), Expect: expect(k.GFLOPS, config.threads(), speedup)}, nil
 }
 
 func (a *app) printDiagnosis(d diagnosis) {
@@ -178,7 +182,7 @@ func (a *app) printEngine(e *engineReport) {
 		fmt.Fprintf(a.Stdout, "             %s\n", note)
 	}
 	fmt.Fprintf(a.Stdout, "  precision  %s on %s in use: %s\n  can        %s\n", e.Precision, e.Uses, e.Reason, strings.Join(e.Capabilities, ", "))
-	fmt.Fprintf(a.Stdout, "\nwhat to expect of a step in float32, 8 samples per prompt, 256 + 128 tokens, on %d threads\n", e.Threads)
+	fmt.Fprintf(a.Stdout, "\nwhat to expect of a step in %s, 8 samples per prompt, 256 + 128 tokens, on %d threads\n", e.Precision, e.Threads)
 	for _, x := range e.Expect {
 		fmt.Fprintf(a.Stdout, "  %5.2f billion parameters  %6.0f tokens/s  %5.1f GB\n", x.Parameters/1e9, x.TokensPerSecond, float64(x.MemoryBytes)/1e9)
 	}

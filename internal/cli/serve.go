@@ -198,7 +198,7 @@ func (s *service) open(ctx context.Context, enginePath string, l *listeners) (wr
 	s.engine = program
 	s.onClose(free)
 	host := &broker.Host{Launcher: launcher, Engine: s.engine, Build: s.version, Log: s.log,
-		Isolation: s.config.Sandbox.level(), Require: s.config.Sandbox.RequireLayers, CPUs: s.config.Cores}
+		Isolation: s.config.Sandbox.level(), Require: s.config.Sandbox.RequireLayers, CPUs: s.config.Cores, Speedup: openSpeedups(s.home, s.log).keep}
 	s.host = host
 	shares := serving.NewShares(s.config.Cores, s.config.SamplingShare)
 	s.router = serving.NewRouter(host, control.Models{Catalog: cat, Stop: func(account string) { s.router.Stop(account, "") }}, serving.Options{MaxSequences: s.config.MaxSequences, MaxRequests: s.config.MaxSamplingRequests, Int8: s.config.SamplingInt8, CacheBytes: s.config.CacheBytes, Shares: shares,

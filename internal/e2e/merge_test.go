@@ -14,7 +14,8 @@ import (
 // that it stands on. The model answers what both say together, by name and deployed,
 // is trained further, and lies sealed.
 func TestMerge(t *testing.T) {
-	s := newInstance(t)
+	// In bfloat16 the sum is rounded once more than base and LoRA apart.
+	s := newInstance(t, func(s *instance) { s.config["precision"] = "float32" })
 	s.importTiny()
 	s.dataset("merge", rows(12, 4, "hello")...)
 	ctx := context.Background()

@@ -28,7 +28,8 @@ class Server:
             port = s.getsockname()[1]
         self.home, self.base_url, self.log = home, f"http://127.0.0.1:{port}", home.parent / (home.name + ".log")
         home.mkdir(mode=0o700)
-        (home / "config.json").write_text(json.dumps({"fileRoots": [str(r) for r in roots]}))
+        # In float32 every host samples the same texts.
+        (home / "config.json").write_text(json.dumps({"fileRoots": [str(r) for r in roots], "precision": "float32"}))
         out = open(self.log, "ab")
         self.process = subprocess.Popen(
             [ROOT / "bin/firekeep", "serve", "--home", home, "--listen", f"127.0.0.1:{port}"], stdout=out, stderr=out,
