@@ -97,6 +97,10 @@ func (r *resuming) Read(p []byte) (int, error) {
 			r.err = io.EOF
 			break
 		}
+		// What has arrived already would be read whole before the connection ends.
+		if r.err = contextError(r.url, r.ctx.Err()); r.err != nil {
+			break
+		}
 		if r.body == nil {
 			if r.err = r.connect(); r.err != nil {
 				break
