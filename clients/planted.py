@@ -1,6 +1,8 @@
 """Resources that exist, one or more of each kind, for a test that asks every operation about them."""
 
+import itertools
 import json
+import re
 import time
 import urllib.error
 import urllib.request
@@ -24,6 +26,18 @@ class Garden:
                 return json.loads(answer.read() or b"{}")
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{method} {path}: {error.code} {error.read().decode()}") from error
+
+    def has(self, path: str, ids: dict[str, list[str]]) -> bool:
+        """Whether a path of the document answers with what was planted under some of ids."""
+        names = re.findall(r"{(\w+)}", path)
+        for choice in itertools.product(*(ids.get(name, [""]) for name in names)):
+            try:
+                self.call("GET", path.format(**dict(zip(names, choice))))
+                return True
+            except (AssertionError, json.JSONDecodeError) as error:
+                if isinstance(error, json.JSONDecodeError):
+                    return True  # rows, not JSON
+        return False
 
     def of(self, method: str, path: str, body: object = None):
         return self.call(method, "/v1/accounts/main/" + path, body)
