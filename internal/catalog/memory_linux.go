@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -57,9 +58,14 @@ func (m *memory) prepare(size int64) error {
 // Write implements io.Writer.
 func (m *memory) Write(p []byte) (int, error) { return m.writer.Write(p) }
 
-// seal ends writing for good.
+// seal ends writing for good. The kernel says EBUSY while it moves a page about.
 func (m *memory) seal() error {
-	_, err := unix.FcntlInt(m.writer.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_SEAL|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_WRITE)
+	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+	_, err := unix.FcntlInt(m.writer.Fd(), unix.F_ADD_SEALS, seals)
+	for tries := 0; errors.Is(err, unix.EBUSY) && tries < 40; tries++ {
+		time.Sleep(50 * time.Millisecond)
+		_, err = unix.FcntlInt(m.writer.Fd(), unix.F_ADD_SEALS, seals)
+	}
 	if err != nil {
 		return fmt.Errorf("memory file: seal: %w", err)
 	}
