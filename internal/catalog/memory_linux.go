@@ -4,9 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/firekeep/firekeep/internal/sandbox"
 )
 
 // memory is a file that exists in memory only. It is locked there before the
@@ -58,14 +59,9 @@ func (m *memory) prepare(size int64) error {
 // Write implements io.Writer.
 func (m *memory) Write(p []byte) (int, error) { return m.writer.Write(p) }
 
-// seal ends writing for good. The kernel says EBUSY while it moves a page about.
+// seal ends writing for good.
 func (m *memory) seal() error {
-	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
-	_, err := unix.FcntlInt(m.writer.Fd(), unix.F_ADD_SEALS, seals)
-	for tries := 0; errors.Is(err, unix.EBUSY) && tries < 40; tries++ {
-		time.Sleep(50 * time.Millisecond)
-		_, err = unix.FcntlInt(m.writer.Fd(), unix.F_ADD_SEALS, seals)
-	}
+	err := sandbox.EndWriting(m.writer)
 	if err != nil {
 		return fmt.Errorf("memory file: seal: %w", err)
 	}

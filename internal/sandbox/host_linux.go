@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -60,6 +61,20 @@ func dieFirst(pid int) Layer {
 		return Layer{Name: LayerFirstToDie, Detail: errText(err).Error()}
 	}
 	return Layer{Name: LayerFirstToDie, Active: true, Detail: "when the host's memory ends"}
+}
+
+// EndWriting seals a memory file: nobody changes it any more. The kernel says EBUSY
+// while somebody holds a page of it, and that may be the kernel itself, which moves
+// pages about.
+func EndWriting(f *os.File) error {
+	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
+	for tries := 0; ; tries++ {
+		_, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals)
+		if !errors.Is(err, unix.EBUSY) || tries == 40 {
+			return err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
 
 // OnlyToRead reports whether who holds the descriptor cannot change the file: it

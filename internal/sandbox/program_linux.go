@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,24 +60,11 @@ func seal(f *os.File) (*os.File, error) {
 	}
 	err = f.Chmod(0o111)
 	if err == nil {
-		err = addSeals(f)
+		err = EndWriting(f)
 	}
 	if err != nil {
 		_ = only.Close()
 		return nil, fmt.Errorf("sandbox: memory file: %w", err)
 	}
 	return only, nil
-}
-
-// addSeals ends the writing of f. The kernel says EBUSY while somebody holds a page of
-// it, and that may be the kernel itself, which moves pages about.
-func addSeals(f *os.File) error {
-	const seals = unix.F_SEAL_SEAL | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW | unix.F_SEAL_WRITE
-	for tries := 0; ; tries++ {
-		_, err := unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals)
-		if !errors.Is(err, unix.EBUSY) || tries == 40 {
-			return err
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
 }

@@ -46,7 +46,7 @@ func (m *Model) UseBF16(pool *kernel.Pool, memory []uint16) {
 		b := memory[:n:n]
 		memory = memory[n:]
 		panel := kernel.BF16Len(1, w.K)
-		pool.Do((w.N+kernel.Panel-1)/kernel.Panel, 1, func(_, lo, hi int) {
+		pool.Do(panelsOf(w.N), 1, func(_, lo, hi int) {
 			for p := lo; p < hi; p++ {
 				kernel.PackPanelBF16(b[p*panel:], w.Data[p*kernel.Panel*w.K:], w.K)
 			}
