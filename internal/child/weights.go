@@ -74,9 +74,7 @@ func (w *worker) openWeights(t wire.Weights) (*tensorfile.Prepared, *model.Model
 	}
 	m, err := model.Open(p)
 	if err == nil && w.bf16 {
-		if err = w.proven(); err == nil {
-			err = w.useBF16(m)
-		}
+		err = w.useBF16(m)
 	}
 	return p, m, err
 }
@@ -111,10 +109,14 @@ func (w *worker) tokenizer(p *tensorfile.Prepared) (*token.Tokenizer, error) {
 }
 
 // useBF16 makes the model multiply in bfloat16. Weights that the prepared file
-// holds in float32 only are rounded into memory of this process.
+// holds in float32 only are rounded into memory of this process, by the level that
+// was chosen.
 func (w *worker) useBF16(m *model.Model) error {
 	var memory []uint16
 	if n := m.BF16Missing(); n > 0 {
+		if err := w.proven(); err != nil {
+			return err
+		}
 		data, err := syscall.Mmap(-1, 0, 2*n, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_ANON|syscall.MAP_PRIVATE)
 		if err != nil {
 			return fmt.Errorf("weights: memory: %w", err)

@@ -140,12 +140,12 @@ func turnBF16Go(dst, src []uint16) {
 
 // stripBF16Go is the reference of a strip, and of LevelAVX512BF16 bit by bit.
 func stripBF16Go(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, _ ahead) {
-	eachBF16(c, ldc, b, apart, rows, cols, acc, func(s float32, i int, b []uint16) float32 {
-		row := a[i*lda:]
+	eachBF16(c, ldc, b, apart, rows, cols, acc, func(s [chainsBF16]float32, i int, b []uint16) [chainsBF16]float32 {
 		for pair := range blocks * pairsBF16 {
-			b0, b1 := b[pair*2*Panel], b[pair*2*Panel+1]
-			s = addBF16(s, row[2*pair+1], b1)
-			s = addBF16(s, row[2*pair], b0)
+			x, w := (*[2]uint16)(a[i*lda+2*pair:]), (*[2 * chainsBF16]uint16)(b[pair*2*Panel:])
+			for n := range s {
+				s[n] = addBF16(addBF16(s[n], x[1], w[2*n+1]), x[0], w[2*n])
+			}
 		}
 		return s
 	})
@@ -153,45 +153,57 @@ func stripBF16Go(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, b
 
 // stripAMXGo is the reference of a strip at LevelAMX.
 func stripAMXGo(c []float32, ldc int, a []uint16, lda int, b []uint16, apart, blocks, rows, cols int, acc bool, _ ahead) {
-	eachBF16(c, ldc, b, apart, rows, cols, acc, func(s float32, i int, b []uint16) float32 {
+	eachBF16(c, ldc, b, apart, rows, cols, acc, func(s [chainsBF16]float32, i int, b []uint16) [chainsBF16]float32 {
 		for q := range blocks {
-			row, even, odd := a[i*lda+q*Panel:], float32(0), float32(0)
+			var even, odd [chainsBF16]float32
 			for pair := range pairsBF16 {
-				at := (q*pairsBF16 + pair) * 2 * Panel
-				even = addBF16(even, row[2*pair], b[at])
-				odd = addBF16(odd, row[2*pair+1], b[at+1])
+				x, w := (*[2]uint16)(a[i*lda+q*Panel+2*pair:]), (*[2 * chainsBF16]uint16)(b[(q*pairsBF16+pair)*2*Panel:])
+				for n := range s {
+					even[n], odd[n] = addBF16(even[n], x[0], w[2*n]), addBF16(odd[n], x[1], w[2*n+1])
+				}
 			}
-			s = flush(flush(s) + flush(even+odd))
+			for n := range s {
+				s[n] = flush(s[n] + flush(even[n]+odd[n]))
+			}
 		}
 		return s
 	})
 }
 
-// eachBF16 computes every element of a strip by chain, which gets the sum so
-// far, the row and the weights from the element's column on.
-func eachBF16(c []float32, ldc int, b []uint16, apart, rows, cols int, acc bool, chain func(s float32, i int, b []uint16) float32) {
+// chainsBF16 is the number of columns that the references compute side by side,
+// since one chain alone waits for every sum of it; it divides Panel.
+const chainsBF16 = 4
+
+// eachBF16 computes every element of a strip by chains, which gets the sums so
+// far, the row and the weights from the first sum's column on. Blocks are whole
+// panels wide, so columns beyond the last have weights, and nobody keeps their sums.
+func eachBF16(c []float32, ldc int, b []uint16, apart, rows, cols int, acc bool, chains func(s [chainsBF16]float32, i int, b []uint16) [chainsBF16]float32) {
 	for i := range rows {
-		for j := range cols {
-			s := float32(0)
+		for j := 0; j < cols; j += chainsBF16 {
+			var s [chainsBF16]float32
+			row := c[i*ldc+j:][:min(chainsBF16, cols-j)]
 			if acc {
-				s = c[i*ldc+j]
+				for n, v := range row {
+					s[n] = flush(v)
+				}
 			}
-			c[i*ldc+j] = chain(s, i, b[j/Panel*apart+j%Panel*2:])
+			s = chains(s, i, b[j/Panel*apart+j%Panel*2:])
+			copy(row, s[:])
 		}
 	}
 }
 
 // addBF16 is s + x*y, rounded once: the product has 16 bits, so that float64
 // holds it, and a sum that float64 must round is too far from a tie of float32
-// to be rounded the wrong way the second time.
+// to be rounded the wrong way the second time. s is no subnormal value.
 func addBF16(s float32, x, y uint16) float32 {
-	return flush(float32(float64(flush(s)) + float64(floatBF16(x))*float64(floatBF16(y))))
+	return flush(float32(float64(s) + float64(floatBF16(x))*float64(floatBF16(y))))
 }
 
 // flush makes values below the normal range zeros of their sign.
 func flush(v float32) float32 {
-	if b := math.Float32bits(v); b&0x7f800000 == 0 {
-		return math.Float32frombits(b & 0x80000000)
+	if -smallestNormal < v && v < smallestNormal {
+		return v * 0
 	}
 	return v
 }

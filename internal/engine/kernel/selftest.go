@@ -68,11 +68,15 @@ func newGuarded(n int) guarded {
 
 // filled returns a guarded buffer of n random values.
 func (c *check) filled(n int) guarded {
-	g := newGuarded(n)
-	for i := range g.x {
-		g.x[i] = c.value()
+	all := make([]float32, n+2*guard)
+	for i := range guard {
+		all[i], all[guard+n+i] = poison, poison
 	}
-	return g
+	x := all[guard : guard+n : guard+n]
+	for i := range x {
+		x[i] = c.value()
+	}
+	return guarded{all, x}
 }
 
 func (g guarded) clone() guarded {
