@@ -75,7 +75,11 @@ func Run(ctx context.Context, rw io.ReadWriteCloser, o Options) error {
 		<-w.conn.Done()
 		end(w.conn.Err())
 	}()
-	return w.serve()
+	err := w.serve()
+	if w.proof != nil {
+		<-w.proof // a task that was refused did not wait for it
+	}
+	return err
 }
 
 func (w *worker) hello(build string) wire.Hello {

@@ -15,7 +15,7 @@ import (
 // caller. SetThreads and Close must not overlap with Do.
 type Pool struct {
 	busy    atomic.Bool
-	crammed bool // there are more threads than processors: nobody looks, everybody sleeps
+	crammed atomic.Bool // there are more threads than processors: nobody looks, everybody sleeps
 	crowd   crowd
 	workers []*worker // workers 1..threads-1
 
@@ -72,7 +72,7 @@ const looks = 16
 
 // watch waits until v is no longer was, and gives up after a while.
 func (p *Pool) watch(v *atomic.Uint32, was uint32) bool {
-	if p.crammed {
+	if p.crammed.Load() {
 		return v.Load() != was
 	}
 	var since time.Time
@@ -105,7 +105,7 @@ func (p *Pool) Threads() int { return len(p.workers) + 1 }
 // SetThreads changes the number of threads; values below one mean one.
 func (p *Pool) SetThreads(n int) {
 	n = max(n, 1) - 1
-	p.crammed = n+1 > runtime.GOMAXPROCS(0)
+	p.crammed.Store(n+1 > runtime.GOMAXPROCS(0))
 	p.crowd.patience.CompareAndSwap(0, int64(patient))
 	for len(p.workers) > n {
 		last := len(p.workers) - 1

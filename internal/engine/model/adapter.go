@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/engine/kernel"
 )
 
 // NewAdapter returns a fresh adapter: A uniform in ±1/sqrt(in), B zero, so that
@@ -58,7 +59,7 @@ func newShape(cfg *engine.Config, rank int, alpha float64, targets []string) (*A
 			perLayer += rank * (out + in)
 		}
 	}
-	a.data = make([]float32, perLayer*cfg.Layers)
+	a.data = kernel.Memory[float32](perLayer * cfg.Layers)
 	rest := a.data
 	take := func(n int) []float32 {
 		s := rest[:n:n]
@@ -150,7 +151,7 @@ func (a *Adapter) Clone() *Adapter {
 // ZerosLike returns an adapter of the same shape and layout full of zeros: a
 // place for gradients.
 func (a *Adapter) ZerosLike() *Adapter {
-	c := &Adapter{Rank: a.Rank, Alpha: a.Alpha, Targets: slices.Clone(a.Targets), data: make([]float32, len(a.data))}
+	c := &Adapter{Rank: a.Rank, Alpha: a.Alpha, Targets: slices.Clone(a.Targets), data: kernel.Memory[float32](len(a.data))}
 	c.Layers = make([]AdapterLayer, len(a.Layers))
 	rest := c.data
 	take := func(n int) []float32 {

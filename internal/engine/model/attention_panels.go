@@ -57,7 +57,7 @@ func (w *Workspace) arrange(l int, s *acts, grad bool) {
 		p.slots += panelsOf(len(w.trunk.forest.tokens)) * kernel.Panel
 	}
 	if n := 3 * c.KVHeads * p.slots * panelsOf(c.HeadDim) * kernel.Panel; len(p.data) < n {
-		p.data = make([]float32, n)
+		p.data = kernel.Memory[float32](n)
 	}
 	w.each(p.slots/kernel.Panel, 1, arrangePanels, op{s: s, l: l})
 }

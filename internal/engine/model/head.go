@@ -43,7 +43,7 @@ func (w *Workspace) prepareHead(grad bool) {
 		h.rows = rows
 		h.x, h.norm, h.dx = make([]float32, rows*c.Hidden), make([]float32, rows*c.Hidden), make([]float32, rows*c.Hidden)
 		h.inv = make([]float32, rows)
-		h.logits, h.sum = make([]float32, rows*c.Vocab), make([]float64, rows)
+		h.logits, h.sum = kernel.Memory[float32](rows*c.Vocab), make([]float64, rows)
 	}
 	h.lp, h.entropy, h.grad = resize(h.lp, scored), resize(h.entropy, scored), resize(h.grad, scored)
 	h.gradsOfLogits = grad

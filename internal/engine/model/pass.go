@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"fmt"
+	"runtime"
 
 	"github.com/firekeep/firekeep/internal/engine"
 )
@@ -40,6 +41,7 @@ func (w *Workspace) Logits(ctx context.Context, tokens []int32, a *Adapter) ([]f
 	norm, logits := make([]float32, len(tokens)*c.Hidden), make([]float32, len(tokens)*c.Vocab)
 	w.rmsNorm(norm, w.out, w.model.Norm, make([]float32, len(tokens)), len(tokens))
 	w.pool.Forward(logits, c.Vocab, norm, c.Hidden, w.model.Head, len(tokens), false)
+	runtime.KeepAlive(w)
 	return logits, nil
 }
 

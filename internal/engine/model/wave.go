@@ -2,6 +2,7 @@ package model
 
 import (
 	"context"
+	"runtime"
 
 	"github.com/firekeep/firekeep/internal/engine/kernel"
 )
@@ -113,6 +114,7 @@ type pass struct {
 }
 
 func (w *Workspace) run(p *pass) error {
+	defer runtime.KeepAlive(w) // its arena goes with it
 	if err := w.check(p.trees); err != nil {
 		return err
 	}
