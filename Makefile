@@ -33,7 +33,7 @@ ENGINE_BIN := internal/sandbox/embedded/engine.bin
 STAGE_BIN  := internal/sandbox/embedded/stage.bin
 LDFLAGS    := -s -w -X main.version=$(VERSION)
 
-.PHONY: all build demo test test-fast test-long soak bench bench-quick bench-security bench-api profile mutants lint licences vulncheck sbom airgap reproducible clean weights vocabularies doubles postgres strace shells qemu python-demo python-oracles python-moto python-bench python-clients
+.PHONY: all build demo test test-fast test-long soak race bench bench-quick bench-security bench-api profile mutants lint licences vulncheck sbom airgap reproducible clean weights vocabularies doubles postgres strace shells qemu python-demo python-oracles python-moto python-bench python-clients
 all: build
 
 ## build: bin/firekeep, statically linked, the engine inside
@@ -62,6 +62,10 @@ test-long: build weights vocabularies doubles postgres strace shells qemu python
 ## soak: half an hour of mixed training and sampling, answers compared, memory flat
 soak:
 	FIREKEEP_SOAK=$${FIREKEEP_SOAK:-30m} go test ./internal/e2e -run 'TestSoak|TestFlat' -count=1 -timeout 60m -v
+
+## race: every package under the race detector, at small size (needs a C compiler; a quarter of an hour)
+race: build
+	CGO_ENABLED=1 FIREKEEP_WITHOUT_ORACLES=1 go test -race -short -p 2 -timeout 30m $$(go list ./api ./internal/... | grep -v -e internal/arch -e internal/e2e)
 
 ## licences: every module of the binary against the allow-list
 licences: build
