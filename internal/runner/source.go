@@ -139,6 +139,11 @@ func (s *source) each(ctx context.Context, o order, position int64, group func(w
 		}
 	}
 	windows := s.ahead(ctx, o, at)
+	defer func() { // no read outlives the credentials of its job
+		stop()
+		for range windows {
+		}
+	}()
 	for w := range windows {
 		if w.err != nil {
 			return w.err
