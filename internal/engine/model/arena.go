@@ -22,7 +22,8 @@ func (a *arena) reserve(n int) {
 		return
 	}
 	a.cleanup.Stop()
-	a.slab.Free() // the old one must not be there beside the new one
+	a.slab.Free()
+	a.slab = kernel.Slab{} // the old one must not be there beside the new one
 	a.slab = kernel.NewSlab(n)
 	a.cleanup = runtime.AddCleanup(a, kernel.Slab.Free, a.slab)
 }
