@@ -129,8 +129,6 @@ func (s *source) feed(ctx context.Context, o order, position int64, to *broker.F
 
 // each is feed over any receiver.
 func (s *source) each(ctx context.Context, o order, position int64, group func(wire.Group) error, end func(epoch int, last bool) error) error {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
 	at := o.seek(position)
 	if n := o.index.Groups; position > 0 && position%n == 0 {
 		// The resume point stood at an epoch's end, which may not have been read.
@@ -138,6 +136,7 @@ func (s *source) each(ctx context.Context, o order, position int64, group func(w
 			return err
 		}
 	}
+	ctx, stop := context.WithCancel(ctx)
 	windows := s.ahead(ctx, o, at)
 	defer func() { // no read outlives the credentials of its job
 		stop()

@@ -68,15 +68,11 @@ func newGuarded(n int) guarded {
 
 // filled returns a guarded buffer of n random values.
 func (c *check) filled(n int) guarded {
-	all := make([]float32, n+2*guard)
-	for i := range guard {
-		all[i], all[guard+n+i] = poison, poison
+	g := newGuarded(n)
+	for i := range g.x {
+		g.x[i] = c.value()
 	}
-	x := all[guard : guard+n : guard+n]
-	for i := range x {
-		x[i] = c.value()
-	}
-	return guarded{all, x}
+	return g
 }
 
 func (g guarded) clone() guarded {
