@@ -14,11 +14,11 @@ func xgetbv() uint32
 // system saves the registers: without the latter the instructions fault.
 func detectArch() []Level {
 	const (
-		fma, osxsave, avx       = 1 << 12, 1 << 27, 1 << 28                     // leaf 1, c
+		fma, osxsave, avx, f16c = 1 << 12, 1 << 27, 1 << 28, 1 << 29            // leaf 1, c
 		avx2, avx512f, avx512dq = 1 << 5, 1 << 16, 1 << 17                      // leaf 7, b
 		avx512bw, avx512vl      = 1 << 30, 1 << 31                              // leaf 7, b
 		ymmState, zmmState      = 1<<1 | 1<<2, 1<<1 | 1<<2 | 1<<5 | 1<<6 | 1<<7 // XCR0
-		needed1, needed2        = fma | osxsave | avx, avx2
+		needed1, needed2        = fma | osxsave | avx | f16c, avx2
 		needed512               = avx2 | avx512f | avx512dq | avx512bw | avx512vl
 	)
 	most, _, _, _ := cpuid(0, 0)

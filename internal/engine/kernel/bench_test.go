@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 )
 
 // benchThreads is FIREKEEP_BENCH_THREADS, or 2.
@@ -84,6 +85,55 @@ func BenchmarkLinear(b *testing.B) {
 	}
 	atLevel(b, func(b *testing.B) { linear(b, false) })
 	atLevelBF16(b, func(b *testing.B) { linear(b, true) })
+}
+
+// BenchmarkCoded measures products with many matrices, so that none is in a cache, in
+// turns with the same weights in float32.
+func BenchmarkCoded(b *testing.B) {
+	const n, k, matrices = 1536, 576, 30
+	atLevel(b, func(b *testing.B) {
+		p := NewPool(benchThreads())
+		defer p.Close()
+		c := check{t: active, state: 1}
+		for _, coding := range codings[:3] {
+			var coded, plain []*Packed
+			for range matrices {
+				w := &Packed{N: n, K: k, Coding: coding}
+				for range n / Panel {
+					w.Data = append(w.Data, c.codes(coding, k)...)
+				}
+				f := &Packed{N: n, K: k, Data: make([]float32, PackedLen(n, k))}
+				for panel := range n / Panel {
+					w.Expand(f.Data[f.at(panel, 0):], panel, 0, k)
+				}
+				coded, plain = append(coded, w), append(plain, f)
+			}
+			for _, m := range []int{128, 256, 1024} {
+				x, y := randomSlice(m*k), randomSlice(m*n)
+				for _, way := range []string{"forward", "backward"} {
+					b.Run(fmt.Sprintf("q%d/%s/%d", coding.width(), way, m), func(b *testing.B) {
+						var spent [2]time.Duration
+						for range b.N {
+							for i, list := range [][]*Packed{plain, coded} {
+								start := time.Now()
+								for _, w := range list {
+									if way == "forward" {
+										p.Forward(y, n, x, k, w, m, false)
+									} else {
+										p.Backward(x, k, y, n, w, m, false)
+									}
+								}
+								spent[i] += time.Since(start)
+							}
+						}
+						for i, name := range []string{"plain", "coded"} {
+							b.ReportMetric(2*float64(m)*n*k*matrices*float64(b.N)/float64(spent[i].Nanoseconds()), name+"-GFLOPS")
+						}
+					})
+				}
+			}
+		}
+	})
 }
 
 // BenchmarkDense measures what BenchmarkProduct does in bfloat16: the backward of

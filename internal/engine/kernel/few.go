@@ -15,10 +15,17 @@ const (
 	// fewDepth bounds the depth done at a time where several strips of rows meet
 	// a panel: its part of the panel (24 KiB) stays in the first-level cache.
 	fewDepth = 192
+	// oneDepth is that for a row by coded weights: 16 KiB.
+	oneDepth = 128
 )
 
 // Panels computes the panels [p0, p1) of y[m, N] (+)= x[m, K] W^T.
 func (w *Packed) Panels(y []float32, ldy int, x []float32, ldx, m, p0, p1 int, acc bool) {
+	w.PanelsAhead(y, ldy, x, ldx, m, p0, p1, acc, nil)
+}
+
+// PanelsAhead is Panels that asks for ahead where it has the time.
+func (w *Packed) PanelsAhead(y []float32, ldy int, x []float32, ldx, m, p0, p1 int, acc bool, ahead *Ahead) {
 	if m == 0 || p0 >= p1 {
 		return
 	}
@@ -29,7 +36,11 @@ func (w *Packed) Panels(y []float32, ldy int, x []float32, ldx, m, p0, p1 int, a
 	if w.K == 0 || p0 < 0 || p1*Panel-Panel >= w.N || ldy < w.N && m > 1 {
 		panic("kernel: impossible shape of a product")
 	}
-	_, _, _ = y[(m-1)*ldy+min(p1*Panel, w.N)-1], x[(m-1)*ldx+w.K-1], w.Data[p1*Panel*w.K-1]
+	_, _, _ = y[(m-1)*ldy+min(p1*Panel, w.N)-1], x[(m-1)*ldx+w.K-1], w.Data[w.at(p1, 0)-1]
+	if w.Coding.Kind != Plain {
+		w.panelsCoded(y, ldy, x, ldx, m, p0, p1, acc, ahead)
+		return
+	}
 	t := active
 	rows := evenly(m, t.rows, 1)
 	strips := (m + rows - 1) / rows
@@ -55,6 +66,65 @@ func (w *Packed) Panels(y []float32, ldy int, x []float32, ldx, m, p0, p1 int, a
 		}
 	}
 }
+
+// Ahead is memory that is read behind a product: one with coded weights, which reads
+// little itself, asks for it meanwhile.
+type Ahead struct {
+	Next func() []float32 // the next piece, nil behind the last
+	now  []float32
+}
+
+// Reset forgets the piece in hand.
+func (a *Ahead) Reset() { a.now = nil }
+
+// take returns the next n values, fewer at the end of a piece, nil where there are none.
+func (a *Ahead) take(n int) []float32 {
+	if a == nil {
+		return nil
+	}
+	if len(a.now) == 0 {
+		if a.now = a.Next(); len(a.now) == 0 {
+			return nil
+		}
+	}
+	n = min(n, len(a.now))
+	part := a.now[:n]
+	a.now = a.now[n:]
+	return part
+}
+
+// panelsCoded is Panels for coded weights: a block of a panel becomes float32 in the
+// first-level cache, where all rows meet it.
+func (w *Packed) panelsCoded(y []float32, ldy int, x []float32, ldx, m, p0, p1 int, acc bool, ahead *Ahead) {
+	t, s := active, takeScratch()
+	rows := evenly(m, t.rows, 1)
+	depth := evenly(w.K, fewDepth, Panel)
+	for p := p0; p < p1; p++ {
+		cols := min(Panel, w.N-p*Panel)
+		if m == 1 && cols == Panel && t.one != nil {
+			t.one(y[p*Panel:p*Panel+Panel], x, w.Data[w.at(p, 0):], w.Coding, w.K, s.slab[:oneDepth*Panel], acc)
+			continue
+		}
+		for k := 0; k < w.K; k += depth {
+			n := min(depth, w.K-k)
+			block := s.slab[:n*Panel]
+			t.expand(block, w.Data[w.at(p, k):], w.Coding, n)
+			for i := 0; i < m; i += rows {
+				next, step := ahead.take(n*line), 4*line
+				if next == nil {
+					next, step = block, 0
+				}
+				t.few(y[i*ldy+p*Panel:], ldy, x[i*ldx+k:], ldx, block, Panel, n, min(rows, m-i), cols, next, step, acc || k > 0)
+			}
+		}
+	}
+	s.release()
+}
+
+// oneFunc computes one row by a whole panel of coded weights: c[j] (+)= sum over k of
+// a[k] * W[j][k], j < Panel. room holds oneDepth k's in float32 for who needs it.
+// Stored and read again, weights would cost one row more than its multiply-adds.
+type oneFunc func(c, a, src []float32, coding Coding, k int, room []float32, acc bool)
 
 // Few computes c[m, n] (+)= a[m, k] b[k, n] where b lies in memory that can be
 // read up to a multiple of Panel behind each of its rows. ahead is what the
@@ -86,4 +156,13 @@ func Few(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k i
 // fewGo is the reference of fewFunc.
 func fewGo(c []float32, ldc int, a []float32, rs int, b []float32, bs, k, rows, cols int, _ []float32, _ int, acc bool) {
 	tileGo(c, ldc, a, rs, 1, b, bs, k, rows, cols, soon{}, acc)
+}
+
+// oneGo is the reference of oneFunc.
+func oneGo(c, a, src []float32, coding Coding, k int, room []float32, acc bool) {
+	for k0 := 0; k0 < k; k0 += oneDepth {
+		n := min(oneDepth, k-k0)
+		expandGo(room, src[k0*coding.width():], coding, n)
+		tileGo(c, 0, a[k0:], 0, 1, room, Panel, n, 1, Panel, soon{}, acc || k0 > 0)
+	}
 }

@@ -213,10 +213,12 @@ func TestDecodingKernelsAllocateNothing(t *testing.T) {
 	pool := NewPool(2)
 	defer pool.Close()
 	w := &Packed{N: 64, K: 64, Data: make([]float32, PackedLen(64, 64))}
+	coded := &Packed{N: 64, K: 64, Coding: codings[0], Data: make([]float32, codings[0].CodedLen(64, 64))}
 	x, y := make([]float32, 64), make([]float32, 64)
 	team := NewTeam(func(tm *Team, member int) {
 		lo, hi := tm.Share(member, 2)
 		w.Panels(y, 64, x, 64, 1, lo, hi, false)
+		coded.Panels(y, 64, x, 64, 1, lo, hi, false)
 		tm.Wait()
 	})
 	if n := testing.AllocsPerRun(50, func() { pool.Together(team) }); n > 0 {

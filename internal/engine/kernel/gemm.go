@@ -8,7 +8,7 @@ func (p *Pool) Forward(y []float32, ldy int, x []float32, ldx int, w *Packed, m 
 		return
 	}
 	p.multiply(product{
-		t: active, c: y, ldc: ldy, a: x, rs: ldx, ks: 1, b: w.Data, ldb: w.K, kind: weights,
+		t: active, c: y, ldc: ldy, a: x, rs: ldx, ks: 1, b: w.Data, ldb: w.K, coding: w.Coding, kind: weights,
 		m: m, n: w.N, k: w.K, alpha: 1, acc: acc,
 	})
 }
@@ -29,7 +29,7 @@ func (p *Pool) Backward(dx []float32, lddx int, dy []float32, lddy int, w *Packe
 		return
 	}
 	p.multiply(product{
-		t: active, c: dx, ldc: lddx, a: dy, rs: lddy, ks: 1, b: w.Data, ldb: w.K, kind: weightsTransposed,
+		t: active, c: dx, ldc: lddx, a: dy, rs: lddy, ks: 1, b: w.Data, ldb: w.K, coding: w.Coding, kind: weightsTransposed,
 		m: m, n: w.K, k: w.N, alpha: 1, acc: acc,
 	})
 }
@@ -47,7 +47,7 @@ func (w *Packed) slice(n0, n1 int) Packed {
 	if n0%Panel != 0 || n0 < 0 || n1 < n0 || n1 > w.N || n1%Panel != 0 && n1 != w.N {
 		panic("kernel: a range of packed weights begins and ends at a panel")
 	}
-	v := Packed{N: n1 - n0, K: w.K, Data: w.Data[n0*w.K:]}
+	v := Packed{N: n1 - n0, K: w.K, Coding: w.Coding, Data: w.Data[w.at(n0/Panel, 0):]}
 	if w.BF16 != nil {
 		v.BF16 = w.BF16[BF16Len(n0, w.K):]
 	}
@@ -56,42 +56,42 @@ func (w *Packed) slice(n0, n1 int) Packed {
 
 // GemmNT computes c[m, n] (+)= a[m, k] * (alpha * b[n, k])^T on the caller.
 func GemmNT(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
-	g := product{active, c, ldc, a, lda, 1, b, ldb, rowsAreColumns, m, n, k, alpha, acc}
+	g := product{t: active, c: c, ldc: ldc, a: a, rs: lda, ks: 1, b: b, ldb: ldb, kind: rowsAreColumns, m: m, n: n, k: k, alpha: alpha, acc: acc}
 	g.serial()
 }
 
 // GemmNN computes c[m, n] (+)= a[m, k] * (alpha * b[k, n]) on the caller.
 func GemmNN(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
-	g := product{active, c, ldc, a, lda, 1, b, ldb, rowsAreDepth, m, n, k, alpha, acc}
+	g := product{t: active, c: c, ldc: ldc, a: a, rs: lda, ks: 1, b: b, ldb: ldb, kind: rowsAreDepth, m: m, n: n, k: k, alpha: alpha, acc: acc}
 	g.serial()
 }
 
 // GemmTN computes c[m, n] (+)= a[k, m]^T * (alpha * b[k, n]) on the caller.
 func GemmTN(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
-	g := product{active, c, ldc, a, 1, lda, b, ldb, rowsAreDepth, m, n, k, alpha, acc}
+	g := product{t: active, c: c, ldc: ldc, a: a, rs: 1, ks: lda, b: b, ldb: ldb, kind: rowsAreDepth, m: m, n: n, k: k, alpha: alpha, acc: acc}
 	g.serial()
 }
 
 // NT is GemmNT on all threads.
 func (p *Pool) NT(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
-	p.multiply(product{active, c, ldc, a, lda, 1, b, ldb, rowsAreColumns, m, n, k, alpha, acc})
+	p.multiply(product{t: active, c: c, ldc: ldc, a: a, rs: lda, ks: 1, b: b, ldb: ldb, kind: rowsAreColumns, m: m, n: n, k: k, alpha: alpha, acc: acc})
 }
 
 // NN is GemmNN on all threads.
 func (p *Pool) NN(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
-	p.multiply(product{active, c, ldc, a, lda, 1, b, ldb, rowsAreDepth, m, n, k, alpha, acc})
+	p.multiply(product{t: active, c: c, ldc: ldc, a: a, rs: lda, ks: 1, b: b, ldb: ldb, kind: rowsAreDepth, m: m, n: n, k: k, alpha: alpha, acc: acc})
 }
 
 // TN is GemmTN on all threads.
 func (p *Pool) TN(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k int, alpha float32, acc bool) {
-	p.multiply(product{active, c, ldc, a, 1, lda, b, ldb, rowsAreDepth, m, n, k, alpha, acc})
+	p.multiply(product{t: active, c: c, ldc: ldc, a: a, rs: 1, ks: lda, b: b, ldb: ldb, kind: rowsAreDepth, m: m, n: n, k: k, alpha: alpha, acc: acc})
 }
 
 // GemmPanels computes c[m, n] (+)= a[m, k] * B on the caller, B in the panels of
 // PanelsOfRows or PanelsOfDepth that begin in b, apart k's from each other: who
 // multiplies with a matrix more than once arranges it once.
 func GemmPanels(c []float32, ldc int, a []float32, lda int, b []float32, apart, m, n, k int, acc bool) {
-	g := product{active, c, ldc, a, lda, 1, b, apart, weights, m, n, k, 1, acc}
+	g := product{t: active, c: c, ldc: ldc, a: a, rs: lda, ks: 1, b: b, ldb: apart, kind: weights, m: m, n: n, k: k, alpha: 1, acc: acc}
 	g.serial()
 }
 

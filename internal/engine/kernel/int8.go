@@ -14,18 +14,21 @@ type Packed8 struct {
 // Quantize rounds w to int8: an output's largest weight becomes 127.
 func Quantize(w *Packed) *Packed8 {
 	q := &Packed8{N: w.N, K: w.K, Data: make([]int8, PackedLen(w.N, w.K)), Scale: make([]float32, PackedLen(w.N, 1))}
+	panel := make([]float32, Panel*w.K)
 	for i := range q.Scale {
-		at := i/Panel*Panel*w.K + i%Panel
-		top := float32(0)
+		if i%Panel == 0 {
+			w.Expand(panel, i/Panel, 0, w.K)
+		}
+		at, top := i/Panel*Panel*w.K+i%Panel, float32(0)
 		for k := range w.K {
-			top = max(top, float32(math.Abs(float64(w.Data[at+k*Panel]))))
+			top = max(top, float32(math.Abs(float64(panel[k*Panel+i%Panel]))))
 		}
 		if top == 0 || math.IsInf(float64(top), 0) || top != top {
 			continue // nothing to round, or nothing that a byte could say
 		}
 		q.Scale[i] = top / 127
 		for k := range w.K {
-			q.Data[at+k*Panel] = int8(math.RoundToEven(float64(w.Data[at+k*Panel]) * 127 / float64(top)))
+			q.Data[at+k*Panel] = int8(math.RoundToEven(float64(panel[k*Panel+i%Panel]) * 127 / float64(top)))
 		}
 	}
 	return q

@@ -34,6 +34,8 @@ const Panel = 32
 type Packed struct {
 	N, K int
 	Data []float32
+	// Coding says how Data holds the weights, if not as above: see coded.go.
+	Coding Coding
 	// BF16 holds the same weights rounded to bfloat16; see bf16.go. Where it is
 	// set, Forward and Backward multiply in bfloat16 and leave Data alone.
 	BF16 []uint16
@@ -61,8 +63,19 @@ func Pack(dst, w []float32, n, k int) {
 
 // Row copies row i of W (K values) into dst: an embedding lookup.
 func (w *Packed) Row(dst []float32, i int) {
-	d := w.Data[i/Panel*Panel*w.K+i%Panel:]
-	for k := range w.K {
-		dst[k] = d[k*Panel]
+	if w.Coding.Kind == Plain {
+		for k, d := 0, w.Data[w.at(i/Panel, 0)+i%Panel:]; k < w.K; k++ {
+			dst[k] = d[k*Panel]
+		}
+		return
 	}
+	s := takeScratch()
+	for k := 0; k < w.K; k += Panel {
+		n := min(Panel, w.K-k)
+		w.Expand(s.square[:], i/Panel, k, n)
+		for kk := range n {
+			dst[k+kk] = s.square[kk*Panel+i%Panel]
+		}
+	}
+	s.release()
 }

@@ -87,8 +87,12 @@ type table struct {
 	max         func(x []float32) float32
 	softmaxBack func(p, dp []float32, lse, d float32)
 
+	// expand makes float32 values of coded weights.
+	expand expandFunc
 	// few is tile for decoding.
 	few fewFunc
+	// one is few for one row, nil = none.
+	one oneFunc
 	// few8 is few for int8 weights; fastInt8: it beats few on memory's account.
 	few8     few8Func
 	fastInt8 bool
@@ -112,7 +116,7 @@ var goTable = table{
 	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
 	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
 	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo, softmaxBack: softmaxBackBy(expSubGo),
-	few: fewGo, few8: few8Go,
+	expand: expandGo, few: fewGo, one: oneGo, few8: few8Go,
 	bf16: &goBF16,
 }
 

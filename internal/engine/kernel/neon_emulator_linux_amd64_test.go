@@ -28,7 +28,7 @@ func TestNEONEmulated(t *testing.T) {
 	}
 	for _, must := range []string{
 		"TestSelfTestPasses", "TestChains/neon", "TestRecordedBits/neon", "TestRecordedBits/go", "TestVectorsAtEveryLength/neon", "TestExpAccuracy/neon",
-		"TestProductsPropagateNaN/neon", "TestSameBitsForAnyM/neon", "TestPanelsGiveTheBitsOfForward/neon", "TestHotCallsDoNotAllocate/neon",
+		"TestProductsPropagateNaN/neon", "TestSameBitsForAnyM/neon", "TestPanelsGiveTheBitsOfForward/neon", "TestCodedWeightsGiveTheBitsOfFloat32/neon", "TestHotCallsDoNotAllocate/neon",
 	} {
 		if !strings.Contains(out, "--- PASS: "+must+" ") {
 			t.Errorf("%s was not run", must)

@@ -33,3 +33,16 @@
 #define EXPONENT4(n, d) WORD $(0x4f375400 | (n)<<5 | (d)) // shl v{d}.4s, v{n}.4s, #23
 #define BIC(m, n, d) WORD $(0x4e601c00 | (m)<<16 | (n)<<5 | (d)) // bic v{d}.16b, v{n}.16b, v{m}.16b
 #define COPY(n, d) WORD $(0x4ea01c00 | (n)<<16 | (n)<<5 | (d)) // mov v{d}.16b, v{n}.16b
+
+// Codes: four words, or the lower and the upper half of a register made wider.
+#define AND16(m, n, d) WORD $(0x4e201c00 | (m)<<16 | (n)<<5 | (d)) // and v{d}.16b, v{n}.16b, v{m}.16b
+#define NIBBLE4(n, d) WORD $(0x6f3c0400 | (n)<<5 | (d)) // ushr v{d}.4s, v{n}.4s, #4
+#define SCVTF4(n, d) WORD $(0x4e21d800 | (n)<<5 | (d)) // scvtf v{d}.4s, v{n}.4s
+#define SXTL8(n, d) WORD $(0x0f08a400 | (n)<<5 | (d)) // sxtl v{d}.8h, v{n}.8b
+#define SXTL28(n, d) WORD $(0x4f08a400 | (n)<<5 | (d)) // sxtl2 v{d}.8h, v{n}.16b
+#define SXTL4(n, d) WORD $(0x0f10a400 | (n)<<5 | (d)) // sxtl v{d}.4s, v{n}.4h
+#define SXTL24(n, d) WORD $(0x4f10a400 | (n)<<5 | (d)) // sxtl2 v{d}.4s, v{n}.8h
+#define SHLL4(n, d) WORD $(0x2e613800 | (n)<<5 | (d)) // shll v{d}.4s, v{n}.4h, #16
+#define SHLL24(n, d) WORD $(0x6e613800 | (n)<<5 | (d)) // shll2 v{d}.4s, v{n}.8h, #16
+#define FCVTL4(n, d) WORD $(0x0e217800 | (n)<<5 | (d)) // fcvtl v{d}.4s, v{n}.4h
+#define FCVTL24(n, d) WORD $(0x4e217800 | (n)<<5 | (d)) // fcvtl2 v{d}.4s, v{n}.8h

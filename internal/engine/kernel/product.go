@@ -55,7 +55,8 @@ type product struct {
 	a       []float32
 	rs, ks  int // a[i, k] = a[i*rs + k*ks]
 	b       []float32
-	ldb     int // of row-major b; K of packed weights; depth between other panels
+	ldb     int    // of row-major b; K of packed weights; depth between other panels
+	coding  Coding // of packed weights
 	kind    operand
 	m, n, k int
 	alpha   float32
@@ -78,9 +79,9 @@ func (g *product) check() {
 	_ = g.a[(g.m-1)*g.rs+(g.k-1)*g.ks]
 	switch g.kind {
 	case weights:
-		_ = g.b[((g.n-1)/Panel*g.ldb+g.k)*Panel-1]
+		_ = g.b[((g.n-1)/Panel*g.ldb+g.k)*g.coding.width()-1]
 	case weightsTransposed:
-		_ = g.b[PackedLen(g.k, g.n)-1]
+		_ = g.b[g.coding.CodedLen(g.k, g.n)-1]
 	case rowsAreColumns:
 		_ = g.b[(g.n-1)*g.ldb+g.k-1]
 	case rowsAreDepth:
@@ -150,7 +151,8 @@ func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int, c upcoming
 		}
 	}
 	depth, strips := max(kn, 1), (i1-i0+rows-1)/rows
-	if strips > 1 {
+	coded := g.coding.Kind != Plain && g.kind == weights
+	if coded || strips > 1 {
 		depth = evenly(kn, depthBlock, Panel)
 	}
 	for p := p0; p < p1; p++ {
@@ -158,6 +160,13 @@ func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int, c upcoming
 		j0 := p * Panel
 		cols := min(Panel, g.n-j0)
 		for k := 0; k == 0 || k < kn; k += depth {
+			block := b
+			if !coded {
+				block = b[k*bs:]
+			} else if kn > 0 {
+				block = s.slab[:]
+				g.t.expand(block, g.b[(p*g.ldb+k0+k)*g.coding.width():], g.coding, min(depth, kn-k))
+			}
 			q, kq := p, k0+k+depth
 			if k+depth >= kn {
 				q, kq = p+1, k0
@@ -179,7 +188,7 @@ func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int, c upcoming
 				case weightsTransposed:
 					next.b, next.step = g.nextSquares(p+c.panels, c.k, kn, (i-c.first)/rows, c.strips)
 				}
-				g.t.tile(g.c[i*g.ldc+j0:], g.ldc, a[(i-i0)/rows*step+k*ks:], rs, ks, b[k*bs:], bs,
+				g.t.tile(g.c[i*g.ldc+j0:], g.ldc, a[(i-i0)/rows*step+k*ks:], rs, ks, block, bs,
 					min(depth, kn-k), min(rows, i1-i), cols, next, g.acc || k0+k > 0)
 			}
 		}
@@ -189,8 +198,9 @@ func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int, c upcoming
 // nextPanel returns what one of the strips of a block of depth kn fetches of panel q
 // of packed weights from depth k on, and how much of it for every two k's.
 func (g *product) nextPanel(q, k, kn, strip, strips int) ([]float32, int) {
-	step := (2*Panel + strips - 1) / strips
-	at := (q*g.ldb+k)*Panel + strip*step*(kn/2)
+	width := g.coding.width()
+	step := (2*width + strips - 1) / strips
+	at := (q*g.ldb+k)*width + strip*step*(kn/2)
 	if k >= g.k || at >= len(g.b) {
 		return nil, 0
 	}
@@ -207,11 +217,12 @@ func (g *product) nextSquares(q, k, kn, strip, strips int) ([]float32, int) {
 	if together > 1 {
 		n += q % together
 	}
-	at := (k+n*Panel)*g.n + q*Panel*Panel
+	width := g.coding.width()
+	at := ((k/Panel+n)*g.n + q*Panel) * width
 	if k >= g.k || n >= squares || at >= len(g.b) {
 		return nil, 0
 	}
-	return g.b[at:], together * Panel * Panel / max(1, kn/2)
+	return g.b[at:], together * Panel * width / max(1, kn/2)
 }
 
 // panel returns panel p of the right operand from depth k0 on and the distance
@@ -220,6 +231,8 @@ func (g *product) panel(s *scratch, p, p0, k0, kn int) ([]float32, int) {
 	switch {
 	case kn == 0:
 		return nil, 0
+	case g.kind == weights && g.coding.Kind != Plain:
+		return nil, Panel
 	case g.kind == weights:
 		return g.b[(p*g.ldb+k0)*Panel:], Panel
 	case g.inPlace(p):
@@ -272,7 +285,7 @@ func (g *product) gatherSlab(s *scratch, p0, p1, k0, kn int) {
 	for k := 0; k < kn; k += step {
 		for p := p0; p < p1; p++ {
 			if !g.inPlace(p) {
-				g.gather(s.slab[((p-p0)*kn+k)*Panel:], p, k0+k, min(step, kn-k))
+				g.gather(s, s.slab[((p-p0)*kn+k)*Panel:], p, k0+k, min(step, kn-k))
 			}
 		}
 	}
@@ -287,15 +300,19 @@ func (g *product) inPlace(p int) bool {
 
 // gather writes columns [p*Panel, (p+1)*Panel) of b for the depth [k0, k0+kn)
 // to dst, alpha applied. Columns past n hold anything.
-func (g *product) gather(dst []float32, p, k0, kn int) {
+func (g *product) gather(s *scratch, dst []float32, p, k0, kn int) {
 	j0 := p * Panel
 	cols := min(Panel, g.n-j0)
 	switch g.kind {
 	case weightsTransposed:
 		// Panels of W are 32 rows of its depth here: tiles of 32x32.
 		for i := 0; i < kn; i += Panel {
-			n := k0 + i
-			g.t.turn(dst[i*Panel:], g.b[(n*g.n+j0*Panel):], Panel, cols, min(Panel, kn-i), 1)
+			square := g.b[((k0+i)/Panel*g.n+j0)*g.coding.width():]
+			if g.coding.Kind != Plain {
+				g.t.expand(s.square[:], square, g.coding, cols)
+				square = s.square[:]
+			}
+			g.t.turn(dst[i*Panel:], square, Panel, cols, min(Panel, kn-i), 1)
 		}
 	case rowsAreColumns:
 		g.t.turn(dst, g.b[j0*g.ldb+k0:], g.ldb, cols, kn, g.alpha)

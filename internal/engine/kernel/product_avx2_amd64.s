@@ -125,3 +125,39 @@ store:
 done:
 	VZEROUPPER
 	RET
+
+// func one256(c, a, b *float32, k int, acc bool)
+// One row by a panel.
+//	DI c, AX a, R8 b, R12 remaining k's; Y0-Y3 accumulators, Y4 a broadcast
+TEXT ·one256(SB), NOSPLIT, $0-33
+	MOVQ c+0(FP), DI
+	MOVQ a+8(FP), AX
+	MOVQ b+16(FP), R8
+	MOVQ k+24(FP), R12
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	CMPB acc+32(FP), $0
+	JEQ  one
+	VMOVUPS (DI), Y0
+	VMOVUPS 32(DI), Y1
+	VMOVUPS 64(DI), Y2
+	VMOVUPS 96(DI), Y3
+
+one:
+	VBROADCASTSS (AX), Y4
+	VFMADD231PS (R8), Y4, Y0
+	VFMADD231PS 32(R8), Y4, Y1
+	VFMADD231PS 64(R8), Y4, Y2
+	VFMADD231PS 96(R8), Y4, Y3
+	ADDQ $4, AX
+	ADDQ $128, R8
+	DECQ R12
+	JNZ  one
+	VMOVUPS Y0, (DI)
+	VMOVUPS Y1, 32(DI)
+	VMOVUPS Y2, 64(DI)
+	VMOVUPS Y3, 96(DI)
+	VZEROUPPER
+	RET

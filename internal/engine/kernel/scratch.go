@@ -6,7 +6,9 @@ import "sync"
 type scratch struct {
 	slab [slabPanels * depthBlock * Panel]float32 // gathered panels of b, each [kn, Panel]
 	rows [farFloats]float32                       // a group of strips of a
-	next *scratch
+	// square holds coded weights on their way to being turned.
+	square [Panel * Panel]float32
+	next   *scratch
 }
 
 const (

@@ -27,6 +27,7 @@ func selfTest(t *table) error {
 	c.vectors()
 	c.extremes()
 	c.fewRows()
+	c.coded()
 	if t.bf16 != nil {
 		c.productsBF16()
 	}

@@ -22,6 +22,7 @@ type attention struct {
 	q, o   []float32 // [rows*group, HeadDim]
 	scores []float32 // [rows*group, keys rounded up to blocks]
 	wide   []float32 // keys or values of a block in bfloat16
+	ahead  *upcoming
 }
 
 // clusterScores bounds the scores of a cluster (512 KiB): they stay in the

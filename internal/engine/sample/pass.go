@@ -116,7 +116,7 @@ func (p *pass) add(s span) {
 func (p *pass) compute() {
 	p.layOut()
 	for len(p.scratch) < p.pool.Threads() {
-		p.scratch = append(p.scratch, attention{})
+		p.scratch = append(p.scratch, attention{ahead: newUpcoming(p)})
 	}
 	p.pool.Together(p.team)
 }

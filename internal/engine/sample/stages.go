@@ -12,12 +12,14 @@ import (
 
 // program computes the whole pass.
 func (p *pass) program(t *kernel.Team, me int) {
+	p.scratch[me].ahead.begin(0, me, t.Size())
 	for l := range p.model.Layers {
 		layer := &p.model.Layers[l]
 		p.normalize(t, me, layer.AttnNorm)
 		p.project(t, me, l, inputAttention, p.norm, p.ldH, false, p.q, p.k, p.v)
 		p.storeRows(t, me, l)
 		p.attend(t, me, l)
+		p.scratch[me].ahead.begin(l+1, me, t.Size())
 		p.join(t, me, l, inputOutput, p.o, p.ldQ, layer.AttnPost)
 
 		p.normalize(t, me, layer.MLPNorm)
@@ -53,7 +55,7 @@ func (p *pass) project(t *kernel.Team, me, l, i int, x []float32, ldx int, acc b
 	for j, target := range inputs[i] {
 		w := p.model.Layers[l].Linear[target]
 		n := panelsOf(w)
-		p.panels(l, target, x, ldx, ys[j], w.N, max(lo, 0), min(hi, n), acc)
+		p.panels(me, l, target, x, ldx, ys[j], w.N, max(lo, 0), min(hi, n), acc)
 		lo, hi = lo-n, hi-n
 	}
 	t.Wait()
@@ -83,8 +85,8 @@ func (p *pass) gateUp(t *kernel.Team, me, l int) {
 	p.lowRank(t, me, l, inputMLP, p.norm, p.ldH)
 	gate, up := inputs[inputMLP][0], inputs[inputMLP][1]
 	lo, hi := t.Share(me, panelsOf(p.model.Layers[l].Linear[gate]))
-	p.panels(l, gate, p.norm, p.ldH, p.gate, p.ldI, lo, hi, false)
-	p.panels(l, up, p.norm, p.ldH, p.up, p.ldI, lo, hi, false)
+	p.panels(me, l, gate, p.norm, p.ldH, p.gate, p.ldI, lo, hi, false)
+	p.panels(me, l, up, p.norm, p.ldH, p.up, p.ldI, lo, hi, false)
 	mul := kernel.SiLUMul
 	if p.model.Config.Activation == engine.ActivationGELU {
 		mul = kernel.GELUMul
@@ -100,12 +102,12 @@ func (p *pass) gateUp(t *kernel.Team, me, l int) {
 
 // panels computes the panels [p0, p1) of one target for all rows: y (+)= x Wᵀ,
 // then + bias, then + low Bᵀ for the runs whose adapter has it.
-func (p *pass) panels(l, target int, x []float32, ldx int, y []float32, ldy, p0, p1 int, acc bool) {
+func (p *pass) panels(me, l, target int, x []float32, ldx int, y []float32, ldy, p0, p1 int, acc bool) {
 	if p0 >= p1 {
 		return
 	}
 	w, bias := p.model.Layers[l].Linear[target], p.model.Layers[l].Bias[target]
-	w.Panels(y, ldy, x, ldx, p.exact, p0, p1, acc)
+	w.PanelsAhead(y, ldy, x, ldx, p.exact, p0, p1, acc, &p.scratch[me].ahead.Ahead)
 	if p.exact < p.rows {
 		p.int8.linear[l][target].Panels(y[p.exact*ldy:], ldy, x[p.exact*ldx:], ldx, p.rows-p.exact, p0, p1, acc)
 	}

@@ -1,9 +1,11 @@
 package tensorfile
 
 import (
+	"encoding/binary"
 	"slices"
 
 	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/engine/kernel"
 )
 
 // checkpoint is an opened source: what Prepare needs of a model, whatever file
@@ -24,6 +26,40 @@ type weight struct {
 	stored string // name in the file
 	shape  []int
 	row    func(dst []float32, i int)
+	// coding is how a matrix is stored; codes reads row i of it. packed is set where the
+	// whole matrix lies in panels already.
+	coding kernel.Coding
+	codes  func(r *codedRow, i int)
+	packed []float32
+}
+
+// codedRow is a row as its file has it: codes with a step and a least value per
+// block, or values of 16 bits.
+type codedRow struct {
+	codes         []int8
+	steps, leasts []float32
+	halves        []uint16
+}
+
+func newCodedRow(c kernel.Coding, k int) *codedRow {
+	if c.Block == 0 {
+		return &codedRow{halves: make([]uint16, k)}
+	}
+	return &codedRow{codes: make([]int8, k), steps: make([]float32, k/c.Block), leasts: make([]float32, k/c.Block)}
+}
+
+// read fills the row from blocks of a storage type.
+func (r *codedRow) read(b *block, src []byte) {
+	if b.code == nil {
+		for i := range r.halves {
+			r.halves[i] = binary.LittleEndian.Uint16(src[2*i:])
+		}
+		return
+	}
+	for at := 0; at < len(r.codes); at, src = at+b.elements, src[b.size:] {
+		from, to := at/b.coding.Block, (at+b.elements)/b.coding.Block
+		b.code(r.codes[at:at+b.elements], r.steps[from:to], r.leasts[from:to], src)
+	}
 }
 
 // find fetches a tensor and checks its shape against the plan.

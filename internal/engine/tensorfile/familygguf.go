@@ -294,13 +294,15 @@ func ggufWeight(c *engine.Config, f *Family, tensors map[string]*GGUFTensor, nam
 	if len(t.Shape) > 0 {
 		k = t.Shape[len(t.Shape)-1]
 	}
-	row := func(dst []float32, i int) { t.Float32(dst, i*k) }
+	place := func(i int) int { return i }
 	if f.rotated && (strings.HasSuffix(name, ".q_proj") || strings.HasSuffix(name, ".k_proj")) {
-		plain, half := row, c.HeadDim/2
-		row = func(dst []float32, i int) {
+		half := c.HeadDim / 2
+		place = func(i int) int {
 			head, r := i/c.HeadDim, i%c.HeadDim
-			plain(dst, head*c.HeadDim+r%half*2+r/half)
+			return head*c.HeadDim + r%half*2 + r/half
 		}
 	}
-	return weight{stored: stored, shape: t.Shape, row: row}, true
+	row := func(dst []float32, i int) { t.Float32(dst, place(i)*k) }
+	codes := func(r *codedRow, i int) { r.read(&t.block, t.Data[place(i)*k/t.block.elements*t.block.size:]) }
+	return weight{stored: stored, shape: t.Shape, row: row, coding: t.block.coding, codes: codes}, true
 }

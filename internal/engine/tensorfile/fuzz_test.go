@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/engine/kernel"
 )
 
 // tinyModel is a Hugging Face directory of one small layer.
@@ -66,9 +67,34 @@ func modelFor(config []byte) map[string][]byte {
 	return files
 }
 
-func tinyPrepared(t testing.TB) []byte {
+func tinyPrepared(t testing.TB) []byte { return preparedOf(t, tinyModel()) }
+
+// tinyCoded is tinyPrepared of a model in bfloat16.
+func tinyCoded(t testing.TB) []byte {
+	files := tinyModel()
+	tensors, _, err := ReadSafetensors(files["model.safetensors"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range tensors {
+		x := &tensors[i]
+		var halves []byte
+		for at := 0; at < len(x.Data); at += 4 {
+			halves = append(halves, x.Data[at+2:at+4]...)
+		}
+		x.DType, x.Data = "BF16", halves
+	}
+	var weights bytes.Buffer
+	if err := WriteSafetensors(&weights, tensors, nil); err != nil {
+		t.Fatal(err)
+	}
+	files["model.safetensors"] = weights.Bytes()
+	return preparedOf(t, files)
+}
+
+func preparedOf(t testing.TB, files map[string][]byte) []byte {
 	var src Source
-	for name, b := range tinyModel() {
+	for name, b := range files {
 		if err := src.Add(context.Background(), name, int64(len(b)), bytes.NewReader(b)); err != nil {
 			t.Fatal(err)
 		}
@@ -132,6 +158,7 @@ func FuzzGGUF(f *testing.F) {
 
 func FuzzPrepared(f *testing.F) {
 	f.Add(tinyPrepared(f))
+	f.Add(tinyCoded(f))
 	for _, b := range claims() {
 		f.Add(b)
 	}
@@ -146,7 +173,10 @@ func FuzzPrepared(f *testing.F) {
 			if e.N == 0 {
 				_, err = p.Vector(e.Name)
 			} else {
-				_, err = p.Packed(e.Name)
+				var w *kernel.Packed
+				if w, err = p.Packed(e.Name); err == nil && w.K <= 1<<12 {
+					w.Row(make([]float32, w.K), w.N-1)
+				}
 			}
 			if err != nil {
 				t.Fatal(err)

@@ -120,7 +120,11 @@ func (c *checkpoint) bindHuggingFace(tensors map[string]Tensor) error {
 				}
 			}
 		}
-		return weight{stored: stored, shape: t.Shape, row: row}, true
+		w := weight{stored: stored, shape: t.Shape, row: row}
+		if half, ok := halfTypes[t.DType]; ok {
+			w.coding, w.codes = half.coding, func(r *codedRow, i int) { r.read(&half, t.Data[i*k*size:]) }
+		}
+		return w, true
 	}
 	return nil
 }

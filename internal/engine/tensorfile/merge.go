@@ -28,11 +28,23 @@ func (p *Prepared) weight(e tableEntry, add func(row []float32, i int)) weight {
 	if e.N == 0 {
 		return weight{stored: e.Name, shape: []int{e.K}, row: func(dst []float32, _ int) { copy(dst, data) }}
 	}
-	matrix := kernel.Packed{N: e.N, K: e.K, Data: data}
-	return weight{stored: e.Name, shape: []int{e.N, e.K}, row: func(dst []float32, i int) {
-		matrix.Row(dst, i)
+	matrix := kernel.Packed{N: e.N, K: e.K, Data: data, Coding: e.Coding}
+	w := weight{stored: e.Name, shape: []int{e.N, e.K}}
+	if add == nil {
+		w.coding, w.packed = e.Coding, data
+	}
+	panel, have := make([]float32, kernel.Panel*e.K), -1
+	w.row = func(dst []float32, i int) {
+		if p := i / kernel.Panel; p != have {
+			matrix.Expand(panel, p, 0, e.K)
+			have = p
+		}
+		for k := range dst {
+			dst[k] = panel[k*kernel.Panel+i%kernel.Panel]
+		}
 		if add != nil {
 			add(dst, i)
 		}
-	}}
+	}
+	return w
 }

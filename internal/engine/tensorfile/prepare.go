@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"io"
 	"math"
+	"unsafe"
 
 	"github.com/firekeep/firekeep/internal/engine"
 	"github.com/firekeep/firekeep/internal/engine/kernel"
@@ -65,6 +66,9 @@ func (c *checkpoint) write(ctx context.Context, source string, w io.Writer, opt 
 			return Info{}, err
 		}
 		info.Parameters += int64(max(e.N, 1)) * int64(e.K)
+		if c := weights[i].coding; e.N > 0 && c.Valid(e.K) {
+			plan[i].Coding = c
+		}
 	}
 	if opt.BFloat16 {
 		for i, e := range plan {
@@ -132,8 +136,12 @@ func writeTensor(out io.Writer, e tableEntry, w weight, object string) error {
 		w.row(row, 0)
 		return writeFloats(out, row, make([]byte, 4*len(row)), object, w.stored)
 	}
+	if w.packed != nil && !e.isRounded() {
+		_, err := out.Write(rawFloats(w.packed))
+		return err
+	}
 	panel, buf := make([]float32, kernel.Panel*e.K), make([]byte, 4*kernel.Panel*e.K)
-	half := make([]uint16, kernel.BF16Len(1, e.K))
+	half, coded := make([]uint16, kernel.BF16Len(1, e.K)), newCodedPanel(e)
 	for p := 0; p < e.N; p += kernel.Panel {
 		clear(panel)
 		for j := range min(kernel.Panel, e.N-p) {
@@ -147,11 +155,70 @@ func writeTensor(out io.Writer, e tableEntry, w weight, object string) error {
 			if err := writeHalves(out, half); err != nil {
 				return err
 			}
+		} else if coded != nil {
+			if err := coded.write(out, panel, w, p, object); err != nil {
+				return err
+			}
 		} else if err := writeFloats(out, panel, buf, object, w.stored); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// codedPanel is a panel of a matrix that stays in the coding of its file.
+type codedPanel struct {
+	entry  tableEntry
+	data   []float32 // of the panel
+	row    *codedRow
+	packed kernel.Packed // a view of data
+	again  []float32     // what data are worth
+}
+
+// newCodedPanel returns nil where e is held in float32.
+func newCodedPanel(e tableEntry) *codedPanel {
+	if e.Coding.Kind == kernel.Plain || e.isRounded() {
+		return nil
+	}
+	c := &codedPanel{entry: e, row: newCodedRow(e.Coding, e.K)}
+	c.data, c.again = make([]float32, e.Coding.CodedLen(1, e.K)), make([]float32, kernel.Panel*e.K)
+	c.packed = kernel.Packed{N: kernel.Panel, K: e.K, Data: c.data, Coding: e.Coding}
+	return c
+}
+
+// write writes the panel that begins with row first of w and has these values. It
+// makes sure that nothing is lost: codes that were worth anything else than the values
+// that their file means would change the model.
+func (c *codedPanel) write(out io.Writer, values []float32, w weight, first int, object string) error {
+	clear(c.data)
+	for j := range min(kernel.Panel, c.entry.N-first) {
+		w.codes(c.row, first+j)
+		if c.entry.Coding.Block == 0 {
+			c.entry.Coding.PackHalves(c.data, j, c.row.halves)
+		} else {
+			c.entry.Coding.PackCodes(c.data, j, c.row.codes, c.row.steps, c.row.leasts)
+		}
+	}
+	c.packed.Expand(c.again, 0, 0, c.entry.K)
+	for i, v := range values {
+		if math.Float32bits(v)&0x7f800000 == 0x7f800000 {
+			return notFinite(object, w.stored)
+		}
+		if v != c.again[i] {
+			return problem("bad-values", object, w.stored, "holds a value that its blocks do not give back")
+		}
+	}
+	_, err := out.Write(rawFloats(c.data))
+	return err
+}
+
+// rawFloats is the memory of values; prepared files are those of little-endian hosts.
+func rawFloats(values []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(values))), 4*len(values))
+}
+
+func notFinite(object, name string) error {
+	return problem("bad-values", object, name, "holds a value that is not finite")
 }
 
 func writeHalves(out io.Writer, values []uint16) error {
@@ -168,7 +235,7 @@ func writeFloats(out io.Writer, values []float32, buf []byte, object, name strin
 	for i, v := range values {
 		bits := math.Float32bits(v)
 		if bits&0x7f800000 == 0x7f800000 {
-			return problem("bad-values", object, name, "holds a value that is not finite")
+			return notFinite(object, name)
 		}
 		binary.LittleEndian.PutUint32(buf[4*i:], bits)
 	}

@@ -19,11 +19,13 @@ import (
 //	zeros     up to a multiple of 4096: here data begin
 //	data      the tokenizer blob, then the tensors, each on a multiple of 64
 //
-// Values are little-endian float32; matrices lie in panels of kernel.Packed. A
+// Values are little-endian float32; matrices lie in panels of kernel.Packed, in the
+// coding that their entry names. A
 // tensor whose name ends in ".bf16" holds Packed.BF16 of the matrix named before
 // it; a file has them for all matrices that passes multiply with, or for none.
 const (
-	magic       = "FKPREP\x00\x01"
+	magic       = "FKPREP\x00\x02"
+	oldest      = 1 // format that is still read: one without codings
 	layout      = "panel32"
 	pageAlign   = 4096
 	tensorAlign = 64
@@ -46,6 +48,8 @@ type tableEntry struct {
 	K      int    `json:"k"`
 	Offset int64  `json:"offset"`
 	Length int64  `json:"length"`
+	// Coding is how the matrix is held: float32 unless the model stored it smaller.
+	Coding kernel.Coding `json:"coding,omitzero"`
 }
 
 const roundedSuffix = ".bf16"
@@ -71,7 +75,7 @@ func (e tableEntry) bytes() int64 {
 	case e.isRounded():
 		return 2 * int64(kernel.BF16Len(e.N, e.K))
 	}
-	return 4 * int64(kernel.PackedLen(e.N, e.K))
+	return 4 * int64(e.Coding.CodedLen(e.N, e.K))
 }
 
 // Prepared is an opened prepared file: views into its bytes.
@@ -91,7 +95,7 @@ func OpenPrepared(b []byte) (*Prepared, error) {
 	if len(b) < 16 || string(b[:6]) != magic[:6] {
 		return nil, problem("bad-prepared", "", "", "these are not prepared weights")
 	}
-	if string(b[:8]) != magic {
+	if b[7] < oldest || string(b[:8]) > magic {
 		return nil, problem("bad-prepared", "", "", "prepared weights of format %d, this program reads format %d; import the model again", b[7], magic[7])
 	}
 	n := binary.LittleEndian.Uint64(b[8:])
@@ -151,6 +155,10 @@ func (p *Prepared) check() error {
 		if !ok {
 			return problem("missing-tensor", "", want.Name, "the prepared weights lack this tensor")
 		}
+		want.Coding = e.Coding
+		if !e.Coding.Valid(e.K) || e.Coding != (kernel.Coding{}) && (e.N == 0 || e.isRounded()) {
+			return problem("wrong-shape", "", want.Name, "its coding is impossible")
+		}
 		length := want.bytes()
 		if e.N != want.N || e.K != want.K || e.Length != length {
 			return problem("wrong-shape", "", want.Name, "its shape is [%d %d]; the configuration requires [%d %d]", e.N, e.K, want.N, want.K)
@@ -187,7 +195,7 @@ func (p *Prepared) Packed(name string) (*kernel.Packed, error) {
 	if !ok || e.N == 0 {
 		return nil, problem("missing-tensor", "", strings.ToValidUTF8(name, "?"), "the prepared weights have no such matrix")
 	}
-	return &kernel.Packed{N: e.N, K: e.K, Data: p.floats(e)}, nil
+	return &kernel.Packed{N: e.N, K: e.K, Data: p.floats(e), Coding: e.Coding}, nil
 }
 
 // BF16 is a view of the same matrix in bfloat16, nil where the file has none.

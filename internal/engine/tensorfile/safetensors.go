@@ -72,6 +72,9 @@ var floatDecoders = map[string]func(dst []float32, src []byte){
 	"F32": decodeF32, "F16": decodeF16, "BF16": decodeBF16,
 }
 
+// halfTypes are the types of 16 bits.
+var halfTypes = map[string]block{"F16": {coding: halves}, "BF16": {coding: bfloats}}
+
 // Uint64s reads an integer tensor (I64 or U64), such as a step count.
 func (t *Tensor) Uint64s() ([]uint64, error) {
 	if t.DType != "I64" && t.DType != "U64" {
