@@ -21,10 +21,11 @@ type File struct {
 	Body io.Reader
 }
 
-// Prepared weights are float32, and bfloat16 beside it; files may hold fewer than
-// two bits per weight.
+// Prepared weights are at most float32, and bfloat16 beside it: 48 bits. Files may hold
+// fewer than two bits per weight, prepared weights no fewer than six.
 const (
 	preparedPerByte = 48
+	mergedPerByte   = 8
 	preparedExtra   = 64 << 20
 )
 
@@ -47,8 +48,7 @@ func (c *Child) Merge(ctx context.Context, task wire.MergeTask, config, adapter 
 	if !c.can(wire.CapabilityMerge) {
 		return wire.ImportDone{}, rft.Errorf(rft.KindFailedPrecondition, "this engine cannot merge a LoRA into its base")
 	}
-	// Weights in float32 alone may get bfloat16 beside it, half as large again.
-	limit := 2*c.opt.Weights.Size + preparedExtra
+	limit := mergedPerByte*c.opt.Weights.Size + preparedExtra
 	s := &session{child: c, task: wire.Task{Kind: "merge", Merge: &task}}
 	s.feed = func(ctx context.Context) error {
 		if err := c.sendBytes(ctx, "adapter-config", config); err != nil {

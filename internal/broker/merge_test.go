@@ -81,6 +81,20 @@ func TestMerge(t *testing.T) {
 	}
 }
 
+// TestMergeOfFewBits: a base that lies in four bits for each weight becomes seven times
+// as large where a LoRA changes it. That is no flood of the child's.
+func TestMergeOfFewBits(t *testing.T) {
+	w, done := demoWeights(t)
+	config, tensors := lora(t, done.Config, 1)
+	got, err := start(t, broker.Options{Name: "merge", Weights: w}).Merge(t.Context(), wire.MergeTask{Name: "whole", BFloat16: true}, config, tensors, io.Discard)
+	if err != nil {
+		t.Fatalf("%v (%v)", err, cause(err))
+	}
+	if got.Parameters != done.Parameters || got.Size < 4*w.Size {
+		t.Errorf("%d parameters in %d bytes, the base has %d in %d", got.Parameters, got.Size, done.Parameters, w.Size)
+	}
+}
+
 // TestMergeRefusals: a LoRA that the engine does not compute exactly is refused with the
 // name of what it asks for, and one that does not fit with the name of the tensor.
 func TestMergeRefusals(t *testing.T) {
