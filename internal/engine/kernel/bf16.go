@@ -103,6 +103,8 @@ type unitBF16 struct {
 	// and asks for ahead, as long as src.
 	through func(x []float32)
 	widen   func(dst []float32, src, ahead []uint16)
+	// one is strip for one row by codes; nil = none.
+	one onePairsFunc
 	// turn transposes a block: dst is to W^T what src is to W.
 	turn func(dst, src []uint16)
 	// permit asks the operating system for what the unit needs; nil = nothing.
@@ -119,7 +121,7 @@ type unitBF16 struct {
 // The reference has dense products although it is slow: everything can be
 // compared with it.
 var goBF16 = unitBF16{
-	rows: 8, strip: stripBF16Go, round: roundBF16Go, turn: turnBF16Go,
+	rows: 8, strip: stripBF16Go, round: roundBF16Go, one: onePairsGo, turn: turnBF16Go,
 	dense: true, packColumns: packColumnsGo, packDepth: packDepthGo, upright: uprightBF16Go, rest: restBF16Go,
 	through: throughBF16Go, widen: widenBF16Go,
 }

@@ -28,7 +28,7 @@ func turnPairs512(dst, src *uint16)
 
 // avx512BF16 multiplies with VDPBF16PS: the bits of the reference.
 var avx512BF16 = unitBF16{
-	rows: 14, strip: stripAVX512BF16, round: roundAVX512, turn: turnAVX512BF16,
+	rows: 14, strip: stripAVX512BF16, round: roundAVX512, one: onePairsAVX512, turn: turnAVX512BF16,
 	packColumns: packColumnsAVX512, packDepth: packDepthAVX512, upright: uprightAVX512BF16, rest: restAVX512,
 	through: throughAVX512, widen: widenAVX512,
 }

@@ -345,6 +345,10 @@ func (w *Packed) panelsBF16(y []float32, ldy int, x []float32, ldx, m, p0, p1 in
 	g.stream = m <= g.u.rows
 	r := g.takeRows()
 	g.roundRows(0, m)
-	g.run(0, m, p0, p1)
+	if m == 1 && w.readsCodes(g.u) {
+		g.rowByCodes(w, p0, p1)
+	} else {
+		g.run(0, m, p0, p1)
+	}
 	r.release()
 }

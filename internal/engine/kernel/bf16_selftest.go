@@ -40,6 +40,7 @@ var shapesDense = [][3]int{{1, 1, 1}, {7, 15, 40}, {17, 64, 33}, {33, 34, 40}, {
 func (c *check) productsBF16() {
 	c.rounding()
 	c.turning()
+	c.rowsByCodes()
 	c.arranging()
 	for _, s := range shapesBF16 {
 		for _, acc := range []bool{false, true} {
@@ -88,6 +89,24 @@ func (c *check) storing(x guarded, stored []uint16) {
 			if g, w := math.Float32bits(got.all[i]), math.Float32bits(want.all[i]); g != w && c.err == nil {
 				c.err = fmt.Errorf("kernel level %v: %s in bfloat16: value %d is %08x, the reference says %08x", c.t.level, name, i, g, w)
 			}
+		}
+	}
+}
+
+// rowsByCodes compares rows that are multiplied with codes, bit by bit.
+func (c *check) rowsByCodes() {
+	for _, coding := range codings {
+		if coding.Block == 0 || c.t.bf16.one == nil {
+			continue
+		}
+		for _, k := range []int{Panel, 3 * Panel} {
+			src, x, a := c.codes(coding, k), c.filled(k), make([]uint16, k)
+			roundBF16Go(a, x.x)
+			got := c.filled(Panel)
+			want := got.clone()
+			c.t.bf16.one(got.x, a, src, coding, k, k == Panel)
+			onePairsGo(want.x, a, src, coding, k, k == Panel)
+			c.compare(fmt.Sprintf("a row by codes of kind %d in bfloat16, depth %d", coding.Kind, k), got, want, 0)
 		}
 	}
 }

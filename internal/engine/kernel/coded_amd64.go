@@ -103,3 +103,20 @@ func oneAVX2(c, a, src []float32, coding Coding, k int, room []float32, acc bool
 		one256(&c[0], &a[k0], &room[0], n, acc || k0 > 0)
 	}
 }
+
+// One row by a panel of codes in bfloat16; blocks are at least one.
+//
+//go:noescape
+func pairs4x512(c *float32, a *uint16, src *float32, blocks, block int, values *[16]float32, acc bool)
+
+//go:noescape
+func pairs8x512(c *float32, a *uint16, src *float32, blocks, block int, acc bool)
+
+func onePairsAVX512(c []float32, a []uint16, src []float32, coding Coding, k int, acc bool) {
+	_ = c[Panel-1]
+	if coding.Kind == Code4 {
+		pairs4x512(&c[0], &a[0], &src[0], k/coding.Block, coding.Block, &nibbleValues[coding.Zero], acc)
+	} else {
+		pairs8x512(&c[0], &a[0], &src[0], k/coding.Block, coding.Block, acc)
+	}
+}

@@ -1,4 +1,5 @@
 #include "textflag.h"
+#include "bf16_encoding_amd64.h"
 
 // Codes become float32 weights, 32 of one k at a time. What lies 2 KiB ahead is
 // asked for: a stream of codes is read once per pass.
@@ -293,3 +294,137 @@ onef16:
 	DECQ R12
 	JNZ  onef16
 	END
+
+// One row by a panel of codes in bfloat16: pairs of weights are rounded where they are
+// multiplied.
+//
+//	DI c, BX a, SI src, R12 remaining blocks, R13 k's of a block, CX remaining k's of it
+//	Z2, Z3 the sums; Z24, Z25 steps; Z26, Z27 least values; Z6 the order of words
+//	Z0, Z1 a pair of weights; Z28, Z29 the same rounded; Z30 a pair of a
+
+DATA inpairs<>+0(SB)/8, $0x0011000100100000
+DATA inpairs<>+8(SB)/8, $0x0013000300120002
+DATA inpairs<>+16(SB)/8, $0x0015000500140004
+DATA inpairs<>+24(SB)/8, $0x0017000700160006
+DATA inpairs<>+32(SB)/8, $0x0019000900180008
+DATA inpairs<>+40(SB)/8, $0x001b000b001a000a
+DATA inpairs<>+48(SB)/8, $0x001d000d001c000c
+DATA inpairs<>+56(SB)/8, $0x001f000f001e000e
+GLOBL inpairs<>(SB), RODATA|NOPTR, $64
+
+#define PAIRSTEPS \
+	VMOVUPS (SI), Z24; \
+	VMOVUPS 64(SI), Z25; \
+	VMOVUPS 128(SI), Z26; \
+	VMOVUPS 192(SI), Z27; \
+	PREFETCHT0 2048(SI); \
+	PREFETCHT0 2112(SI); \
+	PREFETCHT0 2176(SI); \
+	PREFETCHT0 2240(SI); \
+	ADDQ $256, SI; \
+	MOVQ R13, CX
+
+#define PAIR(step, least, pair) \
+	VFMADD213PS least, step, Z0; \
+	VFMADD213PS least, step, Z1; \
+	ROUND2; \
+	VPERMW Z0, Z6, pair
+
+#define NIBBLEPAIR(at, words, step, least, pair) \
+	VPSRLD $(8*at), words, Z0; \
+	VPSRLD $(8*at+4), words, Z1; \
+	VPERMPS Z31, Z0, Z0; \
+	VPERMPS Z31, Z1, Z1; \
+	PAIR(step, least, pair)
+
+#define NIBBLEPAIRS(at) \
+	VPBROADCASTD (at*4)(BX), Z30; \
+	NIBBLEPAIR(at, Z4, Z24, Z26, Z28); \
+	NIBBLEPAIR(at, Z5, Z25, Z27, Z29); \
+	DP2; \
+	DP3
+
+#define BEGINPAIRS(acc, begun) \
+	VMOVDQU64 inpairs<>(SB), Z6; \
+	VPXORQ Z2, Z2, Z2; \
+	VPXORQ Z3, Z3, Z3; \
+	CMPB acc, $0; \
+	JEQ  begun; \
+	VMOVUPS (DI), Z2; \
+	VMOVUPS 64(DI), Z3
+
+#define ENDPAIRS \
+	VMOVUPS Z2, (DI); \
+	VMOVUPS Z3, 64(DI); \
+	VZEROUPPER; \
+	RET
+
+// func pairs4x512(c *float32, a *uint16, src *float32, blocks, block int, values *[16]float32, acc bool)
+TEXT ·pairs4x512(SB), NOSPLIT, $0-49
+	MOVQ c+0(FP), DI
+	MOVQ a+8(FP), BX
+	MOVQ src+16(FP), SI
+	MOVQ blocks+24(FP), R12
+	MOVQ block+32(FP), R13
+	MOVQ values+40(FP), AX
+	VMOVUPS (AX), Z31
+	BEGINPAIRS(acc+48(FP), pairsblock4)
+
+pairsblock4:
+	PAIRSTEPS
+
+pairs4:
+	PREFETCHT0 2048(SI)
+	PREFETCHT0 2112(SI)
+	VMOVUPS (SI), Z4
+	VMOVUPS 64(SI), Z5
+	NIBBLEPAIRS(0)
+	NIBBLEPAIRS(1)
+	NIBBLEPAIRS(2)
+	NIBBLEPAIRS(3)
+	ADDQ $128, SI
+	ADDQ $16, BX
+	SUBQ $8, CX
+	JNZ  pairs4
+	DECQ R12
+	JNZ  pairsblock4
+	ENDPAIRS
+
+#define BYTEPAIR(from, step, least, pair) \
+	VPMOVSXBD from(SI), Z0; \
+	VPMOVSXBD (from+32)(SI), Z1; \
+	VCVTDQ2PS Z0, Z0; \
+	VCVTDQ2PS Z1, Z1; \
+	PAIR(step, least, pair)
+
+#define BYTEPAIRS(at) \
+	VPBROADCASTD (at*4)(BX), Z30; \
+	BYTEPAIR((at*64), Z24, Z26, Z28); \
+	BYTEPAIR((at*64+16), Z25, Z27, Z29); \
+	DP2; \
+	DP3
+
+// func pairs8x512(c *float32, a *uint16, src *float32, blocks, block int, acc bool)
+TEXT ·pairs8x512(SB), NOSPLIT, $0-41
+	MOVQ c+0(FP), DI
+	MOVQ a+8(FP), BX
+	MOVQ src+16(FP), SI
+	MOVQ blocks+24(FP), R12
+	MOVQ block+32(FP), R13
+	BEGINPAIRS(acc+40(FP), pairsblock8)
+
+pairsblock8:
+	PAIRSTEPS
+
+pairs8:
+	PREFETCHT0 2048(SI)
+	PREFETCHT0 2112(SI)
+	BYTEPAIRS(0)
+	BYTEPAIRS(1)
+	ADDQ $128, SI
+	ADDQ $8, BX
+	SUBQ $4, CX
+	JNZ  pairs8
+	DECQ R12
+	JNZ  pairsblock8
+	ENDPAIRS

@@ -163,3 +163,30 @@ func TestAhead(t *testing.T) {
 		}
 	})
 }
+
+// In bfloat16 too a product does not depend on how its weights are held.
+func TestCodedWeightsInBF16(t *testing.T) {
+	everyBF16Level(t, func(t *testing.T, _ Level) {
+		for _, coding := range codings {
+			c := check{t: active, state: 37}
+			for _, s := range [][3]int{{1, 32, 32}, {1, 100, 288}, {1, 64, 1536}, {3, 96, 64}, {33, 40, 96}} {
+				m, n, k := s[0], s[1], s[2]
+				coded, plain := codedAndPlain(&c, coding, n, k)
+				plain.BF16 = make([]uint16, BF16Len(n, k))
+				PackBF16(plain.BF16, plain.Data, n, k)
+				coded.BF16 = plain.BF16
+				x := c.filled(m * k)
+				for _, acc := range []bool{false, true} {
+					got := c.filled(m * n)
+					want := got.clone()
+					panels := (n + Panel - 1) / Panel
+					coded.Panels(got.x, n, x.x, k, m, 0, panels, acc)
+					plain.Panels(want.x, n, x.x, k, m, 0, panels, acc)
+					if !sameBits(got.all, want.all) {
+						t.Errorf("%+v, %dx%dx%d, add %v: not the bits of the rounded weights", coding, m, n, k, acc)
+					}
+				}
+			}
+		}
+	})
+}

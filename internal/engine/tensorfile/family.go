@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/firekeep/firekeep/internal/engine"
+	"github.com/firekeep/firekeep/internal/engine/kernel"
 )
 
 // Family is one family of models: how its files are recognised, and what its
@@ -66,6 +67,16 @@ func GGUFTypes() []string {
 		names = append(names, ggmlTypes[number].name)
 	}
 	return names
+}
+
+// BitsInMemory says how many bits prepared weights have for each weight of a storage type.
+func BitsInMemory() []string {
+	var list []string
+	for _, number := range slices.Sorted(maps.Keys(ggmlTypes)) {
+		b := ggmlTypes[number]
+		list = append(list, fmt.Sprintf("`%s` %d", b.name, b.coding.CodedLen(kernel.Panel, 256)*32/(kernel.Panel*256)))
+	}
+	return list
 }
 
 // familyWhere finds the family that one of its names, chosen by names, gives.

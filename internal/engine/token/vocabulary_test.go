@@ -107,6 +107,7 @@ func modelsPage(t *testing.T) string {
 	p("|---|---|---|")
 	p("| safetensors, one file or shards | `F32`, `F16`, `BF16` | `TestHuggingFaceDirectories`: bit for bit with PyTorch |")
 	p("| GGUF 2 and 3 | %s | `TestDequantiseEveryType`, `TestDequantiseDemo`: bit for bit with the `gguf` package |", list(tensorfile.GGUFTypes()))
+	p("\nWeights of a matrix stay in the bits of their file, and products make float32 of them, bit by bit the values above (`TestCodesGiveBackTheirValues`). Bits for each weight in memory, scales included: %s.", strings.Join(tensorfile.BitsInMemory(), ", "))
 	p("\n## Tokenisers\n")
 	p("| family | kind | real vocabularies that tests hold against Hugging Face's `tokenizers` |")
 	p("|---|---|---|")
