@@ -87,6 +87,9 @@ var privileges = []Attempt{
 		return unix.MountSetattr(unix.AT_FDCWD, at, 0, &unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY})
 	}},
 	{Name: "key", Group: inPrivileges, What: "make and read a key", FilterOnly: true, Try: func(*Scene) error {
+		// Its keyring is that of the thread: another one may not read the key.
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
 		id, err := unix.AddKey("user", "firekeep-escape", []byte(Treasure), unix.KEY_SPEC_PROCESS_KEYRING)
 		if err != nil {
 			return err
