@@ -29,7 +29,11 @@ func TestCodedWeightsGiveTheBitsOfFloat32(t *testing.T) {
 		}
 		for _, coding := range codings {
 			c := check{t: active, state: 31}
-			for _, s := range [][3]int{{1, 32, 32}, {1, 100, 288}, {2, 96, 64}, {7, 40, 416}, {15, 65, 96}, {37, 130, 224}} {
+			shapes := [][3]int{{1, 32, 32}, {1, 100, 288}, {2, 96, 64}, {7, 40, 416}, {15, 65, 96}, {37, 130, 224}}
+			if coding.Block == 0 { // of any depth
+				shapes = append(shapes, [3]int{1, 33, 7}, [3]int{5, 70, 41}, [3]int{16, 64, 400}, [3]int{30, 36, 75})
+			}
+			for _, s := range shapes {
 				m, n, k := s[0], s[1], s[2]
 				coded, plain := codedAndPlain(&c, coding, n, k)
 				x, dy := c.filled(m*k), c.filled(m*n)
