@@ -204,7 +204,7 @@ func (c *codedPanel) write(out io.Writer, values []float32, w weight, first int,
 		if math.Float32bits(v)&0x7f800000 == 0x7f800000 {
 			return notFinite(object, w.stored)
 		}
-		if v != c.again[i] {
+		if math.Float32bits(v) != math.Float32bits(c.again[i]) {
 			return problem("bad-values", object, w.stored, "holds a value that its blocks do not give back")
 		}
 	}
