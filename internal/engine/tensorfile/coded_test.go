@@ -188,3 +188,42 @@ func TestFormats(t *testing.T) {
 		}
 	}
 }
+
+// TestMergeReadsEachMatrix: matrices of one panel each are read one after another
+// through the same memory.
+func TestMergeReadsEachMatrix(t *testing.T) {
+	for name, b := range map[string][]byte{"float32": tinyPrepared(t), "bfloat16": tinyCoded(t)} {
+		p, err := OpenPrepared(aligned(b))
+		if err != nil {
+			t.Fatal(err)
+		}
+		touched := func(string) func([]float32, int) { return func(row []float32, i int) { row[0] += float32(i) } }
+		var out bytes.Buffer
+		if _, err := Merge(context.Background(), p, "sha256:0", touched, &out, Options{Name: "merged"}); err != nil {
+			t.Fatal(err)
+		}
+		merged, err := OpenPrepared(aligned(out.Bytes()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := p.Config()
+		for _, e := range tensorPlan(&c) {
+			if e.N == 0 {
+				continue
+			}
+			was, _ := p.Packed(e.Name)
+			is, err := merged.Packed(e.Name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			old, now := make([]float32, e.K), make([]float32, e.K)
+			for i := range e.N {
+				was.Row(old, i)
+				is.Row(now, i)
+				if old[0] += float32(i); !slices.Equal(old, now) {
+					t.Fatalf("%s, %s: row %d is %v, not %v", name, e.Name, i, now, old)
+				}
+			}
+		}
+	}
+}
