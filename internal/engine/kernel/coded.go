@@ -72,7 +72,7 @@ func (c Coding) Valid(k int) bool {
 }
 
 // CodedLen is the length of Packed.Data for W [n, k].
-func (c Coding) CodedLen(n, k int) int { return (n + Panel - 1) / Panel * k * c.width() }
+func (c Coding) CodedLen(n, k int) int { return PackedLen(n, k) / Panel * c.width() }
 
 // at is where panel p from depth k on begins in Data.
 func (w *Packed) at(p, k int) int { return (p*w.K + k) * w.Coding.width() }

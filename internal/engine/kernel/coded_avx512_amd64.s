@@ -7,11 +7,12 @@
 //	DI dst, SI src, R12 remaining blocks, R13 k's of a block, CX remaining k's of it
 //	Z0, Z1 steps; Z2, Z3 least values
 
-#define STEPS \
-	VMOVUPS (SI), Z0; \
-	VMOVUPS 64(SI), Z1; \
-	VMOVUPS 128(SI), Z2; \
-	VMOVUPS 192(SI), Z3; \
+// STEPS turns to the next block: steps of outputs 0-15 and 16-31, least values.
+#define STEPS(lo, hi, leastlo, leasthi) \
+	VMOVUPS (SI), lo; \
+	VMOVUPS 64(SI), hi; \
+	VMOVUPS 128(SI), leastlo; \
+	VMOVUPS 192(SI), leasthi; \
 	PREFETCHT0 2048(SI); \
 	PREFETCHT0 2112(SI); \
 	PREFETCHT0 2176(SI); \
@@ -19,23 +20,28 @@
 	ADDQ $256, SI; \
 	MOVQ R13, CX
 
-#define WEIGHTS(at, lo, hi) \
-	VCVTDQ2PS lo, lo; \
-	VCVTDQ2PS hi, hi; \
-	VFMADD213PS Z2, Z0, lo; \
-	VFMADD213PS Z3, Z1, hi; \
+#define STORE(at, lo, hi) \
 	VMOVUPS lo, (at*128)(DI); \
 	VMOVUPS hi, (at*128+64)(DI)
 
-// NIBBLES makes weights of the lowest nibbles of the words lo and hi: the table in Z31
-// has the value of each nibble, and only four bits of a word choose.
-#define NIBBLES(at, lo, hi, a, b) \
+// OFNIBBLES makes weights a and b of the lowest nibbles of the words lo and hi: the
+// table in Z31 has the value of each nibble, and only four bits of a word choose.
+#define OFNIBBLES(lo, hi, a, b) \
 	VPERMPS Z31, lo, a; \
 	VPERMPS Z31, hi, b; \
 	VFMADD213PS Z2, Z0, a; \
-	VFMADD213PS Z3, Z1, b; \
-	VMOVUPS a, (at*128)(DI); \
-	VMOVUPS b, (at*128+64)(DI)
+	VFMADD213PS Z3, Z1, b
+
+// OFBYTES makes weights of the codes of the k at hand and at more k's.
+#define OFBYTES(at, lo, hi) \
+	VPMOVSXBD (at*32)(SI), lo; \
+	VPMOVSXBD (at*32+16)(SI), hi; \
+	VCVTDQ2PS lo, lo; \
+	VCVTDQ2PS hi, hi; \
+	VFMADD213PS Z2, Z0, lo; \
+	VFMADD213PS Z3, Z1, hi
+
+#define NIBBLES(at, lo, hi, a, b) OFNIBBLES(lo, hi, a, b); STORE(at, a, b)
 
 #define SHIFTED(at, a, b) \
 	VPSRLD $(4*at), Z4, a; \
@@ -53,7 +59,7 @@ TEXT ·expand4x512(SB), NOSPLIT, $0-40
 	VMOVUPS (AX), Z31
 
 block4:
-	STEPS
+	STEPS(Z0, Z1, Z2, Z3)
 
 k4:
 	PREFETCHT0 2048(SI)
@@ -77,10 +83,7 @@ k4:
 	VZEROUPPER
 	RET
 
-#define BYTES(at, lo, hi) \
-	VPMOVSXBD (at*32)(SI), lo; \
-	VPMOVSXBD (at*32+16)(SI), hi; \
-	WEIGHTS(at, lo, hi)
+#define BYTES(at, lo, hi) OFBYTES(at, lo, hi); STORE(at, lo, hi)
 
 // func expand8x512(dst, src *float32, blocks, block int)
 TEXT ·expand8x512(SB), NOSPLIT, $0-32
@@ -90,7 +93,7 @@ TEXT ·expand8x512(SB), NOSPLIT, $0-32
 	MOVQ block+24(FP), R13
 
 block8:
-	STEPS
+	STEPS(Z0, Z1, Z2, Z3)
 
 k8:
 	PREFETCHT0 2048(SI)
@@ -172,12 +175,7 @@ kf:
 	VFMADD231PS lo, Z26, Z24; \
 	VFMADD231PS hi, Z26, Z25
 
-#define SUMNIBBLES(at, lo, hi, a, b) \
-	VPERMPS Z31, lo, a; \
-	VPERMPS Z31, hi, b; \
-	VFMADD213PS Z2, Z0, a; \
-	VFMADD213PS Z3, Z1, b; \
-	SUM(at, a, b)
+#define SUMNIBBLES(at, lo, hi, a, b) OFNIBBLES(lo, hi, a, b); SUM(at, a, b)
 
 #define SUMSHIFTED(at, a, b) \
 	VPSRLD $(4*at), Z4, a; \
@@ -196,7 +194,7 @@ TEXT ·one4x512(SB), NOSPLIT, $0-49
 	BEGIN(acc+48(FP), oneblock4)
 
 oneblock4:
-	STEPS
+	STEPS(Z0, Z1, Z2, Z3)
 
 one4:
 	PREFETCHT0 2048(SI)
@@ -219,14 +217,7 @@ one4:
 	JNZ  oneblock4
 	END
 
-#define SUMBYTES(at, lo, hi) \
-	VPMOVSXBD (at*32)(SI), lo; \
-	VPMOVSXBD (at*32+16)(SI), hi; \
-	VCVTDQ2PS lo, lo; \
-	VCVTDQ2PS hi, hi; \
-	VFMADD213PS Z2, Z0, lo; \
-	VFMADD213PS Z3, Z1, hi; \
-	SUM(at, lo, hi)
+#define SUMBYTES(at, lo, hi) OFBYTES(at, lo, hi); SUM(at, lo, hi)
 
 // func one8x512(c, a, src *float32, blocks, block int, acc bool)
 TEXT ·one8x512(SB), NOSPLIT, $0-41
@@ -238,7 +229,7 @@ TEXT ·one8x512(SB), NOSPLIT, $0-41
 	BEGIN(acc+40(FP), oneblock8)
 
 oneblock8:
-	STEPS
+	STEPS(Z0, Z1, Z2, Z3)
 
 one8:
 	PREFETCHT0 2048(SI)
@@ -312,18 +303,6 @@ DATA inpairs<>+48(SB)/8, $0x001d000d001c000c
 DATA inpairs<>+56(SB)/8, $0x001f000f001e000e
 GLOBL inpairs<>(SB), RODATA|NOPTR, $64
 
-#define PAIRSTEPS \
-	VMOVUPS (SI), Z24; \
-	VMOVUPS 64(SI), Z25; \
-	VMOVUPS 128(SI), Z26; \
-	VMOVUPS 192(SI), Z27; \
-	PREFETCHT0 2048(SI); \
-	PREFETCHT0 2112(SI); \
-	PREFETCHT0 2176(SI); \
-	PREFETCHT0 2240(SI); \
-	ADDQ $256, SI; \
-	MOVQ R13, CX
-
 #define PAIR(step, least, pair) \
 	VFMADD213PS least, step, Z0; \
 	VFMADD213PS least, step, Z1; \
@@ -371,7 +350,7 @@ TEXT ·pairs4x512(SB), NOSPLIT, $0-49
 	BEGINPAIRS(acc+48(FP), pairsblock4)
 
 pairsblock4:
-	PAIRSTEPS
+	STEPS(Z24, Z25, Z26, Z27)
 
 pairs4:
 	PREFETCHT0 2048(SI)
@@ -414,7 +393,7 @@ TEXT ·pairs8x512(SB), NOSPLIT, $0-41
 	BEGINPAIRS(acc+40(FP), pairsblock8)
 
 pairsblock8:
-	PAIRSTEPS
+	STEPS(Z24, Z25, Z26, Z27)
 
 pairs8:
 	PREFETCHT0 2048(SI)

@@ -34,7 +34,7 @@ func (u *upcoming) begin(layer, member, members int) {
 // next returns keys and values of the next block that is the member's.
 func (u *upcoming) next() []float32 {
 	p := u.pass
-	if u.layer == len(p.model.Layers) || p.cache.halved { // bfloat16 has no coded weights
+	if u.layer == len(p.model.Layers) || p.cache.halved { // several rows in bfloat16 read no codes
 		return nil
 	}
 	for u.cluster < len(p.clusters) && u.unit*p.cache.layLen*p.cache.width() < aheadBytes {

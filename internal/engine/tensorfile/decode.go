@@ -3,7 +3,6 @@ package tensorfile
 import (
 	"encoding/binary"
 	"math"
-	"unsafe"
 
 	"github.com/firekeep/firekeep/internal/engine/kernel"
 )
@@ -12,7 +11,7 @@ import (
 
 func decodeF32(dst []float32, src []byte) {
 	if littleEndian() && len(dst) > 0 {
-		copy(unsafe.Slice((*byte)(unsafe.Pointer(&dst[0])), 4*len(dst)), src[:4*len(dst)])
+		copy(rawFloats(dst), src[:4*len(dst)])
 		return
 	}
 	for i := range dst {

@@ -9,7 +9,6 @@ import (
 	"math"
 	"slices"
 	"strings"
-	"unsafe"
 )
 
 // MaxHeader bounds the JSON header of safetensors and of prepared weights.
@@ -38,7 +37,7 @@ func F32(name string, shape []int, values []float32) Tensor {
 	switch {
 	case len(values) == 0:
 	case littleEndian():
-		t.Data = unsafe.Slice((*byte)(unsafe.Pointer(&values[0])), 4*len(values))
+		t.Data = rawFloats(values)
 	default:
 		t.Data = make([]byte, 4*len(values))
 		for i, v := range values {
