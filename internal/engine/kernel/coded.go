@@ -88,6 +88,15 @@ func (w *Packed) Expand(dst []float32, p, k, n int) {
 	active.expand(dst, w.Data[w.at(p, k):], w.Coding, n)
 }
 
+// Floats returns panel p in float32: in place where it lies so, else expanded into room.
+func (w *Packed) Floats(room []float32, p int) []float32 {
+	if w.Coding.Kind == Plain {
+		return w.Data[w.at(p, 0):w.at(p+1, 0)]
+	}
+	w.Expand(room, p, 0, w.K)
+	return room
+}
+
 // expandFunc makes float32 values of n k's of a panel, whole blocks of them: see Coding.
 type expandFunc func(dst, src []float32, c Coding, n int)
 

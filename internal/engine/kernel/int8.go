@@ -14,10 +14,11 @@ type Packed8 struct {
 // Quantize rounds w to int8: an output's largest weight becomes 127.
 func Quantize(w *Packed) *Packed8 {
 	q := &Packed8{N: w.N, K: w.K, Data: make([]int8, PackedLen(w.N, w.K)), Scale: make([]float32, PackedLen(w.N, 1))}
-	panel := make([]float32, Panel*w.K)
+	room := make([]float32, Panel*w.K)
+	var panel []float32
 	for i := range q.Scale {
 		if i%Panel == 0 {
-			w.Expand(panel, i/Panel, 0, w.K)
+			panel = w.Floats(room, i/Panel)
 		}
 		at, top := i/Panel*Panel*w.K+i%Panel, float32(0)
 		for k := range w.K {

@@ -47,10 +47,9 @@ func (m *Model) UseBF16(pool *kernel.Pool, memory []uint16) {
 		memory = memory[n:]
 		panel := kernel.BF16Len(1, w.K)
 		pool.Do(panelsOf(w.N), 1, func(_, lo, hi int) {
-			values := make([]float32, kernel.Panel*w.K)
+			room := make([]float32, kernel.Panel*w.K)
 			for p := lo; p < hi; p++ {
-				w.Expand(values, p, 0, w.K)
-				kernel.PackPanelBF16(b[p*panel:], values, w.K)
+				kernel.PackPanelBF16(b[p*panel:], w.Floats(room, p), w.K)
 			}
 		})
 		w.BF16 = b
