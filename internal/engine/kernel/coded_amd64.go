@@ -1,5 +1,7 @@
 package kernel
 
+import "math"
+
 // The expansions of the assembly. blocks and k are at least one.
 //
 //go:noescape
@@ -15,7 +17,7 @@ func expandBF16x512(dst, src *float32, k int)
 func expandF16x512(dst, src *float32, k int)
 
 //go:noescape
-func expand4x256(dst, src *float32, blocks, block int, zero uint32)
+func expand4x256(dst, src *float32, blocks, block int, places *[5][3]uint32)
 
 //go:noescape
 func expand8x256(dst, src *float32, blocks, block int)
@@ -31,6 +33,19 @@ var nibbleValues = func() (v [16][16]float32) {
 	for zero := range v {
 		for nibble := range v[zero] {
 			v[zero][nibble] = float32(nibble - zero)
+		}
+	}
+	return v
+}()
+
+// nibblePlaces are, for each Zero and the nibbles 0 to 4 of a word: the mask of the
+// nibble; the bits of 2^(23-4i), whose fraction counts from there on; and what is taken
+// off the sum of both, 2^(23-4i) + Zero.
+var nibblePlaces = func() (v [16][5][3]uint32) {
+	for zero := range v {
+		for i := range v[zero] {
+			power := float32(int(1) << (23 - 4*i))
+			v[zero][i] = [3]uint32{15 << (4 * i), math.Float32bits(power), math.Float32bits(power + float32(zero))}
 		}
 	}
 	return v
@@ -52,7 +67,7 @@ func expandAVX512(dst, src []float32, c Coding, n int) {
 func expandAVX2(dst, src []float32, c Coding, n int) {
 	switch c.Kind {
 	case Code4:
-		expand4x256(&dst[0], &src[0], n/c.Block, c.Block, uint32(c.Zero))
+		expand4x256(&dst[0], &src[0], n/c.Block, c.Block, &nibblePlaces[c.Zero])
 	case Code8:
 		expand8x256(&dst[0], &src[0], n/c.Block, c.Block)
 	case CodeBF16:
@@ -76,12 +91,19 @@ func oneBF16x512(c, a, src *float32, k int, acc bool)
 //go:noescape
 func oneF16x512(c, a, src *float32, k int, acc bool)
 
-// one256 is one row by a panel in float32.
-//
 //go:noescape
-func one256(c, a, b *float32, k int, acc bool)
+func one4x256(c, a, src *float32, blocks, block int, places *[5][3]uint32, acc bool)
 
-func oneAVX512(c, a, src []float32, coding Coding, k int, _ []float32, acc bool) {
+//go:noescape
+func one8x256(c, a, src *float32, blocks, block int, acc bool)
+
+//go:noescape
+func oneBF16x256(c, a, src *float32, k int, acc bool)
+
+//go:noescape
+func oneF16x256(c, a, src *float32, k int, acc bool)
+
+func oneAVX512(c, a, src []float32, coding Coding, k int, acc bool) {
 	_ = c[Panel-1]
 	switch coding.Kind {
 	case Code4:
@@ -95,12 +117,17 @@ func oneAVX512(c, a, src []float32, coding Coding, k int, _ []float32, acc bool)
 	}
 }
 
-func oneAVX2(c, a, src []float32, coding Coding, k int, room []float32, acc bool) {
+func oneAVX2(c, a, src []float32, coding Coding, k int, acc bool) {
 	_ = c[Panel-1]
-	for k0 := 0; k0 < k; k0 += oneDepth {
-		n := min(oneDepth, k-k0)
-		expandAVX2(room, src[k0*coding.width():], coding, n)
-		one256(&c[0], &a[k0], &room[0], n, acc || k0 > 0)
+	switch coding.Kind {
+	case Code4:
+		one4x256(&c[0], &a[0], &src[0], k/coding.Block, coding.Block, &nibblePlaces[coding.Zero], acc)
+	case Code8:
+		one8x256(&c[0], &a[0], &src[0], k/coding.Block, coding.Block, acc)
+	case CodeBF16:
+		oneBF16x256(&c[0], &a[0], &src[0], k, acc)
+	case CodeF16:
+		oneF16x256(&c[0], &a[0], &src[0], k, acc)
 	}
 }
 

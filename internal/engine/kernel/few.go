@@ -15,8 +15,6 @@ const (
 	// fewDepth bounds the depth done at a time where several strips of rows meet
 	// a panel: its part of the panel (24 KiB) stays in the first-level cache.
 	fewDepth = 192
-	// oneDepth is that for a row by coded weights: 16 KiB.
-	oneDepth = 128
 )
 
 // Panels computes the panels [p0, p1) of y[m, N] (+)= x[m, K] W^T.
@@ -102,7 +100,7 @@ func (w *Packed) panelsCoded(y []float32, ldy int, x []float32, ldx, m, p0, p1 i
 	for p := p0; p < p1; p++ {
 		cols := min(Panel, w.N-p*Panel)
 		if m == 1 && cols == Panel && t.one != nil {
-			t.one(y[p*Panel:p*Panel+Panel], x, w.Data[w.at(p, 0):], w.Coding, w.K, s.slab[:oneDepth*Panel], acc)
+			t.one(y[p*Panel:p*Panel+Panel], x, w.Data[w.at(p, 0):], w.Coding, w.K, acc)
 			continue
 		}
 		for k := 0; k < w.K; k += depth {
@@ -122,9 +120,9 @@ func (w *Packed) panelsCoded(y []float32, ldy int, x []float32, ldx, m, p0, p1 i
 }
 
 // oneFunc computes one row by a whole panel of coded weights: c[j] (+)= sum over k of
-// a[k] * W[j][k], j < Panel. room holds oneDepth k's in float32 for who needs it.
-// Stored and read again, weights would cost one row more than its multiply-adds.
-type oneFunc func(c, a, src []float32, coding Coding, k int, room []float32, acc bool)
+// a[k] * W[j][k], j < Panel. Stored and read again, weights would cost one row more
+// than its multiply-adds.
+type oneFunc func(c, a, src []float32, coding Coding, k int, acc bool)
 
 // Few computes c[m, n] (+)= a[m, k] b[k, n] where b lies in memory that can be
 // read up to a multiple of Panel behind each of its rows. ahead is what the
@@ -159,10 +157,11 @@ func fewGo(c []float32, ldc int, a []float32, rs int, b []float32, bs, k, rows, 
 }
 
 // oneGo is the reference of oneFunc.
-func oneGo(c, a, src []float32, coding Coding, k int, room []float32, acc bool) {
-	for k0 := 0; k0 < k; k0 += oneDepth {
-		n := min(oneDepth, k-k0)
-		expandGo(room, src[k0*coding.width():], coding, n)
-		tileGo(c, 0, a[k0:], 0, 1, room, Panel, n, 1, Panel, soon{}, acc || k0 > 0)
+func oneGo(c, a, src []float32, coding Coding, k int, acc bool) {
+	var block [Panel * Panel]float32
+	for k0 := 0; k0 < k; k0 += Panel {
+		n := min(Panel, k-k0)
+		expandGo(block[:], src[k0*coding.width():], coding, n)
+		tileGo(c, 0, a[k0:], 0, 1, block[:], Panel, n, 1, Panel, soon{}, acc || k0 > 0)
 	}
 }

@@ -10,9 +10,22 @@ func fewAVX512(c []float32, ldc int, a []float32, rs int, b []float32, bs, k, ro
 	few512(&c[0], ldc*4, &a[0], rs*4, &b[0], bs*4, k, rows, &ahead[0], step, uint32(1<<cols-1), acc)
 }
 
-// fewAVX2 is a fewFunc of at most 6 rows; its tile prefetches by itself.
-func fewAVX2(c []float32, ldc int, a []float32, rs int, b []float32, bs, k, rows, cols int, _ []float32, _ int, acc bool) {
-	tileAVX2(c, ldc, a, rs, 1, b, bs, k, rows, cols, soon{}, acc)
+// wide256 is few512 for at most 3 rows by a whole panel.
+//
+//go:noescape
+func wide256(c *float32, ldc int, a *float32, rs int, b *float32, bs, k, rows int, ahead *float32, step int, acc bool)
+
+// fewAVX2 is a fewFunc of at most 6 rows: a panel for few of them, else its halves.
+func fewAVX2(c []float32, ldc int, a []float32, rs int, b []float32, bs, k, rows, cols int, ahead []float32, step int, acc bool) {
+	if rows <= 3 && cols == Panel {
+		wide256(&c[0], ldc*4, &a[0], rs*4, &b[0], bs*4, k, rows, &ahead[0], step, acc)
+		return
+	}
+	const half = Panel / 2
+	for j := 0; j < cols; j += half {
+		next := soon{b: ahead[min(j/half*k*step/8, len(ahead)-1):], step: step / 4}
+		tileAVX2(c[j:], ldc, a, rs, 1, b[j:], bs, k, rows, min(half, cols-j), next, acc)
+	}
 }
 
 // few8x512 is few512 for int8 weights of a whole depth.

@@ -125,7 +125,7 @@ func TestSelfTestCatchesBrokenKernels(t *testing.T) {
 			b.stand = func(dst, src []float32, lds, depth, rows int) {
 				good.stand(dst, src, lds, depth, rows)
 				if depth > 15 && rows > 2 {
-					dst[14*uprightStride+1], dst[14*uprightStride+2] = dst[14*uprightStride+2], dst[14*uprightStride+1]
+					dst[14*good.apart+1], dst[14*good.apart+2] = dst[14*good.apart+2], dst[14*good.apart+1]
 				}
 			}
 		},
@@ -133,7 +133,7 @@ func TestSelfTestCatchesBrokenKernels(t *testing.T) {
 			b.stand = func(dst, src []float32, lds, depth, rows int) {
 				good.stand(dst, src, lds, depth, rows)
 				if depth > 1 && depth%2 == 1 {
-					copy(dst[(depth-1)*uprightStride:][:rows], dst[(depth-2)*uprightStride:][:rows])
+					copy(dst[(depth-1)*good.apart:][:rows], dst[(depth-2)*good.apart:][:rows])
 				}
 			}
 		},

@@ -62,9 +62,11 @@ func Detect() []Level {
 // table is the set of functions of one level.
 type table struct {
 	level Level
-	// rows is the most rows of the result that tile computes at once.
-	rows int
-	tile tileFunc
+	// rows and cols are the most rows and columns of the result that tile computes at
+	// once; few may be given a whole panel. apart is what lies between the k's of an
+	// upright strip.
+	rows, cols, apart int
+	tile              tileFunc
 	// turn and gather rearrange the right operand: see turnGo and gatherGo.
 	turn, gather func(dst, src []float32, lds, rows, cols int, alpha float32)
 	// upright copies a tile of a^T: see uprightGo. stand does so for rows of a, nil
@@ -111,7 +113,7 @@ func (t *table) permit() error {
 }
 
 var goTable = table{
-	level: LevelGo, rows: 4, tile: tileGo, turn: turnGo, gather: gatherGo, upright: uprightGo, stand: standGo,
+	level: LevelGo, rows: 4, cols: Panel, apart: uprightStride, tile: tileGo, turn: turnGo, gather: gatherGo, upright: uprightGo, stand: standGo,
 	dot: dotGo, axpy: axpyGo, add: addGo, scale: scaleGo, sumSquares: sumSquaresGo,
 	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
 	siluMul: siluMulGo, siluMulBack: siluMulBackGo,

@@ -2,8 +2,8 @@ package kernel
 
 // tileFunc computes a tile of a product: c[i, j] (+)= sum over k of
 // a[i*rs + k*ks] * b[k*bs + j] for i < rows, j < cols, rows <= table.rows,
-// cols <= Panel, following the k-order rule. a lies in rows (ks is 1) or upright
-// (rs is 1 and ks uprightStride). Panel values of each row of b are readable even
+// cols <= table.cols, following the k-order rule. a lies in rows (ks is 1) or upright
+// (rs is 1 and ks table.apart). Panel values of each row of b are readable even
 // where cols is less. k may be zero.
 type tileFunc func(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, soon soon, acc bool)
 
@@ -105,7 +105,7 @@ func (g *product) run(i0, i1, p0, p1 int) {
 	}
 	rows := evenly(i1-i0, g.t.rows, 1)
 	strips := (i1 - i0 + rows - 1) / rows
-	step := rows * evenly(strips, max(1, floats/stripFloats(stretch)), 1)
+	step := rows * evenly(strips, max(1, floats/g.t.stripFloats(stretch)), 1)
 	for k0 := 0; k0 == 0 || k0 < g.k; k0 += stretch {
 		kn := min(stretch, g.k-k0)
 		for p := p0; p < p1; p += width {
@@ -174,22 +174,29 @@ func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int, c upcoming
 			if q == p1 {
 				q, kq = p0+c.panels, c.k
 			}
-			for i := i0; i < i1; i += rows {
+			parts := (cols + g.t.cols - 1) / g.t.cols
+			for unit := range parts * strips {
+				part, strip := unit/strips, unit%strips
+				i, j := i0+strip*rows, part*g.t.cols
 				next := soon{c: rows * g.ldc}
-				if i+rows >= i1 {
-					next.c = (i0 - i) * g.ldc
-					if k+depth >= kn {
-						next.c += Panel
+				if strip+1 == strips {
+					next.c = (i0-i)*g.ldc + g.t.cols
+					if part+1 == parts && k+depth < kn {
+						next.c = (i0-i)*g.ldc - j
 					}
 				}
 				switch g.kind {
 				case weights:
-					next.b, next.step = g.nextPanel(q, kq, min(depth, kn-k), (i-i0)/rows, strips)
+					next.b, next.step = g.nextPanel(q, kq, min(depth, kn-k), unit, parts*strips)
 				case weightsTransposed:
 					next.b, next.step = g.nextSquares(p+c.panels, c.k, kn, (i-c.first)/rows, c.strips)
 				}
-				g.t.tile(g.c[i*g.ldc+j0:], g.ldc, a[(i-i0)/rows*step+k*ks:], rs, ks, block, bs,
-					min(depth, kn-k), min(rows, i1-i), cols, next, g.acc || k0+k > 0)
+				var right []float32
+				if kn > 0 {
+					right = block[j:]
+				}
+				g.t.tile(g.c[i*g.ldc+j0+j:], g.ldc, a[strip*step+k*ks:], rs, ks, right, bs,
+					min(depth, kn-k), min(rows, i1-i), min(g.t.cols, cols-j), next, g.acc || k0+k > 0)
 			}
 		}
 	}
@@ -269,9 +276,9 @@ func (s *scratch) copyRows(t *table, a []float32, rs, ks, m, rows, kn int) ([]fl
 		return s.rows[:], apart, 1, rows * apart
 	}
 	for i := 0; i < m; i += rows {
-		copied(s.rows[i/rows*kn*uprightStride:], a[i*rs:], ks, kn, min(rows, m-i))
+		copied(s.rows[i/rows*kn*t.apart:], a[i*rs:], ks, kn, min(rows, m-i))
 	}
-	return s.rows[:], 1, uprightStride, kn * uprightStride
+	return s.rows[:], 1, t.apart, kn * t.apart
 }
 
 // gatherSlab gathers the panels [p0, p1) that are not used in place.

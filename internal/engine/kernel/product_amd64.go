@@ -9,7 +9,7 @@ func tile512(c *float32, ldc int, a *float32, rs int, upright bool, b *float32, 
 // tile256 has exactly 16 columns.
 //
 //go:noescape
-func tile256(c *float32, ldc int, a *float32, rs, ks int, b *float32, bs, k, rows int, acc bool)
+func tile256(c *float32, ldc int, a *float32, rs int, upright bool, b *float32, bs, k, rows int, ahead *float32, step, next int, acc bool)
 
 // tileAVX512 is a tileFunc of at most 14 rows.
 func tileAVX512(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, soon soon, acc bool) {
@@ -24,32 +24,30 @@ func tileAVX512(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, 
 	tile512(&c[0], ldc*4, &a[0], rs*4, ks == uprightStride, &b[0], bs*4, k, rows, ahead, soon.step*4, soon.c*4, uint32(1<<cols-1), acc)
 }
 
-// tileAVX2 is a tileFunc of at most 6 rows: one or two halves of a panel. A
-// partial half goes through a full one on the stack.
+// tileAVX2 is a tileFunc of at most 6 rows by half a panel. A partial half goes through
+// a full one on the stack.
 func tileAVX2(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, soon soon, acc bool) {
 	const half = Panel / 2
-	var ap *float32
+	var ap, bp *float32
 	if k > 0 {
-		ap = &a[0]
+		ap, bp = &a[0], &b[0]
 	}
-	for j := 0; j < cols; j += half {
-		var bp *float32
-		if k > 0 {
-			bp = &b[j]
+	ahead := bp
+	if len(soon.b) > 0 {
+		ahead = &soon.b[0]
+	}
+	if cols == half {
+		tile256(&c[0], ldc*4, ap, rs*4, ks != 1, bp, bs*4, k, rows, ahead, soon.step*2, soon.c*4, acc)
+		return
+	}
+	var t [6 * half]float32
+	for i := range rows {
+		if acc {
+			copy(t[i*half:], c[i*ldc:i*ldc+cols])
 		}
-		if cols-j >= half {
-			tile256(&c[j], ldc*4, ap, rs*4, ks*4, bp, bs*4, k, rows, acc)
-			continue
-		}
-		var t [6 * half]float32
-		for i := range rows {
-			if acc {
-				copy(t[i*half:], c[i*ldc+j:i*ldc+cols])
-			}
-		}
-		tile256(&t[0], half*4, ap, rs*4, ks*4, bp, bs*4, k, rows, acc)
-		for i := range rows {
-			copy(c[i*ldc+j:i*ldc+cols], t[i*half:])
-		}
+	}
+	tile256(&t[0], half*4, ap, rs*4, ks != 1, bp, bs*4, k, rows, ahead, soon.step*2, 0, acc)
+	for i := range rows {
+		copy(c[i*ldc:i*ldc+cols], t[i*half:])
 	}
 }

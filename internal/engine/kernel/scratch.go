@@ -12,12 +12,12 @@ type scratch struct {
 }
 
 const (
-	uprightStride = 16 // between k's of a copied strip of a^T, at least a tile's rows
+	uprightStride = 16 // between k's of a copied strip of a^T, at least a tile's rows, where no other is best: see table.apart
 	line          = 16 // float32 of a cache line
 )
 
 // stripFloats bounds the copy of a strip of rows of a for a depth.
-func stripFloats(depth int) int { return uprightStride * (depth + line) }
+func (t *table) stripFloats(depth int) int { return t.apart * (depth + line) }
 
 // idle holds scratch between products. A list rather than a sync.Pool: it is
 // never emptied, so a warm program allocates nothing.

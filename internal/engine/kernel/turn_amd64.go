@@ -12,6 +12,12 @@ func turn256(dst, src *float32, lds, blocks int, alpha float32)
 //go:noescape
 func copy256(dst, src *float32, ldd, lds, rows int, alpha float32)
 
+//go:noescape
+func stand256(dst, src *float32, lds, blocks, rows int)
+
+//go:noescape
+func upright256(dst, src *float32, lds, depth int, mask *int32)
+
 // turnAVX512 is turnGo in blocks of 16x16.
 func turnAVX512(dst, src []float32, lds, rows, cols int, alpha float32) {
 	for j := 0; j < rows; j += 16 {
@@ -57,4 +63,28 @@ func uprightAVX512(dst, src []float32, lds, depth, rows int) {
 // standAVX512 is standGo in blocks of 16x16.
 func standAVX512(dst, src []float32, lds, depth, rows int) {
 	turn512(&dst[0], &src[0], uprightStride*4, lds*4, rows, depth, 1)
+}
+
+// upright256Stride is table.apart of AVX2: an upright strip of 6 rows.
+const upright256Stride = 8
+
+// firstLanes has, from 8-n on, n lanes that are on before those that are off.
+var firstLanes = [16]int32{-1, -1, -1, -1, -1, -1, -1, -1}
+
+// uprightAVX2 is uprightGo with one masked register per k.
+func uprightAVX2(dst, src []float32, lds, depth, rows int) {
+	upright256(&dst[0], &src[0], lds*4, depth, &firstLanes[8-rows])
+}
+
+// standAVX2 is standGo in blocks of 8x8, the rest one by one.
+func standAVX2(dst, src []float32, lds, depth, rows int) {
+	whole := depth &^ 7
+	if whole > 0 {
+		stand256(&dst[0], &src[0], lds*4, whole/8, rows)
+	}
+	for i := range rows {
+		for k := whole; k < depth; k++ {
+			dst[k*upright256Stride+i] = src[i*lds+k]
+		}
+	}
 }
