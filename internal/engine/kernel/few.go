@@ -15,6 +15,8 @@ const (
 	// fewDepth bounds the depth done at a time where several strips of rows meet
 	// a panel: its part of the panel (24 KiB) stays in the first-level cache.
 	fewDepth = 192
+	// fewDepthNarrow is that for tiles of few rows: 32 rows of that depth stay there too.
+	fewDepthNarrow = 96
 )
 
 // Panels computes the panels [p0, p1) of y[m, N] (+)= x[m, K] W^T.
@@ -44,7 +46,7 @@ func (w *Packed) PanelsAhead(y []float32, ldy int, x []float32, ldx, m, p0, p1 i
 	strips := (m + rows - 1) / rows
 	depth := w.K
 	if strips > 1 {
-		depth = evenly(w.K, fewDepth, Panel)
+		depth = evenly(w.K, t.fewDepth, Panel)
 	}
 	for p := p0; p < p1; p++ {
 		cols := min(Panel, w.N-p*Panel)
@@ -96,7 +98,7 @@ func (a *Ahead) take(n int) []float32 {
 func (w *Packed) panelsCoded(y []float32, ldy int, x []float32, ldx, m, p0, p1 int, acc bool, ahead *Ahead) {
 	t, s := active, takeScratch()
 	rows := evenly(m, t.rows, 1)
-	depth := evenly(w.K, fewDepth, Panel)
+	depth := evenly(w.K, t.fewDepth, Panel)
 	for p := p0; p < p1; p++ {
 		cols := min(Panel, w.N-p*Panel)
 		if m == 1 && cols == Panel && t.one != nil {

@@ -22,9 +22,14 @@ func fewAVX2(c []float32, ldc int, a []float32, rs int, b []float32, bs, k, rows
 		return
 	}
 	const half = Panel / 2
+	if cols == Panel {
+		behind := &ahead[min(k*step/8, len(ahead)-1)] // what the second half asks for
+		tile256(&c[0], ldc*4, &a[0], rs*4, false, &b[0], bs*4, k, rows, &ahead[0], step/2, 0, acc)
+		tile256(&c[half], ldc*4, &a[0], rs*4, false, &b[half], bs*4, k, rows, behind, step/2, 0, acc)
+		return
+	}
 	for j := 0; j < cols; j += half {
-		next := soon{b: ahead[min(j/half*k*step/8, len(ahead)-1):], step: step / 4}
-		tileAVX2(c[j:], ldc, a, rs, 1, b[j:], bs, k, rows, min(half, cols-j), next, acc)
+		tileAVX2(c[j:], ldc, a, rs, 1, b[j:], bs, k, rows, min(half, cols-j), soon{}, acc)
 	}
 }
 

@@ -91,8 +91,9 @@ type table struct {
 
 	// expand makes float32 values of coded weights.
 	expand expandFunc
-	// few is tile for decoding.
-	few fewFunc
+	// few is tile for decoding, a depth of fewDepth at a time.
+	few      fewFunc
+	fewDepth int
 	// one is few for one row, nil = none.
 	one oneFunc
 	// few8 is few for int8 weights; fastInt8: it beats few on memory's account.
@@ -118,7 +119,7 @@ var goTable = table{
 	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
 	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
 	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo, softmaxBack: softmaxBackBy(expSubGo),
-	expand: expandGo, few: fewGo, one: oneGo, few8: few8Go,
+	expand: expandGo, few: fewGo, fewDepth: fewDepth, one: oneGo, few8: few8Go,
 	bf16: &goBF16,
 }
 

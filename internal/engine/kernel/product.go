@@ -157,15 +157,13 @@ func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int, c upcoming
 	}
 	for p := p0; p < p1; p++ {
 		b, bs := g.panel(s, p, p0, k0, kn)
-		j0 := p * Panel
-		cols := min(Panel, g.n-j0)
 		for k := 0; k == 0 || k < kn; k += depth {
-			block := b
+			right := b
 			if !coded {
-				block = b[k*bs:]
+				right = b[k*bs:]
 			} else if kn > 0 {
-				block = s.slab[:]
-				g.t.expand(block, g.b[(p*g.ldb+k0+k)*g.coding.width():], g.coding, min(depth, kn-k))
+				right = s.slab[:]
+				g.t.expand(right, g.b[(p*g.ldb+k0+k)*g.coding.width():], g.coding, min(depth, kn-k))
 			}
 			q, kq := p, k0+k+depth
 			if k+depth >= kn {
@@ -174,62 +172,97 @@ func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int, c upcoming
 			if q == p1 {
 				q, kq = p0+c.panels, c.k
 			}
-			parts := (cols + g.t.cols - 1) / g.t.cols
-			for unit := range parts * strips {
-				part, strip := unit/strips, unit%strips
-				i, j := i0+strip*rows, part*g.t.cols
-				next := soon{c: rows * g.ldc}
-				if strip+1 == strips {
-					next.c = (i0-i)*g.ldc + g.t.cols
-					if part+1 == parts && k+depth < kn {
-						next.c = (i0-i)*g.ldc - j
-					}
+			kd := min(depth, kn-k)
+			x := block{left: a[k*ks:], rs: rs, ks: ks, step: step, right: right, bs: bs, k: kd, j0: p * Panel,
+				more: k+depth < kn, acc: g.acc || k0+k > 0, of: strips}
+			switch parts := (min(Panel, g.n-x.j0) + g.t.cols - 1) / g.t.cols; g.kind {
+			case weights:
+				x.share = g.nextPanel(q, kq, kd, strips*parts)
+			case weightsTransposed:
+				x.of, x.from = c.strips, (i0-c.first)/rows
+				x.share = g.nextSquares(p+c.panels, c.k, kn, c.strips*parts)
+			}
+			g.strips(i0, i1, rows, &x)
+		}
+	}
+}
+
+// block is a part of a panel's depth that strips of rows meet.
+type block struct {
+	left         []float32 // a from the first strip on
+	rs, ks, step int       // of a; step is from strip to strip
+	right        []float32 // k rows, bs apart
+	bs, k        int
+	j0           int  // the panel's first column
+	more, acc    bool // the panel has more depth behind this, or had some before
+	share        share
+	of, from     int // strips of the run, those before the first one here
+}
+
+// strips computes rows [i0, i1) by a block: as many columns as a tile has at a time, so
+// that those of the block stay in the first-level cache.
+func (g *product) strips(i0, i1, rows int, x *block) {
+	cols := min(Panel, g.n-x.j0)
+	for j := 0; j < cols; j += g.t.cols {
+		left, right, wide, strip := x.left, x.right, min(g.t.cols, cols-j), j/g.t.cols*x.of+x.from
+		if x.k > 0 {
+			right = right[j:]
+		}
+		for i := i0; i < i1; i += rows {
+			next := soon{c: rows * g.ldc}
+			if i+rows >= i1 {
+				next.c = (i0-i)*g.ldc + g.t.cols
+				if j+wide == cols && x.more {
+					next.c = (i0-i)*g.ldc - j
 				}
-				switch g.kind {
-				case weights:
-					next.b, next.step = g.nextPanel(q, kq, min(depth, kn-k), unit, parts*strips)
-				case weightsTransposed:
-					next.b, next.step = g.nextSquares(p+c.panels, c.k, kn, (i-c.first)/rows, c.strips)
-				}
-				var right []float32
-				if kn > 0 {
-					right = block[j:]
-				}
-				g.t.tile(g.c[i*g.ldc+j0+j:], g.ldc, a[strip*step+k*ks:], rs, ks, right, bs,
-					min(depth, kn-k), min(rows, i1-i), min(g.t.cols, cols-j), next, g.acc || k0+k > 0)
+			}
+			next.b, next.step = x.share.strip(g.b, strip)
+			g.t.tile(g.c[i*g.ldc+x.j0+j:], g.ldc, left, x.rs, x.ks, right, x.bs, x.k, min(rows, i1-i), wide, next, x.acc)
+			if strip++; i+rows < i1 {
+				left = left[x.step:]
 			}
 		}
 	}
 }
 
-// nextPanel returns what one of the strips of a block of depth kn fetches of panel q
-// of packed weights from depth k on, and how much of it for every two k's.
-func (g *product) nextPanel(q, k, kn, strip, strips int) ([]float32, int) {
-	width := g.coding.width()
-	step := (2*width + strips - 1) / strips
-	at := (q*g.ldb+k)*width + strip*step*(kn/2)
-	if k >= g.k || at >= len(g.b) {
+// share divides what a block fetches among its strips: strip n asks for step values
+// for every two k's, from at+n*each on, as long as n is less than end.
+type share struct{ at, each, step, end int }
+
+// strip returns what the n-th strip fetches of b, and its step.
+func (s share) strip(b []float32, n int) ([]float32, int) {
+	at := s.at + n*s.each
+	if n >= s.end || at >= len(b) {
 		return nil, 0
 	}
-	return g.b[at:], step
+	return b[at:], s.step
+}
+
+// nextPanel is what strips of a block of depth kn fetch of panel q of packed weights
+// from depth k on.
+func (g *product) nextPanel(q, k, kn, strips int) share {
+	if k >= g.k {
+		return share{}
+	}
+	width := g.coding.width()
+	step := (2*width + strips - 1) / strips
+	return share{at: (q*g.ldb + k) * width, each: step * (kn / 2), step: step, end: strips}
 }
 
 // nextSquares is nextPanel where the panel is turned from squares of the weights that
 // lie far apart: a strip fetches a few that lie together, for the panels behind q
 // too, so that the strips of all panels fetch each square once.
-func (g *product) nextSquares(q, k, kn, strip, strips int) ([]float32, int) {
+func (g *product) nextSquares(q, k, kn, strips int) share {
+	if k >= g.k {
+		return share{}
+	}
 	squares := (min(kn, g.k-k) + Panel - 1) / Panel
 	together := (squares + strips - 1) / strips
-	n := strip * together
-	if together > 1 {
-		n += q % together
+	first, width := q%together, g.coding.width()
+	return share{
+		at: ((k/Panel+first)*g.n + q*Panel) * width, each: together * g.n * width,
+		step: together * Panel * width / max(1, kn/2), end: (squares - first + together - 1) / together,
 	}
-	width := g.coding.width()
-	at := ((k/Panel+n)*g.n + q*Panel) * width
-	if k >= g.k || n >= squares || at >= len(g.b) {
-		return nil, 0
-	}
-	return g.b[at:], together * Panel * width / max(1, kn/2)
 }
 
 // panel returns panel p of the right operand from depth k0 on and the distance
