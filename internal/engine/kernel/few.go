@@ -96,7 +96,14 @@ func (a *Ahead) take(n int) []float32 {
 // panelsCoded is Panels for coded weights: a block of a panel becomes float32 in the
 // first-level cache, where all rows meet it.
 func (w *Packed) panelsCoded(y []float32, ldy int, x []float32, ldx, m, p0, p1 int, acc bool, ahead *Ahead) {
-	t, s := active, takeScratch()
+	t := active
+	if m > t.fewRows {
+		g := product{t: t, c: y, ldc: ldy, a: x, rs: ldx, ks: 1, b: w.Data, ldb: w.K, coding: w.Coding, kind: weights,
+			m: m, n: w.N, k: w.K, alpha: 1, acc: acc, ahead: ahead}
+		g.run(0, m, p0, p1)
+		return
+	}
+	s := takeScratch()
 	rows := evenly(m, t.rows, 1)
 	depth := evenly(w.K, t.fewDepth, Panel)
 	for p := p0; p < p1; p++ {

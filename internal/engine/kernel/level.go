@@ -94,6 +94,8 @@ type table struct {
 	// few is tile for decoding, a depth of fewDepth at a time.
 	few      fewFunc
 	fewDepth int
+	// fewRows is how many rows decoding gives few; more multiply as training does.
+	fewRows int
 	// one is few for one row, nil = none.
 	one oneFunc
 	// few8 is few for int8 weights; fastInt8: it beats few on memory's account.
@@ -119,7 +121,7 @@ var goTable = table{
 	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
 	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
 	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo, softmaxBack: softmaxBackBy(expSubGo),
-	expand: expandGo, few: fewGo, fewDepth: fewDepth, one: oneGo, few8: few8Go,
+	expand: expandGo, few: fewGo, fewDepth: fewDepth, fewRows: 1 << 30, one: oneGo, few8: few8Go,
 	bf16: &goBF16,
 }
 

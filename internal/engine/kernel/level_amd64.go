@@ -6,7 +6,7 @@ var avx512Table = table{
 	normApply: normApply512, normBack: normBack512, dot3: dot3x512,
 	siluMul: siluMul512, siluMulBack: siluMulBack512,
 	rotate: rotate512, rotateBack: rotateBack512, expSub: expSub512, max: max512, softmaxBack: softmaxBack512,
-	expand: expandAVX512, few: fewAVX512, fewDepth: fewDepth, one: oneAVX512, few8: few8AVX512, fastInt8: true,
+	expand: expandAVX512, few: fewAVX512, fewDepth: fewDepth, fewRows: 1 << 30, one: oneAVX512, few8: few8AVX512, fastInt8: true,
 }
 
 var avx2Table = table{
@@ -15,5 +15,5 @@ var avx2Table = table{
 	normApply: normApply256, normBack: normBack256, dot3: dot3x256,
 	siluMul: siluMul256, siluMulBack: siluMulBack256,
 	rotate: rotate256, rotateBack: rotateBack256, expSub: expSub256, max: max256, softmaxBack: softmaxBackBy(expSub256),
-	expand: expandAVX2, few: fewAVX2, fewDepth: fewDepthNarrow, one: oneAVX2, few8: few8Go,
+	expand: expandAVX2, few: fewAVX2, fewDepth: fewDepthNarrow, fewRows: 3, one: oneAVX2, few8: few8Go,
 }

@@ -61,6 +61,7 @@ type product struct {
 	m, n, k int
 	alpha   float32
 	acc     bool
+	ahead   *Ahead // what else to ask for, nil = nothing
 }
 
 // check panics, with the sizes, on operands too short for the product: the
@@ -142,15 +143,15 @@ type upcoming struct{ panels, k, first, strips int }
 // strip before the next one does.
 func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int, c upcoming) {
 	var a []float32
-	rs, ks, step := g.rs, g.ks, 0 // step is from strip to strip
+	rs, ks := g.rs, g.ks
+	strips := (i1 - i0 + rows - 1) / rows
 	if kn > 0 {
-		step = rows * rs
 		a = g.a[i0*rs+k0*ks:]
 		if ks != 1 || p1-p0 >= copyPanels && (g.t.stand != nil || collides(rs)) {
-			a, rs, ks, step = s.copyRows(g.t, a, rs, ks, i1-i0, rows, kn)
+			a, rs, ks = s.copyRows(g.t, a, rs, ks, i1-i0, strips, kn)
 		}
 	}
-	depth, strips := max(kn, 1), (i1-i0+rows-1)/rows
+	depth := max(kn, 1)
 	coded := g.coding.Kind != Plain && g.kind == weights
 	if coded || strips > 1 {
 		depth = evenly(kn, depthBlock, Panel)
@@ -173,7 +174,7 @@ func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int, c upcoming
 				q, kq = p0+c.panels, c.k
 			}
 			kd := min(depth, kn-k)
-			x := block{left: a[k*ks:], rs: rs, ks: ks, step: step, right: right, bs: bs, k: kd, j0: p * Panel,
+			x := block{left: a[k*ks:], rs: rs, ks: ks, apart: kn * ks, right: right, bs: bs, k: kd, j0: p * Panel,
 				more: k+depth < kn, acc: g.acc || k0+k > 0, of: strips}
 			switch parts := (min(Panel, g.n-x.j0) + g.t.cols - 1) / g.t.cols; g.kind {
 			case weights:
@@ -182,47 +183,70 @@ func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int, c upcoming
 				x.of, x.from = c.strips, (i0-c.first)/rows
 				x.share = g.nextSquares(p+c.panels, c.k, kn, c.strips*parts)
 			}
-			g.strips(i0, i1, rows, &x)
+			g.strips(i0, i1, strips, &x)
 		}
 	}
 }
 
 // block is a part of a panel's depth that strips of rows meet.
 type block struct {
-	left         []float32 // a from the first strip on
-	rs, ks, step int       // of a; step is from strip to strip
-	right        []float32 // k rows, bs apart
-	bs, k        int
-	j0           int  // the panel's first column
-	more, acc    bool // the panel has more depth behind this, or had some before
-	share        share
-	of, from     int // strips of the run, those before the first one here
+	left   []float32 // a from the first strip on
+	rs, ks int       // of a
+	apart  int       // of upright strips
+	right  []float32 // k rows, bs apart
+	bs, k  int
+	j0     int  // the panel's first column
+	more   bool // the panel has more depth behind this
+	acc    bool // or had some before
+	share  share
+	of     int // strips of the run
+	from   int // those before the first one here
 }
 
 // strips computes rows [i0, i1) by a block: as many columns as a tile has at a time, so
 // that those of the block stay in the first-level cache.
-func (g *product) strips(i0, i1, rows int, x *block) {
+func (g *product) strips(i0, i1, strips int, x *block) {
 	cols := min(Panel, g.n-x.j0)
 	for j := 0; j < cols; j += g.t.cols {
-		left, right, wide, strip := x.left, x.right, min(g.t.cols, cols-j), j/g.t.cols*x.of+x.from
+		right, wide, strip := x.right, min(g.t.cols, cols-j), j/g.t.cols*x.of+x.from
 		if x.k > 0 {
 			right = right[j:]
 		}
-		for i := i0; i < i1; i += rows {
+		i := i0
+		for n := range strips {
+			rows := height(i1-i0, strips, n)
 			next := soon{c: rows * g.ldc}
-			if i+rows >= i1 {
+			if n+1 == strips {
 				next.c = (i0-i)*g.ldc + g.t.cols
 				if j+wide == cols && x.more {
 					next.c = (i0-i)*g.ldc - j
 				}
 			}
-			next.b, next.step = x.share.strip(g.b, strip)
-			g.t.tile(g.c[i*g.ldc+x.j0+j:], g.ldc, left, x.rs, x.ks, right, x.bs, x.k, min(rows, i1-i), wide, next, x.acc)
-			if strip++; i+rows < i1 {
-				left = left[x.step:]
+			if next.b, next.step = g.ahead.take(x.k/2*line), line; next.b == nil {
+				next.b, next.step = x.share.strip(g.b, strip+n)
 			}
+			left := x.left
+			switch {
+			case x.k == 0:
+			case x.ks == 1:
+				left = left[(i-i0)*x.rs:]
+			default:
+				left = left[n*x.apart:]
+			}
+			g.t.tile(g.c[i*g.ldc+x.j0+j:], g.ldc, left, x.rs, x.ks, right, x.bs, x.k, rows, wide, next, x.acc)
+			i += rows
 		}
 	}
+}
+
+// height is the rows of the n-th of so many strips that share rows evenly: a tile of a
+// row or two would leave its multipliers waiting for each other.
+func height(rows, strips, n int) int {
+	h := rows / strips
+	if n < rows%strips {
+		h++
+	}
+	return h
 }
 
 // share divides what a block fetches among its strips: strip n asks for step values
@@ -295,8 +319,8 @@ func collides(rs int) bool {
 }
 
 // copyRows copies strips of a next to each other, upright or at distances that do
-// not collide. It returns the copy, its distances and the distance between strips.
-func (s *scratch) copyRows(t *table, a []float32, rs, ks, m, rows, kn int) ([]float32, int, int, int) {
+// not collide. It returns the copy and its distances; upright strips are kn k's apart.
+func (s *scratch) copyRows(t *table, a []float32, rs, ks, m, strips, kn int) ([]float32, int, int) {
 	copied := t.upright
 	switch {
 	case ks == 1 && t.stand != nil:
@@ -306,12 +330,15 @@ func (s *scratch) copyRows(t *table, a []float32, rs, ks, m, rows, kn int) ([]fl
 		for i := range m {
 			copy(s.rows[i*apart:i*apart+kn], a[i*rs:])
 		}
-		return s.rows[:], apart, 1, rows * apart
+		return s.rows[:], apart, 1
 	}
-	for i := 0; i < m; i += rows {
-		copied(s.rows[i/rows*kn*t.apart:], a[i*rs:], ks, kn, min(rows, m-i))
+	i := 0
+	for n := range strips {
+		rows := height(m, strips, n)
+		copied(s.rows[n*kn*t.apart:], a[i*rs:], ks, kn, rows)
+		i += rows
 	}
-	return s.rows[:], 1, t.apart, kn * t.apart
+	return s.rows[:], 1, t.apart
 }
 
 // gatherSlab gathers the panels [p0, p1) that are not used in place.

@@ -16,7 +16,7 @@ type upcoming struct {
 
 // aheadBytes bounds what all members together ask for: half of the outer cache of the
 // processors that it was measured on.
-const aheadBytes = 16 << 20
+const aheadBytes = 1 << 20
 
 func newUpcoming(p *pass) *upcoming {
 	u := &upcoming{pass: p}
