@@ -206,7 +206,7 @@ type block struct {
 // strips computes rows [i0, i1) by a block: as many columns as a tile has at a time, so
 // that those of the block stay in the first-level cache.
 func (g *product) strips(i0, i1, strips int, x *block) {
-	cols := min(Panel, g.n-x.j0)
+	cols, heights := min(Panel, g.n-x.j0), heightsOf(i1-i0, strips)
 	for j := 0; j < cols; j += g.t.cols {
 		right, wide, strip := x.right, min(g.t.cols, cols-j), j/g.t.cols*x.of+x.from
 		if x.k > 0 {
@@ -214,7 +214,7 @@ func (g *product) strips(i0, i1, strips int, x *block) {
 		}
 		i := i0
 		for n := range strips {
-			rows := height(i1-i0, strips, n)
+			rows := heights.of(n)
 			next := soon{c: rows * g.ldc}
 			if n+1 == strips {
 				next.c = (i0-i)*g.ldc + g.t.cols
@@ -222,7 +222,10 @@ func (g *product) strips(i0, i1, strips int, x *block) {
 					next.c = (i0-i)*g.ldc - j
 				}
 			}
-			if next.b, next.step = g.ahead.take(x.k/2*line), line; next.b == nil {
+			if g.ahead != nil {
+				next.b, next.step = g.ahead.take(x.k/2*line), line
+			}
+			if next.b == nil {
 				next.b, next.step = x.share.strip(g.b, strip+n)
 			}
 			left := x.left
@@ -239,14 +242,18 @@ func (g *product) strips(i0, i1, strips int, x *block) {
 	}
 }
 
-// height is the rows of the n-th of so many strips that share rows evenly: a tile of a
-// row or two would leave its multipliers waiting for each other.
-func height(rows, strips, n int) int {
-	h := rows / strips
-	if n < rows%strips {
-		h++
+// heights are the rows of strips that share rows evenly, the first few of them having
+// one more: a tile of a row or two would leave its multipliers waiting for each other.
+type heights struct{ least, more int }
+
+func heightsOf(rows, strips int) heights { return heights{rows / strips, rows % strips} }
+
+// of is the rows of the n-th strip.
+func (h heights) of(n int) int {
+	if n < h.more {
+		return h.least + 1
 	}
-	return h
+	return h.least
 }
 
 // share divides what a block fetches among its strips: strip n asks for step values
@@ -332,9 +339,9 @@ func (s *scratch) copyRows(t *table, a []float32, rs, ks, m, strips, kn int) ([]
 		}
 		return s.rows[:], apart, 1
 	}
-	i := 0
+	i, heights := 0, heightsOf(m, strips)
 	for n := range strips {
-		rows := height(m, strips, n)
+		rows := heights.of(n)
 		copied(s.rows[n*kn*t.apart:], a[i*rs:], ks, kn, rows)
 		i += rows
 	}
