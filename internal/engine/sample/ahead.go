@@ -14,9 +14,9 @@ type upcoming struct {
 	unit                   int // blocks so far
 }
 
-// aheadBytes bounds what all members together ask for: half of the outer cache of the
-// processors that it was measured on.
-const aheadBytes = 1 << 20
+// aheadBytes bounds what all members together ask for. A guest of a host that shares its
+// outer cache finds less of it left when attention comes: it would be read twice.
+const aheadBytes = 4 << 20
 
 func newUpcoming(p *pass) *upcoming {
 	u := &upcoming{pass: p}
