@@ -98,8 +98,8 @@ func (a *Ahead) take(n int) []float32 {
 func (w *Packed) panelsCoded(y []float32, ldy int, x []float32, ldx, m, p0, p1 int, acc bool, ahead *Ahead) {
 	t := active
 	if m > t.fewRows {
-		g := product{t: t, c: y, ldc: ldy, a: x, rs: ldx, ks: 1, b: w.Data, ldb: w.K, coding: w.Coding, kind: weights,
-			m: m, n: w.N, k: w.K, alpha: 1, acc: acc, ahead: ahead}
+		g := w.forward(y, ldy, x, ldx, m, acc)
+		g.ahead = ahead
 		g.run(0, m, p0, p1)
 		return
 	}

@@ -7,10 +7,15 @@ func (p *Pool) Forward(y []float32, ldy int, x []float32, ldx int, w *Packed, m 
 		p.forwardBF16(y, ldy, x, ldx, w, m, acc)
 		return
 	}
-	p.multiply(product{
+	p.multiply(w.forward(y, ldy, x, ldx, m, acc))
+}
+
+// forward is the product of Forward in float32.
+func (w *Packed) forward(y []float32, ldy int, x []float32, ldx, m int, acc bool) product {
+	return product{
 		t: active, c: y, ldc: ldy, a: x, rs: ldx, ks: 1, b: w.Data, ldb: w.K, coding: w.Coding, kind: weights,
 		m: m, n: w.N, k: w.K, alpha: 1, acc: acc,
-	})
+	}
 }
 
 // ForwardRange is Forward for the outputs [n0, n1) only, n0 a multiple of
