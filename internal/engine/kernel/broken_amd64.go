@@ -18,7 +18,7 @@ func init() {
 	}
 	switch broken {
 	case "float32 dies":
-		best.tile = func([]float32, int, []float32, int, int, []float32, int, int, int, int, soon, bool) { illegal() }
+		best.tile = func([]float32, int, []float32, int, int, []float32, int, int, int, int, pile, soon, bool) { illegal() }
 	case "float32 is wrong":
 		best.dot = func(a, b []float32) float32 { return 0 }
 	case "bfloat16 dies":

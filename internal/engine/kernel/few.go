@@ -9,8 +9,8 @@ package kernel
 type fewFunc func(c []float32, ldc int, a []float32, rs int, b []float32, bs, k, rows, cols int, ahead []float32, step int, acc bool)
 
 const (
-	// lookAhead is how far before its use a stream of weights is asked for, in
-	// floats: 6 KiB cover a memory latency and the walk of a page's address.
+	// lookAhead is table.lookAhead where asking pays: 6 KiB cover a memory latency and
+	// the walk of a page's address.
 	lookAhead = 1536
 	// fewDepth bounds the depth done at a time where several strips of rows meet
 	// a panel: its part of the panel (24 KiB) stays in the first-level cache.
@@ -56,7 +56,7 @@ func (w *Packed) PanelsAhead(y []float32, ldy int, x []float32, ldx, m, p0, p1 i
 			for i := 0; i < m; i += rows {
 				// One strip runs along the stream that it asks for; several divide
 				// the next block of it between them.
-				ahead, step := at+lookAhead, 4*Panel
+				ahead, step := at+t.lookAhead, 4*Panel
 				if strips > 1 {
 					ahead, step = at+n*Panel+i/rows*n*Panel/strips, 4*Panel/strips
 				}
@@ -72,18 +72,20 @@ func (w *Packed) PanelsAhead(y []float32, ldy int, x []float32, ldx, m, p0, p1 i
 type Ahead struct {
 	Next func() []float32 // the next piece, nil behind the last
 	now  []float32
+	over bool
 }
 
-// Reset forgets the piece in hand.
-func (a *Ahead) Reset() { a.now = nil }
+// Reset forgets the piece in hand: Next has other ones.
+func (a *Ahead) Reset() { a.now, a.over = nil, false }
 
 // take returns the next n values, fewer at the end of a piece, nil where there are none.
 func (a *Ahead) take(n int) []float32 {
-	if a == nil {
+	if a == nil || a.over {
 		return nil
 	}
 	if len(a.now) == 0 {
 		if a.now = a.Next(); len(a.now) == 0 {
+			a.over = true
 			return nil
 		}
 	}
@@ -162,7 +164,7 @@ func Few(c []float32, ldc int, a []float32, lda int, b []float32, ldb, m, n, k i
 
 // fewGo is the reference of fewFunc.
 func fewGo(c []float32, ldc int, a []float32, rs int, b []float32, bs, k, rows, cols int, _ []float32, _ int, acc bool) {
-	tileGo(c, ldc, a, rs, 1, b, bs, k, rows, cols, soon{}, acc)
+	tileGo(c, ldc, a, rs, 1, b, bs, k, rows, cols, single, soon{}, acc)
 }
 
 // oneGo is the reference of oneFunc.
@@ -171,6 +173,6 @@ func oneGo(c, a, src []float32, coding Coding, k int, acc bool) {
 	for k0 := 0; k0 < k; k0 += Panel {
 		n := min(Panel, k-k0)
 		expandGo(block[:], src[k0*coding.width():], coding, n)
-		tileGo(c, 0, a[k0:], 0, 1, block[:], Panel, n, 1, Panel, soon{}, acc || k0 > 0)
+		tileGo(c, 0, a[k0:], 0, 1, block[:], Panel, n, 1, Panel, single, soon{}, acc || k0 > 0)
 	}
 }

@@ -24,12 +24,12 @@ func fewAVX2(c []float32, ldc int, a []float32, rs int, b []float32, bs, k, rows
 	const half = Panel / 2
 	if cols == Panel {
 		behind := &ahead[min(k*step/8, len(ahead)-1)] // what the second half asks for
-		tile256(&c[0], ldc*4, &a[0], rs*4, false, &b[0], bs*4, k, rows, &ahead[0], step/2, 0, acc)
-		tile256(&c[half], ldc*4, &a[0], rs*4, false, &b[half], bs*4, k, rows, behind, step/2, 0, acc)
+		tile256(&c[0], ldc*4, &a[0], rs*4, false, &b[0], bs*4, k, rows, 1, 0, &ahead[0], step/2, 0, 0, acc)
+		tile256(&c[half], ldc*4, &a[0], rs*4, false, &b[half], bs*4, k, rows, 1, 0, behind, step/2, 0, 0, acc)
 		return
 	}
 	for j := 0; j < cols; j += half {
-		tileAVX2(c[j:], ldc, a, rs, 1, b[j:], bs, k, rows, min(half, cols-j), soon{}, acc)
+		tileAVX2(c[j:], ldc, a, rs, 1, b[j:], bs, k, rows, min(half, cols-j), single, soon{}, acc)
 	}
 }
 

@@ -59,7 +59,7 @@ func (w *Packed8) Panels(y []float32, ldy int, x []float32, ldx, m, p0, p1 int, 
 	for p := p0; p < p1; p++ {
 		cols, at := min(Panel, w.N-p*Panel), p*w.K*Panel
 		for i := 0; i < m; i += rows {
-			ahead, step := at+4*lookAhead, Panel
+			ahead, step := at+4*t.lookAhead, Panel
 			if strips > 1 {
 				ahead, step = at+w.K*Panel+i/rows*w.K*Panel/strips, Panel/strips
 			}

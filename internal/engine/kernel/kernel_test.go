@@ -85,32 +85,38 @@ func past(x []float32, n int) *float32 {
 func TestSelfTestCatchesBrokenKernels(t *testing.T) {
 	broken := map[string]func(b *table, good table){
 		"tile loses one product at odd depth": func(b *table, good table) {
-			b.tile = func(c []float32, ldc int, a []float32, rs, ks int, bb []float32, bs, k, rows, cols int, soon soon, acc bool) {
+			b.tile = func(c []float32, ldc int, a []float32, rs, ks int, bb []float32, bs, k, rows, cols int, pile pile, soon soon, acc bool) {
 				if k > 1 && k%2 == 1 {
 					k--
 				}
-				good.tile(c, ldc, a, rs, ks, bb, bs, k, rows, cols, soon, acc)
+				good.tile(c, ldc, a, rs, ks, bb, bs, k, rows, cols, pile, soon, acc)
 			}
 		},
 		"tile ignores acc": func(b *table, good table) {
-			b.tile = func(c []float32, ldc int, a []float32, rs, ks int, bb []float32, bs, k, rows, cols int, soon soon, acc bool) {
-				good.tile(c, ldc, a, rs, ks, bb, bs, k, rows, cols, soon, false)
+			b.tile = func(c []float32, ldc int, a []float32, rs, ks int, bb []float32, bs, k, rows, cols int, pile pile, soon soon, acc bool) {
+				good.tile(c, ldc, a, rs, ks, bb, bs, k, rows, cols, pile, soon, false)
 			}
 		},
 		"tile writes a column too many": func(b *table, good table) {
-			b.tile = func(c []float32, ldc int, a []float32, rs, ks int, bb []float32, bs, k, rows, cols int, soon soon, acc bool) {
-				good.tile(c, ldc, a, rs, ks, bb, bs, k, rows, cols, soon, acc)
+			b.tile = func(c []float32, ldc int, a []float32, rs, ks int, bb []float32, bs, k, rows, cols int, pile pile, soon soon, acc bool) {
+				good.tile(c, ldc, a, rs, ks, bb, bs, k, rows, cols, pile, soon, acc)
 				if cols < Panel {
 					*past(c, cols) = 0
 				}
 			}
 		},
 		"tile repeats a row": func(b *table, good table) {
-			b.tile = func(c []float32, ldc int, a []float32, rs, ks int, bb []float32, bs, k, rows, cols int, soon soon, acc bool) {
-				good.tile(c, ldc, a, rs, ks, bb, bs, k, rows, cols, soon, acc)
+			b.tile = func(c []float32, ldc int, a []float32, rs, ks int, bb []float32, bs, k, rows, cols int, pile pile, soon soon, acc bool) {
+				good.tile(c, ldc, a, rs, ks, bb, bs, k, rows, cols, pile, soon, acc)
 				if rows == good.rows {
 					copy(c[(rows-1)*ldc:][:cols], c[(rows-2)*ldc:][:cols])
 				}
+			}
+		},
+		"tile gives every strip the rows of the first": func(b *table, good table) {
+			b.tile = func(c []float32, ldc int, a []float32, rs, ks int, bb []float32, bs, k, rows, cols int, pile pile, soon soon, acc bool) {
+				pile.apart = 0
+				good.tile(c, ldc, a, rs, ks, bb, bs, k, rows, cols, pile, soon, acc)
 			}
 		},
 		"turn swaps two": func(b *table, good table) {

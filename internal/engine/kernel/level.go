@@ -96,6 +96,9 @@ type table struct {
 	fewDepth int
 	// fewRows is how many rows decoding gives few; more multiply as training does.
 	fewRows int
+	// lookAhead is how far before its use one strip asks for a stream of float32 weights,
+	// in floats; 0 = the processor follows such a stream faster by itself.
+	lookAhead int
 	// one is few for one row, nil = none.
 	one oneFunc
 	// few8 is few for int8 weights; fastInt8: it beats few on memory's account.
@@ -103,6 +106,9 @@ type table struct {
 	fastInt8 bool
 	bf16     *unitBF16 // nil = none
 }
+
+// anyRows is the fewRows of a level whose few is never slower.
+const anyRows = 1 << 30
 
 // permit asks the operating system for what the level needs.
 func (t *table) permit() error {
@@ -121,7 +127,7 @@ var goTable = table{
 	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
 	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
 	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo, softmaxBack: softmaxBackBy(expSubGo),
-	expand: expandGo, few: fewGo, fewDepth: fewDepth, fewRows: 1 << 30, one: oneGo, few8: few8Go,
+	expand: expandGo, few: fewGo, fewDepth: fewDepth, fewRows: anyRows, one: oneGo, few8: few8Go,
 	bf16: &goBF16,
 }
 

@@ -6,7 +6,7 @@ var avx512Table = table{
 	normApply: normApply512, normBack: normBack512, dot3: dot3x512,
 	siluMul: siluMul512, siluMulBack: siluMulBack512,
 	rotate: rotate512, rotateBack: rotateBack512, expSub: expSub512, max: max512, softmaxBack: softmaxBack512,
-	expand: expandAVX512, few: fewAVX512, fewDepth: fewDepth, fewRows: 1 << 30, one: oneAVX512, few8: few8AVX512, fastInt8: true,
+	expand: expandAVX512, few: fewAVX512, fewDepth: fewDepth, fewRows: anyRows, lookAhead: lookAhead, one: oneAVX512, few8: few8AVX512, fastInt8: true,
 }
 
 var avx2Table = table{

@@ -6,5 +6,5 @@ var neonTable = table{
 	normApply: normApply4, normBack: normBack4, dot3: dot3x4,
 	siluMul: siluMul4, siluMulBack: siluMulBack4,
 	rotate: rotate4, rotateBack: rotateBack4, expSub: expSub4, max: max4, softmaxBack: softmaxBackBy(expSub4),
-	expand: expandNEON, few: fewNEON, fewDepth: fewDepth, fewRows: 1 << 30, few8: few8Go,
+	expand: expandNEON, few: fewNEON, fewDepth: fewDepth, fewRows: anyRows, few8: few8Go,
 }

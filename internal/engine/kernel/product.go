@@ -1,20 +1,27 @@
 package kernel
 
-// tileFunc computes a tile of a product: c[i, j] (+)= sum over k of
-// a[i*rs + k*ks] * b[k*bs + j] for i < rows, j < cols, rows <= table.rows,
-// cols <= table.cols, following the k-order rule. a lies in rows (ks is 1) or upright
-// (rs is 1 and ks table.apart). Panel values of each row of b are readable even
-// where cols is less. k may be zero.
-type tileFunc func(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, soon soon, acc bool)
+// tileFunc computes tiles of a product, one below the other. In each,
+// c[i, j] (+)= sum over k of a[i*rs + k*ks] * b[k*bs + j] for i < rows, j < cols,
+// rows <= table.rows, cols <= table.cols, following the k-order rule. a lies in rows
+// (ks is 1) or upright (rs is 1 and ks table.apart). Panel values of each row of b are
+// readable even where cols is less. k may be zero.
+type tileFunc func(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, pile pile, soon soon, acc bool)
 
-// soon says what a tile may prefetch: the next tile's result at c[soon.c], and of
-// the right operand's next block the part at b, step values for every two k's.
+// pile is how many tiles lie below each other: of c they are rows*ldc apart, of a apart.
+type pile struct{ strips, apart int }
+
+// single is a pile of one tile.
+var single = pile{strips: 1}
+
+// soon says what a pile may prefetch: the result of the tile behind it, c values from
+// that of its last tile, and of the right operand's next block the part at b, step
+// values for every two k's; the next tile's part lies each values further.
 // Whoever waits for the first strip of a block waits for memory; strips that fetch
 // a part each leave memory the time of them all.
 type soon struct {
-	c    int
-	b    []float32
-	step int
+	c          int
+	b          []float32
+	step, each int
 }
 
 // operand says how the right operand of a product is stored.
@@ -119,6 +126,7 @@ func (g *product) run(i0, i1, p0, p1 int) {
 				c.panels, c.k = p0-p, k0+stretch
 			}
 			for i := i0; i < i1; i += step {
+				c.rows = min(step, max(0, i1-i-step))
 				g.group(s, i, min(i+step, i1), rows, p, last, k0, kn, c)
 			}
 		}
@@ -135,8 +143,8 @@ func evenly(n, most, align int) int {
 
 // upcoming says what a run turns to after its slab: panels that lie so many behind
 // the present ones, from depth k on. The strips of the run, which begins with row
-// first, share out what they fetch of it.
-type upcoming struct{ panels, k, first, strips int }
+// first, share out what they fetch of it. rows are those of the group behind this one.
+type upcoming struct{ panels, k, first, strips, rows int }
 
 // group computes rows [i0, i1), in strips of rows, of the panels [p0, p1) for
 // the depth [k0, k0+kn): each panel, a block of the depth at a time, meets every
@@ -182,6 +190,7 @@ func (g *product) group(s *scratch, i0, i1, rows, p0, p1, k0, kn int, c upcoming
 			case weightsTransposed:
 				x.of, x.from = c.strips, (i0-c.first)/rows
 				x.share = g.nextSquares(p+c.panels, c.k, kn, c.strips*parts)
+				x.rows = g.nextRows(i1, k0, kn, c.rows, (p-p0)*strips*parts)
 			}
 			g.strips(i0, i1, strips, &x)
 		}
@@ -195,12 +204,13 @@ type block struct {
 	apart  int       // of upright strips
 	right  []float32 // k rows, bs apart
 	bs, k  int
-	j0     int  // the panel's first column
-	more   bool // the panel has more depth behind this
-	acc    bool // or had some before
-	share  share
-	of     int // strips of the run
-	from   int // those before the first one here
+	j0     int   // the panel's first column
+	more   bool  // the panel has more depth behind this
+	acc    bool  // or had some before
+	share  share // of the right operand's next block
+	rows   share // of the next group's rows
+	of     int   // strips of the run
+	from   int   // those before the first one here
 }
 
 // strips computes rows [i0, i1) by a block: as many columns as a tile has at a time, so
@@ -208,38 +218,49 @@ type block struct {
 func (g *product) strips(i0, i1, strips int, x *block) {
 	cols, heights := min(Panel, g.n-x.j0), heightsOf(i1-i0, strips)
 	for j := 0; j < cols; j += g.t.cols {
-		right, wide, strip := x.right, min(g.t.cols, cols-j), j/g.t.cols*x.of+x.from
+		left, right, wide := x.left, x.right, min(g.t.cols, cols-j)
 		if x.k > 0 {
 			right = right[j:]
 		}
+		source, share, first := g.asks(x, j/g.t.cols, strips)
 		i := i0
-		for n := range strips {
-			rows := heights.of(n)
+		for n := 0; n < strips; {
+			rows, same := heights.run(n, strips)
 			next := soon{c: rows * g.ldc}
-			if n+1 == strips {
-				next.c = (i0-i)*g.ldc + g.t.cols
+			if asking := share.end - first - n; asking > 0 {
+				next.b, next.step, next.each = share.strip(source, first+n)
+				same = min(same, asking)
+			}
+			if n+same == strips {
+				next.c = (i0-i-(same-1)*rows)*g.ldc + g.t.cols
 				if j+wide == cols && x.more {
-					next.c = (i0-i)*g.ldc - j
+					next.c -= g.t.cols + j
 				}
 			}
-			if g.ahead != nil {
-				next.b, next.step = g.ahead.take(x.k/2*line), line
+			apart := x.apart
+			if x.ks == 1 {
+				apart = rows * x.rs
 			}
-			if next.b == nil {
-				next.b, next.step = x.share.strip(g.b, strip+n)
+			g.t.tile(g.c[i*g.ldc+x.j0+j:], g.ldc, left, x.rs, x.ks, right, x.bs, x.k, rows, wide, pile{same, apart}, next, x.acc)
+			n, i = n+same, i+same*rows
+			if x.k > 0 && n < strips {
+				left = left[same*apart:]
 			}
-			left := x.left
-			switch {
-			case x.k == 0:
-			case x.ks == 1:
-				left = left[(i-i0)*x.rs:]
-			default:
-				left = left[n*x.apart:]
-			}
-			g.t.tile(g.c[i*g.ldc+x.j0+j:], g.ldc, left, x.rs, x.ks, right, x.bs, x.k, rows, wide, next, x.acc)
-			i += rows
 		}
 	}
+}
+
+// asks says what the strips of a block's column fetch, how it is divided, and which share
+// the first of them has: of what is asked for ahead, else of the right operand's next
+// block, else of the rows that come next.
+func (g *product) asks(x *block, column, strips int) (source []float32, s share, first int) {
+	if piece := g.ahead.take(strips * (x.k / 2) * line); piece != nil {
+		return piece, spread(len(piece), strips, x.k), 0
+	}
+	if first = column*x.of + x.from; first < x.share.end {
+		return g.b, x.share, first
+	}
+	return g.a, x.rows, column * strips
 }
 
 // heights are the rows of strips that share rows evenly, the first few of them having
@@ -248,25 +269,42 @@ type heights struct{ least, more int }
 
 func heightsOf(rows, strips int) heights { return heights{rows / strips, rows % strips} }
 
-// of is the rows of the n-th strip.
-func (h heights) of(n int) int {
+// run returns the rows of the n-th of so many strips, and how many strips from it on have them.
+func (h heights) run(n, strips int) (rows, same int) {
 	if n < h.more {
-		return h.least + 1
+		return h.least + 1, h.more - n
 	}
-	return h.least
+	return h.least, strips - n
 }
 
 // share divides what a block fetches among its strips: strip n asks for step values
 // for every two k's, from at+n*each on, as long as n is less than end.
 type share struct{ at, each, step, end int }
 
-// strip returns what the n-th strip fetches of b, and its step.
-func (s share) strip(b []float32, n int) ([]float32, int) {
+// spread divides n values evenly among strips of depth k.
+func spread(n, strips, k int) share {
+	asks := max(1, k/2)
+	step := (n + strips*asks - 1) / (strips * asks)
+	return share{each: step * asks, step: step, end: strips}
+}
+
+// strip returns what the n-th strip fetches of b, its step, and how much further the
+// next one's part lies.
+func (s share) strip(b []float32, n int) (part []float32, step, each int) {
 	at := s.at + n*s.each
 	if n >= s.end || at >= len(b) {
-		return nil, 0
+		return nil, 0, 0
 	}
-	return b[at:], s.step
+	return b[at:], s.step, s.each
+}
+
+// nextRows is what strips of a slab's blocks fetch of the rows of a from row i on, which
+// the next group sets upright: one each. used is how many strips of the slab came before.
+func (g *product) nextRows(i, k0, kn, rows, used int) share {
+	if g.ks != 1 {
+		return share{}
+	}
+	return share{at: (i+used)*g.rs + k0, each: g.rs, step: (kn + kn/2 - 1) / max(1, kn/2), end: rows - used}
 }
 
 // nextPanel is what strips of a block of depth kn fetch of panel q of packed weights
@@ -341,7 +379,7 @@ func (s *scratch) copyRows(t *table, a []float32, rs, ks, m, strips, kn int) ([]
 	}
 	i, heights := 0, heightsOf(m, strips)
 	for n := range strips {
-		rows := heights.of(n)
+		rows, _ := heights.run(n, strips)
 		copied(s.rows[n*kn*t.apart:], a[i*rs:], ks, kn, rows)
 		i += rows
 	}
@@ -434,8 +472,19 @@ func standGo(dst, src []float32, lds, depth, rows int) {
 	}
 }
 
-// tileGo is the reference of tileFunc: two rows by four columns at a time.
-func tileGo(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, soon soon, acc bool) {
+// tileGo is the reference of tileFunc.
+func tileGo(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, pile pile, _ soon, acc bool) {
+	for n := range pile.strips {
+		left := a
+		if k > 0 {
+			left = a[n*pile.apart:]
+		}
+		oneTileGo(c[n*rows*ldc:], ldc, left, rs, ks, b, bs, k, rows, cols, acc)
+	}
+}
+
+// oneTileGo is one tile of tileGo: two rows by four columns at a time.
+func oneTileGo(c []float32, ldc int, a []float32, rs, ks int, b []float32, bs, k, rows, cols int, acc bool) {
 	for i := 0; i < rows; i += 2 {
 		for j := 0; j < cols; j += 4 {
 			if i+2 <= rows && j+4 <= cols {

@@ -95,7 +95,7 @@ left: \
 #define LIE(start, four, left, rows) start: DEPTH(four, left, rows, 4, ADVANCE, ASK)
 #define STAND(start, four, left, rows) start: DEPTH(four, left, rows, 32, CLIMB, ASKLESS)
 
-// The next tile's part of c is prefetched: a chain begins with it.
+// The next tile's part of c is prefetched, R14 bytes from here: a chain begins with it.
 #define LOADC(n, lo, hi) \
 	VMOVUPS (R13), lo; \
 	VMOVUPS 32(R13), hi; \
@@ -130,22 +130,29 @@ left: \
 	CMPQ R15, $n; \
 	JEQ  loop
 
-// func tile256(c *float32, ldc int, a *float32, rs int, upright bool, b *float32, bs, k, rows int, ahead *float32, step, next int, acc bool)
+// func tile256(c *float32, ldc int, a *float32, rs int, upright bool, b *float32, bs, k, rows, strips, apart int, ahead *float32, step, each, next int, acc bool)
 // Distances are in bytes. Rows of a are rs apart and its k's 4; if it is upright, 4
-// and 32.
-TEXT ·tile256(SB), NOSPLIT, $0-97
+// and 32. Of the arguments strips, a and ahead turn to the next strip.
+TEXT ·tile256(SB), NOSPLIT, $0-121
 	MOVQ c+0(FP), DI
 	MOVQ ldc+8(FP), SI
-	MOVQ a+16(FP), AX
 	MOVQ rs+24(FP), BX
-	MOVQ b+40(FP), R10
 	MOVQ bs+48(FP), R11
-	MOVQ k+56(FP), R12
 	MOVQ rows+64(FP), R15
-	MOVQ next+88(FP), R14
-	MOVQ DI, R13
-	CMPB acc+96(FP), $0
-	JEQ  zero
+	MOVQ step+96(FP), DX
+
+strip:
+	MOVQ    a+16(FP), AX
+	MOVQ    b+40(FP), R10
+	MOVQ    k+56(FP), R12
+	MOVQ    ahead+88(FP), R9
+	MOVQ    SI, R14
+	IMULQ   R15, R14
+	CMPQ    strips+72(FP), $1
+	CMOVQEQ next+112(FP), R14
+	MOVQ    DI, R13
+	CMPB    acc+120(FP), $0
+	JEQ     zero
 	LOADC(1, Y0, Y1)
 	LOADC(2, Y2, Y3)
 	LOADC(3, Y4, Y5)
@@ -170,8 +177,6 @@ depth:
 	LEAQ  (AX)(BX*4), R8
 	ADDQ  BX, R8
 	LEAQ  (R11)(R11*2), R14
-	MOVQ  ahead+72(FP), R9
-	MOVQ  step+80(FP), DX
 	MOVQ  R12, R13
 	ANDQ  $3, R13
 	SHRQ  $2, R12
@@ -215,6 +220,13 @@ store:
 	STOREC(6, Y10, Y11)
 
 done:
+	LEAQ (R13)(SI*1), DI
+	MOVQ apart+80(FP), AX
+	ADDQ AX, a+16(FP)
+	MOVQ each+104(FP), AX
+	ADDQ AX, ahead+88(FP)
+	DECQ strips+72(FP)
+	JNZ  strip
 	VZEROUPPER
 	RET
 

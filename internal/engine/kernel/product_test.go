@@ -195,3 +195,49 @@ func TestShortOperandsPanic(t *testing.T) {
 	}
 	p.Forward(full, n, full, k, w, m, false) // the pool is still good
 }
+
+// What strips fetch is asked for whole: a piece by the strips of a column, the rows of the
+// next group by the strips of all panels before it, a row each.
+func TestStripsShareWhatTheyFetch(t *testing.T) {
+	lines := func(asked map[int]bool, s share, n, k int) {
+		for ask := range k / 2 {
+			asked[(s.at+n*s.each+ask*s.step)/line] = true
+		}
+	}
+	for _, x := range []struct{ n, strips, k int }{{3072, 6, 288}, {100, 4, 64}, {3072, 1, 32}, {6 * 144 * line, 6, 288}} {
+		asked := map[int]bool{}
+		s := spread(x.n, x.strips, x.k)
+		for n := range x.strips {
+			lines(asked, s, n, x.k)
+		}
+		most := x.strips * (x.k / 2) // one line for every two k's
+		if want := min((x.n+line-1)/line, most); len(asked) < want {
+			t.Errorf("%+v: %d of %d lines are asked for", x, len(asked), want)
+		}
+	}
+	const i, k0, kn, rows, rs = 42, 288, 288, 40, 640
+	g := &product{rs: rs, ks: 1, a: make([]float32, (i+rows)*rs)}
+	asked := map[int]bool{}
+	for used := 0; used < 4*14; used += 14 { // 4 panels, 7 strips by two halves
+		s := g.nextRows(i, k0, kn, rows, used)
+		for n := 0; n < 14 && n < s.end; n++ {
+			if part, _, _ := s.strip(g.a, n); part != nil {
+				lines(asked, s, n, kn)
+			}
+		}
+	}
+	for row := i; row < i+rows; row++ {
+		for k := k0; k < k0+kn; k += line {
+			if !asked[(row*rs+k)/line] {
+				t.Fatalf("row %d from depth %d on is not asked for", row, k)
+			}
+		}
+	}
+	if len(asked) != rows*kn/line {
+		t.Errorf("%d lines are asked for where the rows have %d", len(asked), rows*kn/line)
+	}
+	g.ks = 640
+	if s := g.nextRows(i, k0, kn, rows, 0); s != (share{}) {
+		t.Error("rows that are columns are asked for as rows")
+	}
+}
