@@ -304,7 +304,7 @@ func (g *product) nextRows(i, k0, kn, rows, used int) share {
 	if g.ks != 1 {
 		return share{}
 	}
-	return share{at: (i+used)*g.rs + k0, each: g.rs, step: (kn + kn/2 - 1) / max(1, kn/2), end: rows - used}
+	return share{at: (i+used)*g.rs + k0, each: g.rs, step: spread(kn, 1, kn).step, end: rows - used}
 }
 
 // nextPanel is what strips of a block of depth kn fetch of panel q of packed weights
