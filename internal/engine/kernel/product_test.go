@@ -6,11 +6,18 @@ import (
 	"testing"
 )
 
-// TestSameBitsForAnyM computes every product for 70 rows serially and then for
-// every smaller number of rows and several pools: each row must have the bits
-// it had, in Forward, Backward and the general products, with and without acc.
-func TestSameBitsForAnyM(t *testing.T) {
-	const most, n, k, gap = 70, 75, 410, 3
+// anyProduct is one of the package's products of m rows with operands of its own.
+type anyProduct struct {
+	name  string
+	width int // of a row of the result, gap behind it
+	run   func(p *Pool, y []float32, m int, acc bool)
+}
+
+// gap is what lies between rows of an operand or result.
+const gap = 3
+
+// everyProduct returns each product of up to most rows with weights [n, k].
+func everyProduct(most, n, k int) []anyProduct {
 	c := check{state: 11}
 	x, dy := c.filled(most*(k+gap)).x, c.filled(most*(n+gap)).x
 	w := c.filled(n * k).x
@@ -26,17 +33,32 @@ func TestSameBitsForAnyM(t *testing.T) {
 			tall[i*most+j] = x[j*(k+gap)+i]
 		}
 	}
-	products := []struct {
-		name  string
-		width int
-		run   func(p *Pool, y []float32, m int, acc bool)
-	}{
+	return []anyProduct{
 		{"Forward", n, func(p *Pool, y []float32, m int, acc bool) { p.Forward(y, n+gap, x, k+gap, packed, m, acc) }},
 		{"Backward", k, func(p *Pool, y []float32, m int, acc bool) { p.Backward(y, k+gap, dy, n+gap, packed, m, acc) }},
 		{"NT", n, func(p *Pool, y []float32, m int, acc bool) { p.NT(y, n+gap, x, k+gap, w, k, m, n, k, 0.3, acc) }},
 		{"NN", n, func(p *Pool, y []float32, m int, acc bool) { p.NN(y, n+gap, x, k+gap, turned, n, m, n, k, 1, acc) }},
 		{"TN", n, func(p *Pool, y []float32, m int, acc bool) { p.TN(y, n+gap, tall, most, turned, n, m, n, k, 0.3, acc) }},
 	}
+}
+
+// result returns what a product adds to.
+func (g *anyProduct) result(m int) guarded {
+	old := newGuarded(m * (g.width + gap))
+	for i := range m {
+		for j := range g.width {
+			old.x[i*(g.width+gap)+j] = float32(i-j) / 64
+		}
+	}
+	return old
+}
+
+// TestSameBitsForAnyM computes every product for 70 rows serially and then for
+// every smaller number of rows and several pools: each row must have the bits
+// it had, in Forward, Backward and the general products, with and without acc.
+func TestSameBitsForAnyM(t *testing.T) {
+	const most = 70
+	products := everyProduct(most, 75, 410)
 	pools := []*Pool{NewPool(1), NewPool(2), NewPool(4)}
 	for _, p := range pools {
 		defer p.Close()
@@ -48,12 +70,7 @@ func TestSameBitsForAnyM(t *testing.T) {
 	everyLevel(t, func(t *testing.T, l Level) {
 		for _, g := range products {
 			for _, acc := range []bool{false, true} {
-				old := newGuarded(most * (g.width + gap))
-				for i := range most {
-					for j := range g.width {
-						old.x[i*(g.width+gap)+j] = float32(i-j) / 64
-					}
-				}
+				old := g.result(most)
 				want := old.clone()
 				g.run(pools[0], want.x, most, acc)
 				for m := 1; m <= most; m += step {
@@ -69,6 +86,54 @@ func TestSameBitsForAnyM(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestSameBitsForAnyTile computes every product with the tiles that each level cuts it
+// into, made in Go: a processor that lacks a level still divides work as that one does.
+func TestSameBitsForAnyTile(t *testing.T) {
+	defer func(was *table) { active = was }(active)
+	pool := NewPool(2)
+	defer pool.Close()
+	coding := Coding{Kind: Code4, Block: 32, Zero: 8}
+	coded, _ := codedAndPlain(&check{state: 12}, coding, 96, 640)
+	x := randomSlice(70 * 640)
+	products := append(everyProduct(70, 75, 410), everyProduct(70, 430, 800)...)
+	products = append(products,
+		anyProduct{"coded Forward", 96, func(p *Pool, y []float32, m int, acc bool) { p.Forward(y, 96+gap, x, 640, coded, m, acc) }},
+		anyProduct{"coded Backward", 640, func(p *Pool, y []float32, m int, acc bool) { p.Backward(y, 640+gap, x, 640, coded, m, acc) }})
+	for _, shape := range []struct {
+		rows, cols, apart, few int
+		stands                 bool
+	}{{14, Panel, 16, anyRows, true}, {6, 16, 8, 3, true}, {6, 16, 16, anyRows, false}} {
+		cut := goTable
+		cut.rows, cut.cols, cut.apart, cut.fewRows = shape.rows, shape.cols, shape.apart, shape.few
+		cut.upright = func(dst, src []float32, lds, depth, rows int) {
+			for k := range depth {
+				copy(dst[k*shape.apart:k*shape.apart+rows], src[k*lds:])
+			}
+		}
+		cut.stand = nil
+		if shape.stands {
+			cut.stand = func(dst, src []float32, lds, depth, rows int) {
+				for i := range rows * depth {
+					dst[i%depth*shape.apart+i/depth] = src[i/depth*lds+i%depth]
+				}
+			}
+		}
+		for _, g := range products {
+			for _, m := range []int{1, 4, 7, 15, 33, 70} {
+				want := g.result(m)
+				got := want.clone()
+				active = &goTable
+				g.run(pool, want.x, m, m%2 == 1)
+				active = &cut
+				g.run(pool, got.x, m, m%2 == 1)
+				if !sameBits(got.x, want.x) || got.broken() {
+					t.Errorf("%s of %d rows in tiles of %d by %d differs", g.name, m, cut.rows, cut.cols)
+				}
+			}
+		}
+	}
 }
 
 // TestChainStartsAtC pins the k-order rule: a product done in two halves of the
