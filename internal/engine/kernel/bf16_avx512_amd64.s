@@ -1,20 +1,15 @@
 #include "textflag.h"
 #include "bf16_encoding_amd64.h"
+#include "rows_avx512_amd64.h"
 
 // A tile is up to 14 rows of the result by 32 columns, as in tile512. For each
 // pair of k's, two loads of b serve all rows and one broadcast of a pair of a
 // serves two instructions of 32 multiply-adds each.
 //
-// Registers:
-//	AX, R8, R9  a at rows 0, 5, 10 of the current pair
-//	BX, CX      1 and 3 times the bytes between rows of a
+// Registers beside those of rows_avx512_amd64.h, k's being pairs:
 //	R10         b at the current pair, 128 bytes each
 //	R12         remaining pairs
-//	DI, SI      c; bytes between its rows; R13 walks over the rows
-//	R15         rows
-//	K1, K2      columns 0-15 and 16-31 that exist
-//	Z0-Z27      accumulators: row i in Z(2i), Z(2i+1)
-//	Z28, Z29    b; Z30 a pair of a
+//	Z30         a pair of a
 
 #define PAIR(address) VPBROADCASTD address, Z30
 
@@ -48,30 +43,6 @@ loop: \
 	JNZ  loop; \
 	JMP  store
 
-#define CHOOSE(n, loop) \
-	CMPQ R15, $n; \
-	JEQ  loop
-
-#define ZERO(a, b, c, d) \
-	VPXORQ a, a, a; \
-	VPXORQ b, b, b; \
-	VPXORQ c, c, c; \
-	VPXORQ d, d, d
-
-#define LOADC(n, lo, hi) \
-	VMOVUPS.Z (R13), K1, lo; \
-	VMOVUPS.Z 64(R13), K2, hi; \
-	CMPQ R15, $n; \
-	JEQ  depth; \
-	ADDQ SI, R13
-
-#define STOREC(n, lo, hi) \
-	VMOVUPS lo, K1, (R13); \
-	VMOVUPS hi, K2, 64(R13); \
-	CMPQ R15, $n; \
-	JEQ  done; \
-	ADDQ SI, R13
-
 // func pairs512(c *float32, ldc int, a *uint16, lda int, b *uint16, pairs, rows int, mask uint32, acc bool)
 // Distances are in bytes; pairs and rows are at least one.
 TEXT ·pairs512(SB), NOSPLIT, $0-61
@@ -82,42 +53,16 @@ TEXT ·pairs512(SB), NOSPLIT, $0-61
 	MOVQ b+32(FP), R10
 	MOVQ pairs+40(FP), R12
 	MOVQ rows+48(FP), R15
-	MOVL mask+56(FP), R13
-	KMOVW R13, K1
-	SHRL $16, R13
-	KMOVW R13, K2
-	LEAQ (BX)(BX*2), CX
-	LEAQ (AX)(BX*4), R8
-	ADDQ BX, R8
-	LEAQ (R8)(BX*4), R9
-	ADDQ BX, R9
+	COLUMNS(mask+56(FP))
+	ROWPOINTERS
 	MOVQ DI, R13
 
 	CMPB acc+60(FP), $0
 	JEQ  zero
-	LOADC(1, Z0, Z1)
-	LOADC(2, Z2, Z3)
-	LOADC(3, Z4, Z5)
-	LOADC(4, Z6, Z7)
-	LOADC(5, Z8, Z9)
-	LOADC(6, Z10, Z11)
-	LOADC(7, Z12, Z13)
-	LOADC(8, Z14, Z15)
-	LOADC(9, Z16, Z17)
-	LOADC(10, Z18, Z19)
-	LOADC(11, Z20, Z21)
-	LOADC(12, Z22, Z23)
-	LOADC(13, Z24, Z25)
-	LOADC(14, Z26, Z27)
+	EACH(LOADC)
 
 zero:
-	ZERO(Z0, Z1, Z2, Z3)
-	ZERO(Z4, Z5, Z6, Z7)
-	ZERO(Z8, Z9, Z10, Z11)
-	ZERO(Z12, Z13, Z14, Z15)
-	ZERO(Z16, Z17, Z18, Z19)
-	ZERO(Z20, Z21, Z22, Z23)
-	ZERO(Z24, Z25, Z26, Z27)
+	EACH(EMPTY)
 
 depth:
 	CHOOSE(14, pairs14)
@@ -153,20 +98,7 @@ depth:
 
 store:
 	MOVQ DI, R13
-	STOREC(1, Z0, Z1)
-	STOREC(2, Z2, Z3)
-	STOREC(3, Z4, Z5)
-	STOREC(4, Z6, Z7)
-	STOREC(5, Z8, Z9)
-	STOREC(6, Z10, Z11)
-	STOREC(7, Z12, Z13)
-	STOREC(8, Z14, Z15)
-	STOREC(9, Z16, Z17)
-	STOREC(10, Z18, Z19)
-	STOREC(11, Z20, Z21)
-	STOREC(12, Z22, Z23)
-	STOREC(13, Z24, Z25)
-	STOREC(14, Z26, Z27)
+	EACH(STOREC)
 
 done:
 	VZEROUPPER

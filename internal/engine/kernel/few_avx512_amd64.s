@@ -1,61 +1,15 @@
 #include "textflag.h"
+#include "rows_avx512_amd64.h"
 
 // A tile is up to 14 rows of the result by 32 columns, as in tile512, for
 // products of few rows that stream their right operand from memory: what is
 // read next is asked for by address, two lines per k, into the second-level
 // cache, so that memory works while the multiply-add ports do.
 //
-// Registers:
-//	AX, R8, R9  a at rows 0, 5, 10 of the current k
-//	BX, CX      1 and 3 times the bytes between rows of a
+// Registers beside those of rows_avx512_amd64.h:
 //	R10, R11    b at the current k; bytes between its rows
 //	R12         remaining k's
 //	R14, DX     what is asked for; bytes that it moves on per k
-//	DI, SI      c; bytes between its rows; R13 walks over the rows
-//	R15         rows
-//	K1, K2      columns 0-15 and 16-31 that exist
-//	Z0-Z27      accumulators: row i in Z(2i), Z(2i+1)
-//	Z28, Z29    b; Z30 a broadcast
-
-#define ROW32(address, lo, hi) \
-	VBROADCASTSS address, Z30; \
-	VFMADD231PS  Z28, Z30, lo; \
-	VFMADD231PS  Z29, Z30, hi
-
-#define W1 ROW32((AX), Z0, Z1)
-#define W2 W1; ROW32((AX)(BX*1), Z2, Z3)
-#define W3 W2; ROW32((AX)(BX*2), Z4, Z5)
-#define W4 W3; ROW32((AX)(CX*1), Z6, Z7)
-#define W5 W4; ROW32((AX)(BX*4), Z8, Z9)
-#define W6 W5; ROW32((R8), Z10, Z11)
-#define W7 W6; ROW32((R8)(BX*1), Z12, Z13)
-#define W8 W7; ROW32((R8)(BX*2), Z14, Z15)
-#define W9 W8; ROW32((R8)(CX*1), Z16, Z17)
-#define W10 W9; ROW32((R8)(BX*4), Z18, Z19)
-#define W11 W10; ROW32((R9), Z20, Z21)
-#define W12 W11; ROW32((R9)(BX*1), Z22, Z23)
-#define W13 W12; ROW32((R9)(BX*2), Z24, Z25)
-#define W14 W13; ROW32((R9)(CX*1), Z26, Z27)
-
-// The same with one register per row, for at most 16 columns.
-#define ROW16(address, lo) \
-	VBROADCASTSS address, Z30; \
-	VFMADD231PS  Z28, Z30, lo
-
-#define N1 ROW16((AX), Z0)
-#define N2 N1; ROW16((AX)(BX*1), Z2)
-#define N3 N2; ROW16((AX)(BX*2), Z4)
-#define N4 N3; ROW16((AX)(CX*1), Z6)
-#define N5 N4; ROW16((AX)(BX*4), Z8)
-#define N6 N5; ROW16((R8), Z10)
-#define N7 N6; ROW16((R8)(BX*1), Z12)
-#define N8 N7; ROW16((R8)(BX*2), Z14)
-#define N9 N8; ROW16((R8)(CX*1), Z16)
-#define N10 N9; ROW16((R8)(BX*4), Z18)
-#define N11 N10; ROW16((R9), Z20)
-#define N12 N11; ROW16((R9)(BX*1), Z22)
-#define N13 N12; ROW16((R9)(BX*2), Z24)
-#define N14 N13; ROW16((R9)(CX*1), Z26)
 
 #define ADVANCE(loop) \
 	ADDQ $4, AX; \
@@ -73,7 +27,7 @@ loop: \
 	VMOVUPS 64(R10), Z29; \
 	PREFETCHT1 (R14); \
 	PREFETCHT1 64(R14); \
-	rows; \
+	rows(0); \
 	ADVANCE(loop)
 
 // One row lasts no longer than its loads: it asks for the first-level cache.
@@ -83,39 +37,15 @@ loop: \
 	VMOVUPS 64(R10), Z29; \
 	PREFETCHT0 (R14); \
 	PREFETCHT0 64(R14); \
-	rows; \
+	rows(0); \
 	ADVANCE(loop)
 
 #define NARROW(loop, rows) \
 loop: \
 	VMOVUPS (R10), Z28; \
 	PREFETCHT1 (R14); \
-	rows; \
+	rows(0); \
 	ADVANCE(loop)
-
-#define CHOOSE(n, wide) \
-	CMPQ R15, $n; \
-	JEQ  wide
-
-#define ZERO(a, b, c, d) \
-	VPXORQ a, a, a; \
-	VPXORQ b, b, b; \
-	VPXORQ c, c, c; \
-	VPXORQ d, d, d
-
-#define LOADC(n, lo, hi) \
-	VMOVUPS.Z (R13), K1, lo; \
-	VMOVUPS.Z 64(R13), K2, hi; \
-	CMPQ R15, $n; \
-	JEQ  depth; \
-	ADDQ SI, R13
-
-#define STOREC(n, lo, hi) \
-	VMOVUPS lo, K1, (R13); \
-	VMOVUPS hi, K2, 64(R13); \
-	CMPQ R15, $n; \
-	JEQ  done; \
-	ADDQ SI, R13
 
 // func few512(c *float32, ldc int, a *float32, rs int, b *float32, bs, k, rows int, ahead *float32, step int, mask uint32, acc bool)
 // Distances are in bytes.
@@ -130,42 +60,16 @@ TEXT ·few512(SB), NOSPLIT, $0-85
 	MOVQ rows+56(FP), R15
 	MOVQ ahead+64(FP), R14
 	MOVQ step+72(FP), DX
-	MOVL mask+80(FP), R13
-	KMOVW R13, K1
-	SHRL $16, R13
-	KMOVW R13, K2
-	LEAQ (BX)(BX*2), CX
-	LEAQ (AX)(BX*4), R8
-	ADDQ BX, R8
-	LEAQ (R8)(BX*4), R9
-	ADDQ BX, R9
+	COLUMNS(mask+80(FP))
+	ROWPOINTERS
 	MOVQ DI, R13
 
 	CMPB acc+84(FP), $0
 	JEQ  zero
-	LOADC(1, Z0, Z1)
-	LOADC(2, Z2, Z3)
-	LOADC(3, Z4, Z5)
-	LOADC(4, Z6, Z7)
-	LOADC(5, Z8, Z9)
-	LOADC(6, Z10, Z11)
-	LOADC(7, Z12, Z13)
-	LOADC(8, Z14, Z15)
-	LOADC(9, Z16, Z17)
-	LOADC(10, Z18, Z19)
-	LOADC(11, Z20, Z21)
-	LOADC(12, Z22, Z23)
-	LOADC(13, Z24, Z25)
-	LOADC(14, Z26, Z27)
+	EACH(LOADC)
 
 zero:
-	ZERO(Z0, Z1, Z2, Z3)
-	ZERO(Z4, Z5, Z6, Z7)
-	ZERO(Z8, Z9, Z10, Z11)
-	ZERO(Z12, Z13, Z14, Z15)
-	ZERO(Z16, Z17, Z18, Z19)
-	ZERO(Z20, Z21, Z22, Z23)
-	ZERO(Z24, Z25, Z26, Z27)
+	EACH(EMPTY)
 
 depth:
 	KTESTW K2, K2
@@ -234,20 +138,7 @@ narrow:
 
 store:
 	MOVQ DI, R13
-	STOREC(1, Z0, Z1)
-	STOREC(2, Z2, Z3)
-	STOREC(3, Z4, Z5)
-	STOREC(4, Z6, Z7)
-	STOREC(5, Z8, Z9)
-	STOREC(6, Z10, Z11)
-	STOREC(7, Z12, Z13)
-	STOREC(8, Z14, Z15)
-	STOREC(9, Z16, Z17)
-	STOREC(10, Z18, Z19)
-	STOREC(11, Z20, Z21)
-	STOREC(12, Z22, Z23)
-	STOREC(13, Z24, Z25)
-	STOREC(14, Z26, Z27)
+	EACH(STOREC)
 
 done:
 	VZEROUPPER
@@ -261,7 +152,7 @@ loop: \
 	VCVTDQ2PS Z28, Z28; \
 	VCVTDQ2PS Z29, Z29; \
 	PREFETCHT0 (R14); \
-	rows; \
+	rows(0); \
 	ADVANCE(loop)
 
 #define SCALE(n, lo, hi) \
@@ -291,23 +182,10 @@ TEXT ·few8x512(SB), NOSPLIT, $0-85
 	MOVQ rows+48(FP), R15
 	MOVQ ahead+64(FP), R14
 	MOVQ step+72(FP), DX
-	MOVL mask+80(FP), R13
-	KMOVW R13, K1
-	SHRL $16, R13
-	KMOVW R13, K2
+	COLUMNS(mask+80(FP))
 	MOVQ $32, R11
-	LEAQ (BX)(BX*2), CX
-	LEAQ (AX)(BX*4), R8
-	ADDQ BX, R8
-	LEAQ (R8)(BX*4), R9
-	ADDQ BX, R9
-	ZERO(Z0, Z1, Z2, Z3)
-	ZERO(Z4, Z5, Z6, Z7)
-	ZERO(Z8, Z9, Z10, Z11)
-	ZERO(Z12, Z13, Z14, Z15)
-	ZERO(Z16, Z17, Z18, Z19)
-	ZERO(Z20, Z21, Z22, Z23)
-	ZERO(Z24, Z25, Z26, Z27)
+	ROWPOINTERS
+	EACH(EMPTY)
 	CHOOSE(1, wide1)
 	CHOOSE(14, wide14)
 	CHOOSE(2, wide2)
@@ -343,56 +221,17 @@ store:
 	MOVQ scale+56(FP), R13
 	VMOVUPS (R13), Z28
 	VMOVUPS 64(R13), Z29
-	SCALE(1, Z0, Z1)
-	SCALE(2, Z2, Z3)
-	SCALE(3, Z4, Z5)
-	SCALE(4, Z6, Z7)
-	SCALE(5, Z8, Z9)
-	SCALE(6, Z10, Z11)
-	SCALE(7, Z12, Z13)
-	SCALE(8, Z14, Z15)
-	SCALE(9, Z16, Z17)
-	SCALE(10, Z18, Z19)
-	SCALE(11, Z20, Z21)
-	SCALE(12, Z22, Z23)
-	SCALE(13, Z24, Z25)
-	SCALE(14, Z26, Z27)
+	EACH(SCALE)
 
 scaled:
 	CMPB acc+84(FP), $0
 	JEQ  result
 	MOVQ DI, R13
-	ADDC(1, Z0, Z1)
-	ADDC(2, Z2, Z3)
-	ADDC(3, Z4, Z5)
-	ADDC(4, Z6, Z7)
-	ADDC(5, Z8, Z9)
-	ADDC(6, Z10, Z11)
-	ADDC(7, Z12, Z13)
-	ADDC(8, Z14, Z15)
-	ADDC(9, Z16, Z17)
-	ADDC(10, Z18, Z19)
-	ADDC(11, Z20, Z21)
-	ADDC(12, Z22, Z23)
-	ADDC(13, Z24, Z25)
-	ADDC(14, Z26, Z27)
+	EACH(ADDC)
 
 result:
 	MOVQ DI, R13
-	STOREC(1, Z0, Z1)
-	STOREC(2, Z2, Z3)
-	STOREC(3, Z4, Z5)
-	STOREC(4, Z6, Z7)
-	STOREC(5, Z8, Z9)
-	STOREC(6, Z10, Z11)
-	STOREC(7, Z12, Z13)
-	STOREC(8, Z14, Z15)
-	STOREC(9, Z16, Z17)
-	STOREC(10, Z18, Z19)
-	STOREC(11, Z20, Z21)
-	STOREC(12, Z22, Z23)
-	STOREC(13, Z24, Z25)
-	STOREC(14, Z26, Z27)
+	EACH(STOREC)
 
 done:
 	VZEROUPPER

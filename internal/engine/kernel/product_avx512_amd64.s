@@ -1,4 +1,5 @@
 #include "textflag.h"
+#include "rows_avx512_amd64.h"
 
 // A tile is up to 14 rows of the result by 32 columns: two ZMM registers per
 // row, 28 accumulators. For each k, two loads of b serve all rows and one
@@ -12,45 +13,19 @@
 // instead of three, for one load more. Not all rows are: the load ports would
 // run out.
 //
-// Registers:
-//	AX, R8, R9  a at rows 0, 5, 10 of the current k; AX alone where a is upright
-//	BX, CX      1 and 3 times the bytes between rows of a
+// Registers beside those of rows_avx512_amd64.h:
+//	AX          alone where a is upright
 //	R10, R11    b at the current k; bytes between its rows
 //	R12         remaining k's
 //	R14, R13    in the loop over k, what to fetch into the outer cache; bytes to its
 //	            next place, every other k
-//	DI, SI      c; bytes between its rows; R13 walks over the rows
-//	R15         rows
 //	R14         bytes from c to the c of the next tile
-//	K1, K2      columns 0-15 and 16-31 that exist
-//	Z0-Z27      accumulators: row i in Z(2i), Z(2i+1)
-//	Z28, Z29    b; Z30 a broadcast
-
-#define ROW32(address, lo, hi) \
-	VBROADCASTSS address, Z30; \
-	VFMADD231PS  Z28, Z30, lo; \
-	VFMADD231PS  Z29, Z30, hi
 
 #define INSIDE32(address, lo, hi) \
 	VFMADD231PS.BCST address, Z28, lo; \
 	VFMADD231PS.BCST address, Z29, hi
 
-// W(n) is n rows of a at displacement d, U(n) the same of an upright a.
-#define W1(d) ROW32(d(AX), Z0, Z1)
-#define W2(d) W1(d); ROW32(d(AX)(BX*1), Z2, Z3)
-#define W3(d) W2(d); ROW32(d(AX)(BX*2), Z4, Z5)
-#define W4(d) W3(d); ROW32(d(AX)(CX*1), Z6, Z7)
-#define W5(d) W4(d); ROW32(d(AX)(BX*4), Z8, Z9)
-#define W6(d) W5(d); ROW32(d(R8), Z10, Z11)
-#define W7(d) W6(d); ROW32(d(R8)(BX*1), Z12, Z13)
-#define W8(d) W7(d); ROW32(d(R8)(BX*2), Z14, Z15)
-#define W9(d) W8(d); ROW32(d(R8)(CX*1), Z16, Z17)
-#define W10(d) W9(d); ROW32(d(R8)(BX*4), Z18, Z19)
-#define W11(d) W10(d); ROW32(d(R9), Z20, Z21)
-#define W12(d) W11(d); ROW32(d(R9)(BX*1), Z22, Z23)
-#define W13(d) W12(d); ROW32(d(R9)(BX*2), Z24, Z25)
-#define W14(d) W13(d); ROW32(d(R9)(CX*1), Z26, Z27)
-
+// U(n) is W(n) of an upright a.
 #define U1(d) INSIDE32((d+0)(AX), Z0, Z1)
 #define U2(d) U1(d); INSIDE32((d+4)(AX), Z2, Z3)
 #define U3(d) U2(d); INSIDE32((d+8)(AX), Z4, Z5)
@@ -66,28 +41,9 @@
 #define U13(d) U12(d); INSIDE32((d+48)(AX), Z24, Z25)
 #define U14(d) U13(d); ROW32((d+52)(AX), Z26, Z27)
 
-// The same with one register per row, for at most 16 columns.
-#define ROW16(address, lo) \
-	VBROADCASTSS address, Z30; \
-	VFMADD231PS  Z28, Z30, lo
-
+// V(n) is N(n) of an upright a.
 #define INSIDE16(address, lo) \
 	VFMADD231PS.BCST address, Z28, lo
-
-#define N1(d) ROW16(d(AX), Z0)
-#define N2(d) N1(d); ROW16(d(AX)(BX*1), Z2)
-#define N3(d) N2(d); ROW16(d(AX)(BX*2), Z4)
-#define N4(d) N3(d); ROW16(d(AX)(CX*1), Z6)
-#define N5(d) N4(d); ROW16(d(AX)(BX*4), Z8)
-#define N6(d) N5(d); ROW16(d(R8), Z10)
-#define N7(d) N6(d); ROW16(d(R8)(BX*1), Z12)
-#define N8(d) N7(d); ROW16(d(R8)(BX*2), Z14)
-#define N9(d) N8(d); ROW16(d(R8)(CX*1), Z16)
-#define N10(d) N9(d); ROW16(d(R8)(BX*4), Z18)
-#define N11(d) N10(d); ROW16(d(R9), Z20)
-#define N12(d) N11(d); ROW16(d(R9)(BX*1), Z22)
-#define N13(d) N12(d); ROW16(d(R9)(BX*2), Z24)
-#define N14(d) N13(d); ROW16(d(R9)(CX*1), Z26)
 
 #define V1(d) INSIDE16((d+0)(AX), Z0)
 #define V2(d) V1(d); INSIDE16((d+4)(AX), Z2)
@@ -155,31 +111,14 @@ pair: \
 #define NARROW(first, pair, rows) DEPTH(first, pair, LOAD16, LOAD16NEXT, rows, 4, ADVANCE)
 #define NARROWUP(first, pair, rows) DEPTH(first, pair, LOAD16, LOAD16NEXT, rows, 64, CLIMB)
 
-#define CHOOSE(n, wide) \
-	CMPQ R15, $n; \
-	JEQ  wide
-
-#define ZERO(a, b, c, d) \
-	VPXORQ a, a, a; \
-	VPXORQ b, b, b; \
-	VPXORQ c, c, c; \
-	VPXORQ d, d, d
-
-// The next tile's part of c is prefetched: a chain begins with it.
-#define LOADC(n, lo, hi) \
+// LOADAHEAD is LOADC that prefetches the next tile's part of c: a chain begins with it.
+#define LOADAHEAD(n, lo, hi) \
 	VMOVUPS.Z (R13), K1, lo; \
 	VMOVUPS.Z 64(R13), K2, hi; \
 	PREFETCHT0 (R13)(R14*1); \
 	PREFETCHT0 64(R13)(R14*1); \
 	CMPQ R15, $n; \
 	JEQ  depth; \
-	ADDQ SI, R13
-
-#define STOREC(n, lo, hi) \
-	VMOVUPS lo, K1, (R13); \
-	VMOVUPS hi, K2, 64(R13); \
-	CMPQ R15, $n; \
-	JEQ  done; \
 	ADDQ SI, R13
 
 // func tile512(c *float32, ldc int, a *float32, rs int, upright bool, b *float32, bs, k, rows int, ahead *float32, step, next int, mask uint32, acc bool)
@@ -195,42 +134,16 @@ TEXT ·tile512(SB), NOSPLIT, $0-101
 	MOVQ k+56(FP), R12
 	MOVQ rows+64(FP), R15
 	MOVQ next+88(FP), R14
-	MOVL mask+96(FP), R13
-	KMOVW R13, K1
-	SHRL $16, R13
-	KMOVW R13, K2
-	LEAQ (BX)(BX*2), CX
-	LEAQ (AX)(BX*4), R8
-	ADDQ BX, R8
-	LEAQ (R8)(BX*4), R9
-	ADDQ BX, R9
+	COLUMNS(mask+96(FP))
+	ROWPOINTERS
 	MOVQ DI, R13
 
 	CMPB acc+100(FP), $0
 	JEQ  zero
-	LOADC(1, Z0, Z1)
-	LOADC(2, Z2, Z3)
-	LOADC(3, Z4, Z5)
-	LOADC(4, Z6, Z7)
-	LOADC(5, Z8, Z9)
-	LOADC(6, Z10, Z11)
-	LOADC(7, Z12, Z13)
-	LOADC(8, Z14, Z15)
-	LOADC(9, Z16, Z17)
-	LOADC(10, Z18, Z19)
-	LOADC(11, Z20, Z21)
-	LOADC(12, Z22, Z23)
-	LOADC(13, Z24, Z25)
-	LOADC(14, Z26, Z27)
+	EACH(LOADAHEAD)
 
 zero:
-	ZERO(Z0, Z1, Z2, Z3)
-	ZERO(Z4, Z5, Z6, Z7)
-	ZERO(Z8, Z9, Z10, Z11)
-	ZERO(Z12, Z13, Z14, Z15)
-	ZERO(Z16, Z17, Z18, Z19)
-	ZERO(Z20, Z21, Z22, Z23)
-	ZERO(Z24, Z25, Z26, Z27)
+	EACH(EMPTY)
 	MOVQ R15, CX
 
 ahead:
@@ -381,20 +294,7 @@ narrowup:
 
 store:
 	MOVQ DI, R13
-	STOREC(1, Z0, Z1)
-	STOREC(2, Z2, Z3)
-	STOREC(3, Z4, Z5)
-	STOREC(4, Z6, Z7)
-	STOREC(5, Z8, Z9)
-	STOREC(6, Z10, Z11)
-	STOREC(7, Z12, Z13)
-	STOREC(8, Z14, Z15)
-	STOREC(9, Z16, Z17)
-	STOREC(10, Z18, Z19)
-	STOREC(11, Z20, Z21)
-	STOREC(12, Z22, Z23)
-	STOREC(13, Z24, Z25)
-	STOREC(14, Z26, Z27)
+	EACH(STOREC)
 
 done:
 	VZEROUPPER
