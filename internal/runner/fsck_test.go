@@ -52,15 +52,8 @@ func full(t *testing.T) *home {
 	// A long step, stopped after its second resume point.
 	p := small()
 	p.Epochs = ptr(1000)
-	points, marked := 0, make(chan struct{})
-	tap := func(key string) {
-		if strings.Contains(key, "/jobs/") && strings.HasSuffix(key, catalog.FileManifest) {
-			if points++; points == 4 { // two are committed by then
-				close(marked)
-			}
-		}
-	}
-	h.bucket.after.Store(&tap)
+	marked := make(chan struct{})
+	h.bucket.after.Store(atPoint(4, func() { close(marked) })) // two are committed by then
 	h.step(t, job.StepRequest{ID: "long", Dataset: "rows", BaseModel: "tiny", OutputModel: "m3", Params: p})
 	<-marked
 	stop()

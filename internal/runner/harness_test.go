@@ -288,6 +288,30 @@ func (h *home) step(t *testing.T, r job.StepRequest) store.Job {
 	return j
 }
 
+// calm runs a step that nothing disturbs; what its model, "calm", holds is what a
+// disturbed one has to hold. The base "tiny" and the dataset "rows" stay.
+func (h *home) calm(t *testing.T) {
+	t.Helper()
+	stop := h.run(t)
+	h.base(t)
+	h.dataset(t, "rows", h.write(t, "rows.jsonl", rows(8, 3, varied)))
+	h.wait(t, h.step(t, job.StepRequest{ID: "calm", Dataset: "rows", BaseModel: "tiny", OutputModel: "calm", Params: small()}).UID)
+	stop()
+}
+
+// atPoint calls f at the n-th manifest of a job that a bucket is given: those of its
+// resume points.
+func atPoint(n int, f func()) *func(key string) {
+	tap := func(key string) {
+		if strings.Contains(key, "/jobs/") && strings.HasSuffix(key, catalog.FileManifest) {
+			if n--; n == 0 {
+				f()
+			}
+		}
+	}
+	return &tap
+}
+
 // fsck returns what is wrong with the home.
 func (h *home) fsck(t *testing.T, repair bool) []runner.Finding {
 	t.Helper()

@@ -284,15 +284,7 @@ func TestCancelRunning(t *testing.T) {
 	p := small()
 	p.Epochs = ptr(1000)
 	marked := make(chan struct{})
-	manifests := 0
-	tap := func(key string) {
-		if strings.Contains(key, "/jobs/") && strings.HasSuffix(key, catalog.FileManifest) {
-			if manifests++; manifests == 2 { // the first point has its row
-				close(marked)
-			}
-		}
-	}
-	h.bucket.after.Store(&tap)
+	h.bucket.after.Store(atPoint(2, func() { close(marked) })) // the first has its row
 	j := h.step(t, job.StepRequest{ID: "long", Dataset: "rows", BaseModel: "tiny", OutputModel: "m1", Params: p})
 	<-marked
 	if _, err := h.jobs.Cancel(t.Context(), "main", store.JobStep, "long", act); err != nil {
@@ -336,23 +328,10 @@ func (h *home) sealed(t *testing.T, name string) []string {
 // anew, and nothing of that point is left in what it trains from.
 func TestDamagedResumePoint(t *testing.T) {
 	h := newHome(t)
-	stop := h.run(t)
-	h.base(t)
-	h.dataset(t, "rows", h.write(t, "rows.jsonl", rows(8, 3, varied)))
-	h.wait(t, h.step(t, job.StepRequest{ID: "calm", Dataset: "rows", BaseModel: "tiny", OutputModel: "calm", Params: small()}).UID)
-	stop()
+	h.calm(t)
 
 	second, release := make(chan struct{}), make(chan struct{})
-	manifests := 0
-	tap := func(key string) {
-		if strings.Contains(key, "/jobs/") && strings.HasSuffix(key, catalog.FileManifest) {
-			if manifests++; manifests == 2 {
-				close(second)
-				<-release
-			}
-		}
-	}
-	h.bucket.before.Store(&tap)
+	h.bucket.before.Store(atPoint(2, func() { close(second); <-release }))
 	j := h.step(t, job.StepRequest{Dataset: "rows", BaseModel: "tiny", OutputModel: "damaged", Params: small()})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -383,11 +362,7 @@ func TestDamagedResumePoint(t *testing.T) {
 // finds at worst what it can remove.
 func TestKillAtEveryWrite(t *testing.T) {
 	h := newHome(t)
-	stop := h.run(t)
-	h.base(t)
-	h.dataset(t, "rows", h.write(t, "rows.jsonl", rows(8, 3, varied)))
-	h.wait(t, h.step(t, job.StepRequest{ID: "calm", Dataset: "rows", BaseModel: "tiny", OutputModel: "calm", Params: small()}).UID)
-	stop()
+	h.calm(t)
 	want := h.adapterOf(t, "calm")
 	for _, when := range []string{"before", "after"} {
 		t.Run(when, func(t *testing.T) {

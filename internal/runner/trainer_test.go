@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/firekeep/firekeep/internal/catalog"
 	"github.com/firekeep/firekeep/internal/job"
 	"github.com/firekeep/firekeep/internal/rft"
 	"github.com/firekeep/firekeep/internal/store"
@@ -186,23 +185,10 @@ func TestResumeCancelled(t *testing.T) {
 	for _, keepAlive := range []bool{false, true} {
 		t.Run(fmt.Sprintf("keepAlive=%v", keepAlive), func(t *testing.T) {
 			h := newHome(t)
-			stop := h.run(t)
-			h.base(t)
-			h.dataset(t, "rows", h.write(t, "rows.jsonl", rows(8, 3, varied)))
-			h.wait(t, h.step(t, job.StepRequest{ID: "calm", Dataset: "rows", BaseModel: "tiny", OutputModel: "calm", Params: small()}).UID)
-			stop()
+			h.calm(t)
 
 			second, release := make(chan struct{}), make(chan struct{})
-			manifests := 0
-			tap := func(key string) {
-				if strings.Contains(key, "/jobs/") && strings.HasSuffix(key, catalog.FileManifest) {
-					if manifests++; manifests == 2 {
-						close(second)
-						<-release
-					}
-				}
-			}
-			h.bucket.before.Store(&tap)
+			h.bucket.before.Store(atPoint(2, func() { close(second); <-release }))
 			j := h.step(t, job.StepRequest{ID: "job", KeepAlive: keepAlive, Dataset: "rows", BaseModel: "tiny", OutputModel: "out", Params: small()})
 			worker := j
 			if keepAlive {
