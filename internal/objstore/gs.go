@@ -55,6 +55,7 @@ type gsBucket struct {
 
 func openGS(ctx context.Context, u URL, secret Secret, c Config) (Bucket, error) {
 	plain := c.HTTPClient()
+	plain.Transport = bounded{plain.Transport}
 	hc := plain
 	if !secret.Empty() {
 		source, err := gsTokens(secret, c, plain)
