@@ -84,8 +84,8 @@ func (g *gvisor) start(ctx context.Context, s Spec, groups *cgroups) (Process, e
 	if g.runsc == "" {
 		return nil, rft.Errorf(rft.KindFailedPrecondition, "sandbox: this host cannot give %s: no runsc is configured; the job demands isolation level %q", LayerGVisor, LevelGVisor)
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, rft.Wrap(rft.KindCancelled, err, "sandbox: start of %s cancelled", s.Name)
+	if ctx.Err() != nil {
+		return nil, notStarted(ctx, s)
 	}
 	limits := s.Limits.orDefault()
 	folder, err := writeBundle(bundleOf(s, limits))

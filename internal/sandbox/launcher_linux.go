@@ -86,7 +86,7 @@ func (l *linux) Start(ctx context.Context, s Spec) (Process, error) {
 	stop := context.AfterFunc(ctx, func() { _ = p.Kill() })
 	last, err := l.prepare(s, p, orders, status)
 	if !stop() {
-		err = rft.Wrap(rft.KindCancelled, ctx.Err(), "sandbox: start of %s cancelled", s.Name)
+		err = notStarted(ctx, s)
 	}
 	if err != nil {
 		_ = p.Kill()
@@ -95,6 +95,14 @@ func (l *linux) Start(ctx context.Context, s Spec) (Process, error) {
 	}
 	p.report = Report{Level: LevelProcess, Layers: last.Layers, Took: time.Since(begin)}
 	return p, nil
+}
+
+// notStarted is the error of a start whose context has ended.
+func notStarted(ctx context.Context, s Spec) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return rft.Wrap(rft.KindDeadlineExceeded, ctx.Err(), "the deadline passed before %s had started", s.Name)
+	}
+	return rft.Wrap(rft.KindCancelled, ctx.Err(), "sandbox: start of %s cancelled", s.Name)
 }
 
 func (s Spec) check() error {
