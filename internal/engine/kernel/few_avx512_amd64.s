@@ -158,17 +158,14 @@ loop: \
 #define SCALE(n, lo, hi) \
 	VMULPS Z28, lo, lo; \
 	VMULPS Z29, hi, hi; \
-	CMPQ R15, $n; \
-	JEQ  scaled
+	CHOOSE(n, scaled)
 
 #define ADDC(n, lo, hi) \
 	VMOVUPS.Z (R13), K1, Z30; \
 	VMOVUPS.Z 64(R13), K2, Z31; \
 	VADDPS Z30, lo, lo; \
 	VADDPS Z31, hi, hi; \
-	CMPQ R15, $n; \
-	JEQ  result; \
-	ADDQ SI, R13
+	NEXTROW(n, result)
 
 // func few8x512(c *float32, ldc int, a *float32, rs int, b *int8, k, rows int, scale *float32, ahead *int8, step int, mask uint32, acc bool)
 // Distances are in bytes.

@@ -41,10 +41,10 @@
 #define U13(d) U12(d); INSIDE32((d+48)(AX), Z24, Z25)
 #define U14(d) U13(d); ROW32((d+52)(AX), Z26, Z27)
 
-// V(n) is N(n) of an upright a.
 #define INSIDE16(address, lo) \
 	VFMADD231PS.BCST address, Z28, lo
 
+// V(n) is N(n) of an upright a.
 #define V1(d) INSIDE16((d+0)(AX), Z0)
 #define V2(d) V1(d); INSIDE16((d+4)(AX), Z2)
 #define V3(d) V2(d); INSIDE16((d+8)(AX), Z4)
@@ -117,9 +117,7 @@ pair: \
 	VMOVUPS.Z 64(R13), K2, hi; \
 	PREFETCHT0 (R13)(R14*1); \
 	PREFETCHT0 64(R13)(R14*1); \
-	CMPQ R15, $n; \
-	JEQ  depth; \
-	ADDQ SI, R13
+	NEXTROW(n, depth)
 
 // func tile512(c *float32, ldc int, a *float32, rs int, upright bool, b *float32, bs, k, rows int, ahead *float32, step, next int, mask uint32, acc bool)
 // Distances are in bytes. Rows of a are rs apart and its k's 4; if it is

@@ -86,6 +86,11 @@
 	op(13, Z24, Z25); \
 	op(14, Z26, Z27)
 
+// NEXTROW leaves for out behind row n if it is the last, else goes on in c.
+#define NEXTROW(n, out) \
+	CHOOSE(n, out); \
+	ADDQ SI, R13
+
 #define EMPTY(n, lo, hi) \
 	VPXORQ lo, lo, lo; \
 	VPXORQ hi, hi, hi
@@ -93,13 +98,9 @@
 #define LOADC(n, lo, hi) \
 	VMOVUPS.Z (R13), K1, lo; \
 	VMOVUPS.Z 64(R13), K2, hi; \
-	CMPQ R15, $n; \
-	JEQ  depth; \
-	ADDQ SI, R13
+	NEXTROW(n, depth)
 
 #define STOREC(n, lo, hi) \
 	VMOVUPS lo, K1, (R13); \
 	VMOVUPS hi, K2, 64(R13); \
-	CMPQ R15, $n; \
-	JEQ  done; \
-	ADDQ SI, R13
+	NEXTROW(n, done)
