@@ -15,7 +15,7 @@ type bounded struct{ http.RoundTripper }
 
 // RoundTrip implements http.RoundTripper.
 func (t bounded) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Body == nil || r.ContentLength <= 0 { // what streams is not used again
+	if r.Body == nil || r.ContentLength <= 0 { // what streams is not used again, and may wait in a read
 		return t.RoundTripper.RoundTrip(r)
 	}
 	end := &bodyEnd{}
@@ -37,6 +37,11 @@ func (t bounded) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	answer.Body = &lastBody{answer.Body, end}
 	return answer, nil
+}
+
+// CloseIdleConnections closes those of the transport below, as http.Client asks for.
+func (t bounded) CloseIdleConnections() {
+	(&http.Client{Transport: t.RoundTripper}).CloseIdleConnections()
 }
 
 // bodyEnd is when the body of a request may not be read any more.

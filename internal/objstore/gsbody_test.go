@@ -20,6 +20,8 @@ func (t *readsOn) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusServiceUnavailable, Body: http.NoBody}, nil
 }
 
+func (t *readsOn) CloseIdleConnections() { t.body = nil }
+
 func TestNoBodyIsReadBehindItsAnswer(t *testing.T) {
 	for _, method := range []string{http.MethodPut, http.MethodDelete} { // answered, and lost
 		base := &readsOn{}
@@ -47,6 +49,9 @@ func TestNoBodyIsReadBehindItsAnswer(t *testing.T) {
 		}
 		if whole, _ := io.ReadAll(again); string(whole) != "a chunk" {
 			t.Errorf("%q", whole)
+		}
+		if (&http.Client{Transport: bounded{base}}).CloseIdleConnections(); base.body != nil {
+			t.Error("idle connections stay open")
 		}
 	}
 }
