@@ -126,7 +126,7 @@ var goTable = table{
 	dot: dotGo, axpy: axpyGo, add: addGo, scale: scaleGo, sumSquares: sumSquaresGo,
 	normApply: normApplyGo, normBack: normBackGo, dot3: dot3Go,
 	siluMul: siluMulGo, siluMulBack: siluMulBackGo,
-	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo, softmaxBack: softmaxBackBy(expSubGo),
+	rotate: rotateGo, rotateBack: rotateBackGo, expSub: expSubGo, max: maxGo, softmaxBack: softmaxBackGo,
 	expand: expandGo, few: fewGo, fewDepth: fewDepth, fewRows: anyRows, one: oneGo, few8: few8Go,
 	bf16: &goBF16,
 }

@@ -14,6 +14,6 @@ var avx2Table = table{
 	dot: dot256, axpy: axpy256, add: add256, scale: scale256, sumSquares: sumSquares256,
 	normApply: normApply256, normBack: normBack256, dot3: dot3x256,
 	siluMul: siluMul256, siluMulBack: siluMulBack256,
-	rotate: rotate256, rotateBack: rotateBack256, expSub: expSub256, max: max256, softmaxBack: softmaxBackBy(expSub256),
+	rotate: rotate256, rotateBack: rotateBack256, expSub: expSub256, max: max256, softmaxBack: softmaxBack256,
 	expand: expandAVX2, few: fewAVX2, fewDepth: fewDepthNarrow, fewRows: 3, one: oneAVX2, few8: few8Go,
 }

@@ -114,13 +114,10 @@ func expSubGo(y, x []float32, c float32) float64 {
 	return sum
 }
 
-// softmaxBackBy is SoftmaxBackward in two passes.
-func softmaxBackBy(expSub func(y, x []float32, c float32) float64) func(p, dp []float32, lse, d float32) {
-	return func(p, dp []float32, lse, d float32) {
-		expSub(p, p, lse)
-		for i, v := range dp {
-			dp[i] = p[i] * (v - d)
-		}
+func softmaxBackGo(p, dp []float32, lse, d float32) {
+	expSubGo(p, p, lse)
+	for i, v := range dp {
+		dp[i] = p[i] * (v - d)
 	}
 }
 

@@ -85,6 +85,9 @@ func max256(x []float32) float32
 func expSub256(y, x []float32, c float32) float64
 
 //go:noescape
+func softmaxBack256(p, dp []float32, lse, d float32)
+
+//go:noescape
 func siluMul256(out, gate, up []float32)
 
 //go:noescape

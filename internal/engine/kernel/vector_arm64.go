@@ -40,6 +40,9 @@ func max4(x []float32) float32
 func expSub4(y, x []float32, c float32) float64
 
 //go:noescape
+func softmaxBack4(p, dp []float32, lse, d float32)
+
+//go:noescape
 func siluMul4(out, gate, up []float32)
 
 //go:noescape

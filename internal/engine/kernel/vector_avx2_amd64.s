@@ -395,6 +395,30 @@ TEXT ·expSub256(SB), NOSPLIT, $0-64
 	VZEROUPPER
 	RET
 
+#define SOFTMAXBACK(LOAD, STORE) \
+	LOAD((DI)(DX*1), Y0); \
+	LOAD((SI)(DX*1), Y5); \
+	VSUBPS Y12, Y0, Y0; \
+	EXP; \
+	VSUBPS Y13, Y5, Y5; \
+	VMULPS Y5, Y0, Y5; \
+	STORE(Y0, (DI)(DX*1)); \
+	STORE(Y5, (SI)(DX*1))
+
+// func softmaxBack256(p, dp []float32, lse, d float32)
+TEXT ·softmaxBack256(SB), NOSPLIT, $0-56
+	MOVQ p_base+0(FP), DI
+	MOVQ dp_base+24(FP), SI
+	VBROADCASTSS lse+48(FP), Y12
+	VBROADCASTSS d+52(FP), Y13
+	BEGIN(p_len+8(FP))
+	SOFTMAXBACK(LOADALL, STOREALL)
+	NEXT
+	SOFTMAXBACK(LOADSOME, STORESOME)
+	END
+	VZEROUPPER
+	RET
+
 // SIGMOID replaces Y0 by 1/(1+exp(-Y0)). Y11 is 1, Y12 the sign bit.
 #define SIGMOID \
 	VXORPS Y12, Y0, Y0; \

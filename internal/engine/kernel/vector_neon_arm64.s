@@ -477,6 +477,34 @@ TEXT ·expSub4(SB), NOSPLIT, $0-64
 	FMOVD F0, ret+56(FP)
 	RET
 
+#define SOFTMAXBACK(LOAD, STORE) \
+	LOAD(R0, V0, V1); \
+	LOAD(R1, V12, V13); \
+	FSUB4(10, 0, 0); \
+	FSUB4(10, 1, 1); \
+	EXP8; \
+	FSUB4(11, 12, 12); \
+	FSUB4(11, 13, 13); \
+	FMUL8(0, 12, 12); \
+	STORE(V0, V1, R0); \
+	STORE(V12, V13, R1)
+
+// func softmaxBack4(p, dp []float32, lse, d float32)
+TEXT ·softmaxBack4(SB), NOSPLIT, $0-56
+	MOVD  p_base+0(FP), R0
+	MOVD  dp_base+24(FP), R1
+	FMOVS lse+48(FP), F10
+	FMOVS d+52(FP), F11
+	VDUP  V10.S[0], V10.S4
+	VDUP  V11.S[0], V11.S4
+	CONSTANTS
+	BEGIN(p_len+8(FP))
+	SOFTMAXBACK(LOADALL, STOREALL)
+	NEXT
+	SOFTMAXBACK(LOADSOME, STORESOME)
+	END
+	RET
+
 // SIGMOID8 replaces the values of V0 and V1 by 1/(1+exp(-value)).
 #define SIGMOID8 \
 	FNEG8(0, 0); \
